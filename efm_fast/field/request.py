@@ -1,0 +1,43 @@
+"""One validated call of the pairwise sum, as every backend receives it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import Tensor
+
+Kernel = Literal["riesz", "gaussian"]
+Precision = Literal["fast", "default", "exact"]
+
+
+@dataclass(frozen=True)
+class SumRequest:
+    """Arguments of one sum over charges, checked and on one device.
+
+    Attributes:
+        x: points, [N, D], float32 or float64; the result has its dtype.
+        y: charges, [M, D], any real dtype (uint8 stays bytes until a backend reads a chunk of it).
+        kernel: "riesz": l = -(power / 2) log r2; "gaussian": l = -r2 / (2 bandwidth^2), where
+            r2_ij = |x_i - y_j|^2 + height_i^2 + softening^2.
+        power: exponent of the distance in the Riesz kernel, above 0; Coulomb's field is power = D + 1.
+        bandwidth: of the Gaussian kernel, data units.
+        softening: Plummer softening length, data units, 0 for none.
+        weight: charge weights q_j of either sign, [M], or None for all ones.
+        height: h_i, distance of the point from the charges' plate, [N], or None for 0. Kept apart from the
+            features because in float32 it would drown in r2 (PHYSICS: precision).
+        first_self: pair (i, j) is left out where j + first_self == i; None leaves nothing out.
+        precision: "fast", "default" or "exact"; the same promise on every backend.
+    """
+
+    x: Tensor
+    y: Tensor
+    kernel: Kernel = "riesz"
+    power: float = math.nan
+    bandwidth: float = math.nan
+    softening: float = 0.0
+    weight: Tensor | None = None
+    height: Tensor | None = None
+    first_self: int | None = None
+    precision: Precision = "default"
