@@ -15,7 +15,9 @@ from torch import Tensor
 from .errors import InputError
 
 
-def tensor(name: str, value: object, *, ndim: int, columns: int | None = None, rows: int | None = None) -> Tensor:
+def tensor(
+    name: str, value: object, *, ndim: int, columns: int | None = None, rows: int | None = None
+) -> Tensor:
     """Return ``value`` if it is a tensor of that rank and size.
 
     Raises:

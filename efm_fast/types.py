@@ -55,7 +55,9 @@ class RieszSum:
         left = torch.where(self.m == m, 0.0, self.m - m)
         right = torch.where(other.m == m, 0.0, other.m - m)
         return RieszSum(
-            m, _scaled(self.w, left) + _scaled(other.w, right), _scaled(self.v, left) + _scaled(other.v, right)
+            m,
+            _scaled(self.w, left) + _scaled(other.w, right),
+            _scaled(self.v, left) + _scaled(other.v, right),
         )
 
     def __neg__(self) -> RieszSum:

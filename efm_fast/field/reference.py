@@ -1,0 +1,90 @@
+"""The truth: every pair by direct difference in float64, in blocks. Tests and benches compare with this."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from ..types import RieszSum
+from .request import SumRequest
+
+_BLOCK_ELEMENTS = 1 << 21  # of the [rows, columns, D] differences: 16 MiB in float64
+
+
+def why_not(request: SumRequest) -> str | None:
+    """Nothing stops the reference; it is only slow."""
+    return None
+
+
+def log_kernel(request: SumRequest, r2: Tensor) -> Tensor:
+    """l_ij of the squared distances ``r2``, which already hold height and softening; +inf at r2 = 0 for Riesz."""
+    if request.kernel == "gaussian":
+        return r2 / (-2.0 * request.bandwidth**2)
+    return -0.5 * request.power * torch.log(r2)
+
+
+def pair_weight(request: SumRequest, rows: slice, columns: slice, dtype: torch.dtype) -> Tensor:
+    """q_j for a block of pairs, zero where ``first_self`` leaves the pair out; [1 or rows, columns]."""
+    device = request.x.device
+    n = len(range(*rows.indices(len(request.x))))
+    m = len(range(*columns.indices(len(request.y))))
+    if request.weight is None:
+        weight = torch.ones(1, m, dtype=dtype, device=device)
+    else:
+        weight = request.weight[columns].to(dtype)[None, :]
+    if request.first_self is None:
+        return weight
+    point = torch.arange(rows.start, rows.start + n, device=device)
+    charge = torch.arange(columns.start, columns.start + m, device=device) + request.first_self
+    return weight * (point[:, None] != charge[None, :])
+
+
+def extra_r2(request: SumRequest) -> Tensor:
+    """height_i^2 + softening^2 in float64, [N]."""
+    n, device = len(request.x), request.x.device
+    height = torch.zeros(n, device=device) if request.height is None else request.height
+    return height.double() ** 2 + request.softening**2
+
+
+def blocks(total: int, size: int) -> Iterator[slice]:
+    """Consecutive slices of at most ``size`` covering range(total)."""
+    for start in range(0, total, size):
+        yield slice(start, min(start + size, total))
+
+
+def scaled_weights(logit: Tensor, charge: Tensor) -> tuple[Tensor, Tensor]:
+    """m = max_j l over charges of non-zero weight, and q_j exp(l - m); equal infinities count as equal."""
+    logit = torch.where(charge != 0, logit, -torch.inf)
+    m = logit.amax(dim=1)
+    shifted = torch.where(logit == m[:, None], 0.0, logit - m[:, None])
+    return m, charge * torch.exp(shifted)
+
+
+def _block_sum(request: SumRequest, extra: Tensor, rows: slice, columns: slice) -> RieszSum:
+    difference = request.x[rows].double()[:, None, :] - request.y[columns].double()[None, :, :]
+    r2 = (difference * difference).sum(-1) + extra[rows, None]
+    charge = pair_weight(request, rows, columns, torch.float64)
+    m, weight = scaled_weights(log_kernel(request, r2), charge)
+    return RieszSum(m, weight.sum(1), torch.einsum("ij,ijd->id", weight, difference))
+
+
+def riesz_sum(request: SumRequest) -> RieszSum:
+    """The sum of ``request`` in float64: m [N], w [N], v [N, D]; O(block) memory beyond the result."""
+    n, d = request.x.shape
+    device = request.x.device
+    if n == 0 or len(request.y) == 0:
+        return RieszSum.empty(n, d, dtype=torch.float64, device=device)
+    extra = extra_r2(request)
+    pairs = max(1, _BLOCK_ELEMENTS // d)
+    width = min(len(request.y), max(1, pairs // min(n, 16)))
+    height = max(1, pairs // width)
+    parts = []
+    for rows in blocks(n, height):
+        size = len(range(*rows.indices(n)))
+        total = RieszSum.empty(size, d, dtype=torch.float64, device=device)
+        for columns in blocks(len(request.y), width):
+            total = total.merge(_block_sum(request, extra, rows, columns))
+        parts.append(total)
+    return RieszSum(*(torch.cat([getattr(p, name) for p in parts]) for name in ("m", "w", "v")))

@@ -1,0 +1,123 @@
+"""``riesz_sum`` and ``gaussian_sum``: the one reduction over charges, for any model that needs it."""
+
+from __future__ import annotations
+
+import math
+from typing import get_args
+
+import torch
+from torch import Tensor
+
+from .. import checks
+from ..errors import InputError
+from ..types import RieszSum
+from . import backends
+from .request import Kernel, Precision, SumRequest
+
+
+def riesz_sum(
+    x: Tensor,
+    y: Tensor,
+    *,
+    power: float,
+    weight: Tensor | None = None,
+    height: Tensor | float | None = None,
+    softening: float = 0.0,
+    first_self: int | None = None,
+    backend: str = "auto",
+    precision: Precision = "default",
+) -> RieszSum:
+    """Sum the Riesz kernel r^-power and its displacements over charges, in log scale.
+
+    Coulomb's law in n = D + 1 dimensions is ``power = D + 1`` (EFM, eq. 1); with ``power = D - 1`` the sum of
+    weights is its potential; PFGM++'s posterior mean is ``riesz_sum(x, y, power=N + D, height=r).posterior_mean(x)``.
+
+    Args:
+        x: points, [N, D]; float32 and float64 keep their dtype, others are read as float32.
+        y: charges, [M, D], uint8, bfloat16, float16, float32 or float64; M may be 0.
+        power: exponent of the distance, above 0.
+        weight: charge weights of either sign, [M]; None means one each.
+        height: distance of each point from the charges' plate, [N] or one number, data units; None means 0.
+        softening: r2 becomes r2 + softening^2; data units.
+        first_self: leave out the pair (i, j) where j + first_self == i, so 0 leaves out each point's own charge.
+        backend: "auto", or a name that ``efm-fast info`` lists.
+        precision: "fast", "default" or "exact".
+
+    Returns:
+        RieszSum (m float64 [N], w [N], v [N, D]). A point exactly on a charge has m = +inf, w = that charge's
+        weight and v = 0; a point with no charge has m = -inf, w = 0, v = 0.
+
+    Raises:
+        InputError: an argument has the wrong type, shape, device or range.
+        BackendUnavailableError: ``backend`` was named and cannot serve; the text says why.
+    """
+    request = make_request(
+        x, y, "riesz", checks.positive("power", power), weight, height, softening, first_self, precision
+    )
+    return backends.select(request, backend).riesz_sum(request)
+
+
+def gaussian_sum(
+    x: Tensor,
+    y: Tensor,
+    *,
+    bandwidth: float,
+    weight: Tensor | None = None,
+    height: Tensor | float | None = None,
+    first_self: int | None = None,
+    backend: str = "auto",
+    precision: Precision = "default",
+) -> RieszSum:
+    """Sum the kernel exp(-r2 / (2 bandwidth^2)) and its displacements, for Stein-type and diffusion targets.
+
+    The diffusion posterior mean at noise level s is ``gaussian_sum(x, y, bandwidth=s).posterior_mean(x)``.
+    ``bandwidth`` is in data units, above 0; the rest, the result and the errors are those of :func:`riesz_sum`.
+    """
+    request = make_request(
+        x, y, "gaussian", checks.positive("bandwidth", bandwidth), weight, height, 0.0, first_self, precision
+    )
+    return backends.select(request, backend).riesz_sum(request)
+
+
+def make_request(
+    x: Tensor,
+    y: Tensor,
+    kernel: Kernel,
+    scale: float,
+    weight: Tensor | None,
+    height: Tensor | float | None,
+    softening: float,
+    first_self: int | None,
+    precision: Precision,
+) -> SumRequest:
+    """Check the arguments of a sum and gather them; ``scale`` is the kernel's power or bandwidth."""
+    checks.tensor("x", x, ndim=2)
+    checks.tensor("y", y, ndim=2, columns=x.shape[1])
+    if x.shape[1] == 0:
+        raise InputError(f"x: expected at least one feature, got shape {tuple(x.shape)}")
+    if weight is not None:
+        checks.tensor("weight", weight, ndim=1, rows=len(y))
+    if height is not None and not isinstance(height, Tensor):
+        height = torch.full((len(x),), float(height), dtype=torch.float64, device=x.device)
+    if height is not None:
+        checks.tensor("height", height, ndim=1, rows=len(x))
+    for name, other in (("y", y), ("weight", weight), ("height", height)):
+        if other is not None and other.device != x.device:
+            raise InputError(f"{name}: expected the device of x, {x.device}, got {other.device}")
+    checks.choice("precision", precision, get_args(Precision))
+    if not (math.isfinite(softening) and softening >= 0):
+        raise InputError(f"softening: expected a finite number of at least 0, got {softening!r}")
+    if x.dtype not in (torch.float32, torch.float64):
+        x = x.float()
+    return SumRequest(
+        x=x,
+        y=y,
+        kernel=kernel,
+        power=scale if kernel == "riesz" else math.nan,
+        bandwidth=scale if kernel == "gaussian" else math.nan,
+        softening=float(softening),
+        weight=weight,
+        height=height,
+        first_self=first_self,
+        precision=precision,
+    )
