@@ -1,0 +1,29 @@
+"""efm_fast: Coulomb fields between two data sets, computed fast and exactly, learned and integrated."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "capacitor_field": ".field",
+    "gaussian_sum": ".field",
+    "riesz_sum": ".field",
+}
+
+__all__ = ["__version__", *_HOME]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name's home on first use, so that ``import efm_fast`` stays quick."""
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(_HOME[name], __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
