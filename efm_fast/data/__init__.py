@@ -1,0 +1,28 @@
+"""Data sets as sources of charges, and the loaders that feed them to training."""
+
+from . import digits as _digits  # noqa: F401  (registers its sources, as do the next three)
+from . import images as _images  # noqa: F401
+from . import memory as _memory  # noqa: F401
+from . import toy as _toy  # noqa: F401
+from .colour import ColouredShapes, hue_to_rgb, paint, rgb_to_hue
+from .loader import charge_loader, step_generator
+from .registry import make_source, register_source, resolve_source, source_names
+from .source import FiniteSource, Source
+from .tools import rms_distance, to_images
+
+__all__ = [
+    "ColouredShapes",
+    "FiniteSource",
+    "Source",
+    "charge_loader",
+    "hue_to_rgb",
+    "make_source",
+    "paint",
+    "register_source",
+    "resolve_source",
+    "rgb_to_hue",
+    "rms_distance",
+    "source_names",
+    "step_generator",
+    "to_images",
+]

@@ -1,0 +1,153 @@
+"""Image sets through torchvision: for those who have them on disk or may download them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from ..errors import InputError
+from .colour import ColouredShapes
+from .digits import split_classes
+from .registry import register_source
+from .source import SPLITS, FiniteSource, Source, whole
+
+
+@register_source("mnist")
+def mnist(
+    root: str = "data",
+    label: int | None = None,
+    coloured: bool = False,
+    size: int = 28,
+    download: bool = False,
+) -> Source:
+    """The MNIST digits; its own 10000 test images are the test split.
+
+    Args:
+        root: folder that holds, or will hold, the MNIST folder of torchvision.
+        label: the digit to keep, 0..9; None keeps all ten.
+        coloured: paint each draw in a fresh random hue, as the EFM paper does; else grey.
+        size: side in pixels, 28 as it is or another by bilinear interpolation (32 in the EFM paper).
+        download: fetch the set if it is not in ``root``.
+
+    Returns:
+        The source, of shape (3, size, size) coloured or (1, size, size) grey.
+
+    Raises:
+        InputError: torchvision or the set is missing, or an unknown digit.
+    """
+    sets = _both_splits("MNIST", root, download)
+    shapes = {
+        split: _resized(found.data, whole("mnist size", size, least=1)) for split, found in sets.items()
+    }
+    labels = {split: found.targets.to(torch.int64) for split, found in sets.items()}
+    painted = ColouredShapes("mnist", shapes, labels, label)
+    if coloured:
+        return painted
+    keep = {s: labels[s] == labels[s] if label is None else labels[s] == label for s in SPLITS}
+    rows = {split: shapes[split][keep[split]][:, None] for split in SPLITS}
+    return FiniteSource("mnist", rows, {split: labels[split][keep[split]] for split in SPLITS})
+
+
+@register_source("cifar10")
+def cifar10(root: str = "data", label: int | None = None, download: bool = False) -> FiniteSource:
+    """The CIFAR-10 images, (3, 32, 32); its own 10000 test images are the test split.
+
+    Args:
+        root: folder that holds, or will hold, CIFAR-10 as torchvision stores it.
+        label: the class to keep, 0..9; None keeps all ten.
+        download: fetch the set if it is not in ``root``.
+
+    Returns:
+        The source; bytes in memory, [-1, 1] per draw.
+
+    Raises:
+        InputError: torchvision or the set is missing, or an unknown class.
+    """
+    if label is not None and label not in range(10):
+        raise InputError(f"cifar10 label: expected 0 to 9 or null, got {label!r}")
+    rows, labels = {}, {}
+    for split, found in _both_splits("CIFAR10", root, download).items():
+        classes = torch.tensor(found.targets)
+        keep = classes == classes if label is None else classes == label
+        rows[split] = torch.from_numpy(found.data).permute(0, 3, 1, 2)[keep]
+        labels[split] = classes[keep]
+    return FiniteSource("cifar10", rows, labels)
+
+
+@register_source("imagefolder")
+def imagefolder(root: str, size: int = 32, held_out: float = 0.1, seed: int = 0) -> FiniteSource:
+    """Your own pictures, in one folder per class: ``root/class/picture.png``.
+
+    Each is cut to its central square and resized; all are kept in memory as bytes.
+
+    Args:
+        root: folder of the class folders.
+        size: side in pixels to resize to.
+        held_out: share of each class held out as the test split, in [0, 1).
+        seed: fixes which pictures are held out.
+
+    Returns:
+        The source, of shape (3, size, size).
+
+    Raises:
+        InputError: torchvision is missing, no pictures in ``root``, or one that cannot be read.
+    """
+    vision = _torchvision()
+    from torchvision.transforms import functional as edit
+
+    whole("imagefolder size", size, least=1)
+    if not Path(root).is_dir():
+        raise InputError(f"imagefolder root: expected a folder of class folders, got {str(root)!r}")
+
+    def to_bytes(picture: Any) -> Tensor:
+        square = edit.center_crop(picture, [min(picture.size)] * 2)
+        return edit.pil_to_tensor(edit.resize(square, [size, size], antialias=True))
+
+    try:
+        found = vision.datasets.ImageFolder(root, transform=to_bytes)
+        pictures = torch.stack([picture for picture, _ in found])
+    except (FileNotFoundError, OSError) as error:
+        raise InputError(f"imagefolder root: {' '.join(str(error).split())}") from error
+    labels = torch.tensor(found.targets)
+    rows = split_classes(labels, held_out, seed)
+    return FiniteSource(
+        "imagefolder", {s: pictures[rows[s]] for s in SPLITS}, {s: labels[rows[s]] for s in SPLITS}
+    )
+
+
+def _torchvision() -> ModuleType:
+    try:
+        import torchvision
+    except ImportError as error:
+        raise InputError("torchvision is needed for this data set: pip install 'efm_fast[images]'") from error
+    return torchvision
+
+
+def _both_splits(name: str, root: str, download: bool) -> dict[str, Any]:
+    """torchvision's own train and test sets."""
+    load: Callable[..., Any] = getattr(_torchvision().datasets, name)
+    try:
+        return {split: load(root, train=split == "train", download=download) for split in SPLITS}
+    except (RuntimeError, OSError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(
+            f"{name.lower()}: no copy in {str(root)!r} ({reason}); set download=true, or root to its folder"
+        ) from error
+
+
+def _resized(grey: Tensor, size: int) -> Tensor:
+    """Bytes [M, H, W] resized to [M, size, size] bytes."""
+    if grey.shape[-1] == size:
+        return grey
+    # in parts: 60000 pictures as float32 at once would take a gigabyte for nothing
+    parts = [
+        interpolate(part[:, None].float(), size=(size, size), mode="bilinear", align_corners=False)
+        for part in grey.split(4096)
+    ]
+    return torch.cat([part[:, 0].round().to(torch.uint8) for part in parts])

@@ -1,0 +1,96 @@
+"""Batches of charges that depend on the seed and the step alone, so that a run can resume anywhere."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+
+import numpy as np
+from torch import Generator, Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from .source import Source, whole
+
+
+def step_generator(seed: int, step: int, stream: int = 0) -> Generator:
+    """A CPU generator that depends on its three arguments and on nothing else.
+
+    Args:
+        seed: of the run, at least 0.
+        step: number of the batch, at least 0.
+        stream: number of an independent stream of the same run, at least 0.
+
+    Returns:
+        A fresh generator; different arguments give independent streams (NumPy's SeedSequence).
+    """
+    sequence = np.random.SeedSequence(entropy=seed, spawn_key=(stream, step))
+    return Generator().manual_seed(int(sequence.generate_state(1, np.uint64)[0]))
+
+
+class _Batches(Dataset[Tensor]):
+    """Batch k of a source as item k, for as many workers as there are."""
+
+    def __init__(self, source: Source, batch: int, seed: int, stream: int, split: str) -> None:
+        self.source, self.batch, self.seed, self.stream, self.split = source, batch, seed, stream, split
+
+    def __getitem__(self, step: int) -> Tensor:
+        return self.source.draw(self.batch, step_generator(self.seed, step, self.stream), self.split)
+
+
+class _Steps(Sampler[int]):
+    """The numbers start, start + 1, ... without end."""
+
+    def __init__(self, start: int) -> None:
+        self.start = start
+
+    def __iter__(self) -> Iterator[int]:
+        return itertools.count(self.start)
+
+
+def charge_loader(
+    source: Source,
+    batch: int,
+    *,
+    seed: int,
+    start_step: int = 0,
+    workers: int = 0,
+    stream: int = 0,
+    split: str = "train",
+) -> DataLoader[Tensor]:
+    """An endless loader of charges: batch k is a pure function of (seed, stream, k).
+
+    A run that resumes with ``start_step=k`` therefore sees the batches it would have seen, whatever the
+    number of workers, and the global random state is neither read nor moved.
+
+    Args:
+        source: to draw from.
+        batch: rows per batch.
+        seed: of the run, at least 0.
+        start_step: number of the first batch to yield.
+        workers: loader processes; 0 draws in this one.
+        stream: keeps loaders of one run independent of each other. Give the two plates different streams:
+            with the same one, two painted sources would get the same hues row by row.
+        split: "train" or "test".
+
+    Returns:
+        A torch DataLoader that yields [batch, D] float32 for start_step, start_step + 1, ...
+
+    Raises:
+        InputError: a number out of range.
+    """
+    whole("batch", batch, least=1)
+    for name, value in (
+        ("seed", seed),
+        ("start_step", start_step),
+        ("workers", workers),
+        ("stream", stream),
+    ):
+        whole(name, value, least=0)
+    return DataLoader(
+        _Batches(source, batch, seed, stream, split),
+        sampler=_Steps(start_step),
+        batch_size=None,
+        num_workers=workers,
+        # otherwise the loader would draw its workers' base seed from the global generator, and shift it
+        generator=Generator().manual_seed(0),
+    )

@@ -1,0 +1,182 @@
+"""Data that users bring: tensors, .npz files and any torch Dataset."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Sized
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch import Generator, Tensor
+from torch.utils.data import Dataset
+
+from .. import checks
+from ..errors import InputError
+from .registry import register_source
+from .source import SPLITS, FiniteSource, Source, check_draw, split_rows
+
+
+@register_source("tensor")
+def tensor(data: Any, labels: Any = None, held_out: float = 0.2, seed: int = 0) -> FiniteSource:
+    """A tensor or array in memory.
+
+    Args:
+        data: [M, D] vectors or [M, C, H, W] images. uint8 is scaled to [-1, 1], all else is used as it is.
+        labels: class of each row, [M] whole numbers, or None.
+        held_out: share of rows held out as the test split, in [0, 1).
+        seed: fixes which rows are held out.
+
+    Returns:
+        The source.
+
+    Raises:
+        InputError: not an array of numbers, an impossible shape, empty data, NaN or infinity.
+    """
+    return _from_array("tensor", data, labels, held_out, seed)
+
+
+@register_source("npz")
+def npz(path: str, key: str | None = None, held_out: float = 0.2, seed: int = 0) -> FiniteSource:
+    """An array of a NumPy .npz file, read without unpickling anything.
+
+    Args:
+        path: of the file.
+        key: name of the array; may be left out if the file holds only one.
+        held_out: share of rows held out as the test split, in [0, 1).
+        seed: fixes which rows are held out.
+
+    Returns:
+        The source (see :func:`tensor` for shapes and dtypes).
+
+    Raises:
+        InputError: no such file or array, not an .npz file, an array of objects, or bad data.
+    """
+    if not Path(path).is_file():
+        raise InputError(f"npz path: expected an .npz file, got {str(path)!r}, which is not there")
+    try:
+        file = np.load(path, allow_pickle=False)
+        if isinstance(file, np.ndarray):
+            raise InputError(f"npz path: expected an .npz file, got the single array of {str(path)!r}")
+        with file:
+            name = file.files[0] if key is None and len(file.files) == 1 else key
+            if name is None:
+                raise InputError(f"npz key: expected one of {', '.join(file.files)}, got none")
+            data = file[checks.choice("npz key", name, file.files)]
+    except InputError:
+        raise  # already says what to do, and is a ValueError too
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+        raise InputError(f"npz path: cannot read {str(path)!r} as arrays of numbers: {error}") from error
+    return _from_array("npz", data, None, held_out, seed)
+
+
+def _from_array(name: str, data: Any, labels: Any, held_out: float, seed: int) -> FiniteSource:
+    rows = _as_tensor(f"{name} data", data)
+    index = split_rows(len(rows) if rows.ndim else 0, held_out, seed) if rows.numel() else None
+    if index is None:
+        raise InputError(f"{name} data: expected at least one row, got shape {tuple(rows.shape)}")
+    classes = None
+    if labels is not None:
+        every = _as_tensor(f"{name} labels", labels)
+        if every.shape != rows.shape[:1] or every.is_floating_point():
+            raise InputError(
+                f"{name} labels: expected {len(rows)} whole numbers, got {every.dtype} {tuple(every.shape)}"
+            )
+        classes = {split: every[index[split]].to(torch.int64) for split in SPLITS}
+    return FiniteSource(name, {split: rows[index[split]] for split in SPLITS}, classes)
+
+
+def _as_tensor(name: str, value: Any) -> Tensor:
+    """``value`` on the CPU, cut from its graph."""
+    try:
+        found = value if isinstance(value, Tensor) else torch.from_numpy(np.require(value, requirements="W"))
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f"{name}: expected a tensor or an array of numbers, got {type(value).__name__}"
+        ) from error
+    return found.detach().cpu()
+
+
+@register_source("dataset")
+class DatasetSource(Source):
+    """Any map-style torch Dataset whose items are tensors or (tensor, label) pairs.
+
+    Items are read when they are drawn, so the set may be larger than memory. Torch's random numbers that an
+    item uses, such as a random flip, are seeded per draw: a resumed run sees the same ones.
+
+    Args:
+        dataset: with ``len`` and ``[index]``; items of shape (D,) or (C, H, W). uint8 is scaled to [-1, 1].
+        held_out: share of items held out as the test split, in [0, 1).
+        seed: fixes which items are held out.
+
+    Raises:
+        InputError: not map-style, empty, or items of another kind or of different shapes.
+    """
+
+    name = "dataset"
+
+    def __init__(self, dataset: Dataset[Any], held_out: float = 0.2, seed: int = 0) -> None:
+        if not (hasattr(dataset, "__len__") and hasattr(dataset, "__getitem__")):
+            raise InputError(f"dataset: expected one with len and [index], got {type(dataset).__name__}")
+        count = len(cast(Sized, dataset))
+        if count == 0:
+            raise InputError("dataset: expected at least one item, got none")
+        self._dataset = dataset
+        self._rows = split_rows(count, held_out, seed)
+        self.shape = tuple(self._item(0)[0].shape)
+        if len(self.shape) not in (1, 3) or self.dimension == 0:
+            raise InputError(f"dataset: expected items of shape (D,) or (C, H, W), got {self.shape}")
+
+    def draw(self, n: int, generator: Generator, split: str = "train") -> Tensor:
+        """Draw ``n`` items of ``split`` with replacement, [n, D] float32 (see :meth:`Source.draw`)."""
+        check_draw(n, generator, split)
+        rows = self._held(split)
+        picked = rows[torch.randint(len(rows), (n,), generator=generator)]
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(int(torch.randint(2**62, (), generator=generator)))
+            return self._read(picked)
+
+    def size(self, split: str = "train") -> int:
+        """Number of items of ``split``."""
+        return len(self._rows[checks.choice("split", split, SPLITS)])
+
+    def all(self, split: str = "train") -> Tensor:
+        """Every item of ``split`` once, [M, D] float32, read one by one."""
+        return self._read(self._held(split))
+
+    def labels(self, split: str = "train") -> Tensor | None:
+        """Label of every item of ``split``, int64 [M], read one by one; None where items have none."""
+        rows = self._rows[checks.choice("split", split, SPLITS)].tolist()
+        found = [self._item(row)[1] for row in rows]
+        return None if not found or found[0] is None else torch.tensor([int(label) for label in found])
+
+    def _held(self, split: str) -> Tensor:
+        rows = self._rows[checks.choice("split", split, SPLITS)]
+        if len(rows) == 0:
+            raise InputError(f"{self.name}: the {split} split is empty; set held_out above 0")
+        return rows
+
+    def _read(self, rows: Tensor) -> Tensor:
+        items = []
+        for row in rows.tolist():
+            item = self._item(row)[0]
+            if tuple(item.shape) != self.shape:
+                raise InputError(f"dataset[{row}]: expected shape {self.shape}, got {tuple(item.shape)}")
+            items.append(item.flatten())
+        x = torch.stack(items)
+        x = x.to(torch.float32) / 127.5 - 1.0 if x.dtype == torch.uint8 else x.to(torch.float32)
+        return checks.finite("dataset items", x)
+
+    def _item(self, row: int) -> tuple[Tensor, Any]:
+        item = self._dataset[row]
+        value, label = (
+            (item[0], item[1]) if isinstance(item, (tuple, list)) and len(item) > 1 else (item, None)
+        )
+        value = value[0] if isinstance(value, (tuple, list)) and len(value) == 1 else value
+        if not isinstance(value, Tensor):
+            raise InputError(
+                f"dataset[{row}]: expected a tensor or (tensor, label), got {type(value).__name__}; "
+                "for images add a transform such as torchvision's ToTensor"
+            )
+        return value.detach().cpu(), label

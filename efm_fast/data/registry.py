@@ -1,0 +1,97 @@
+"""Sources by name: what a config writes under ``plus`` and ``minus``."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+from .. import checks
+from ..errors import InputError
+from .source import Source
+
+Factory = TypeVar("Factory", bound=Callable[..., Source])
+
+_FACTORIES: dict[str, Callable[..., Source]] = {}
+
+
+def register_source(name: str) -> Callable[[Factory], Factory]:
+    """Register a class or function that builds a :class:`Source` under ``name``.
+
+    Its keyword arguments become the keys a config may set. An argument called ``seed`` receives the seed
+    given to :func:`make_source`, unless the config sets it.
+
+        @register_source("ring")
+        class Ring(Source): ...
+
+    Raises:
+        InputError: another factory already has that name.
+    """
+
+    def register(factory: Factory) -> Factory:
+        known = _FACTORIES.get(name)
+        # a notebook cell run twice defines the same factory anew; that is no clash
+        if known is not None and _origin(known) != _origin(factory):
+            raise InputError(f"source name: {name!r} is taken by {'.'.join(_origin(known))}")
+        _FACTORIES[name] = factory
+        return factory
+
+    return register
+
+
+def _origin(factory: Callable[..., Source]) -> tuple[str, str]:
+    return factory.__module__, factory.__qualname__
+
+
+def source_names() -> list[str]:
+    """Names of all registered sources, sorted."""
+    return sorted(_FACTORIES)
+
+
+def resolve_source(spec: Mapping[str, Any] | str) -> dict[str, Any]:
+    """Check a source's config and fill in its defaults, without touching any data.
+
+    Args:
+        spec: a name, or a mapping with the key ``name`` and the source's own settings.
+
+    Returns:
+        A new mapping: ``name`` first, then every setting of that source except an unset ``seed``.
+
+    Raises:
+        InputError: an unknown name or key (with the nearest ones), or a missing setting.
+    """
+    settings = dict(spec) if isinstance(spec, Mapping) else {"name": spec}
+    if not isinstance(settings.get("name"), str):
+        raise InputError(f"source: expected a name or a mapping with a name, got {spec!r}")
+    name = checks.choice("source name", settings.pop("name"), source_names())
+    known = inspect.signature(_FACTORIES[name]).parameters
+    for key in settings:
+        checks.choice(f"setting of source {name}", key, known)
+    missing = [k for k, p in known.items() if p.default is p.empty and k not in settings and k != "seed"]
+    if missing:
+        raise InputError(f"source {name}: expected the setting {', '.join(missing)}, got none")
+    defaults = {k: p.default for k, p in known.items() if k != "seed" and p.default is not p.empty}
+    return {"name": name, **defaults, **settings}
+
+
+def make_source(spec: Mapping[str, Any] | str | Source, *, seed: int = 0) -> Source:
+    """Build the source that a config describes.
+
+    Args:
+        spec: a name, a mapping such as ``{"name": "digits", "label": 3, "size": 8}``, or a ready
+            :class:`Source`, which is returned as it is.
+        seed: fixes which rows finite sources hold out for testing.
+
+    Returns:
+        The source.
+
+    Raises:
+        InputError: an unknown name or key (with the nearest ones), a bad value, or data that cannot be read.
+    """
+    if isinstance(spec, Source):
+        return spec
+    settings = resolve_source(spec)
+    factory = _FACTORIES[settings.pop("name")]
+    if "seed" in inspect.signature(factory).parameters:
+        settings.setdefault("seed", seed)
+    return factory(**settings)
