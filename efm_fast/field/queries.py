@@ -1,0 +1,101 @@
+"""Points at which a field sum is hard to get right, for tests and benches to share.
+
+Points on the segment between two charges are mostly dominated by one charge and hide errors. The hard places are
+those where two charges balance: ties within a plate, ties between the plates (every field line crosses such a
+surface), and points beside near-duplicate charges, where the distances of the GEMM form cancel to nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .. import checks
+
+KINDS = ("interpolated", "tie", "plate_tie", "twin")
+
+_TWIN_OFFSET = 1e-3  # rms distance between twins, in units of the rms distance between charges
+
+
+@dataclass(frozen=True)
+class QuerySet:
+    """Charges of a capacitor and points between its plates.
+
+    Attributes:
+        kind: one of :data:`KINDS`.
+        x: features of the points, float32 [N, D], data units.
+        z: heights of the points, float64 [N], data units.
+        plus: charges on z = 0, float32 [M, D] or uint8 [M, D].
+        minus: charges on z = L, like ``plus``.
+        L: distance between the plates: the rms distance between charges.
+    """
+
+    kind: str
+    x: Tensor
+    z: Tensor
+    plus: Tensor
+    minus: Tensor
+    L: float
+
+
+def query_set(kind: str, n: int, m: int, d: int, *, seed: int = 0, uint8: bool = False) -> QuerySet:
+    """Draw ``m`` charges per plate and ``n`` points of ``kind`` in ``d`` dimensions; the same for the same seed.
+
+    interpolated: anywhere on the segment between a positive and a negative charge.
+    tie: midway between two positive charges, between the plates.
+    plate_tie: near the middle of a segment between the plates, z chosen so that both its ends are equally far.
+    twin: a thousandth of the distance between charges away from two near-duplicate positive charges.
+
+    Args:
+        kind: one of :data:`KINDS`.
+        n: points, N.
+        m: charges per plate, M, at least 2.
+        d: features, D.
+        seed: of the drawing.
+        uint8: draw pixel values 0 ... 255 as bytes; else standard normal float32 charges.
+
+    Raises:
+        InputError: ``kind`` is unknown or ``m`` below 2.
+    """
+    checks.choice("kind", kind, KINDS)
+    checks.positive("m - 1", m - 1)
+    generator = torch.Generator().manual_seed(seed)
+    plus, minus = (_charges(m, d, uint8, generator) for _ in range(2))
+    scale = math.sqrt(2 * d) * (math.sqrt((256**2 - 1) / 12) if uint8 else 1.0)
+    if kind == "twin":
+        step = torch.randn(m // 2, d, generator=generator) * (_TWIN_OFFSET * scale / math.sqrt(d))
+        step = step.round().clamp_min(1) if uint8 else step
+        plus[m // 2 : 2 * (m // 2)] = _moved(plus[: m // 2], step)
+    first = torch.randint(0, m // 2, (n,), generator=generator)
+    second = first + m // 2
+    other = torch.randint(0, m, (n,), generator=generator)
+    t = torch.rand(n, 1, generator=generator)
+    a, b, c = plus[first].float(), plus[second].float(), minus[other].float()
+    z = (0.05 + 0.9 * torch.rand(n, generator=generator)).double() * scale
+    if kind == "interpolated":
+        x = a + (c - a) * (0.05 + 0.9 * t)
+    elif kind == "tie":
+        x = (a + b) / 2
+    elif kind == "plate_tie":
+        x = a + (c - a) * (0.45 + 0.1 * t)
+        r2_plus, r2_minus = (torch.linalg.vector_norm(x.double() - y.double(), dim=1) ** 2 for y in (a, c))
+        z = (scale**2 + r2_minus - r2_plus) / (2 * scale)
+    else:
+        x = (a + b) / 2 + torch.randn(n, d, generator=generator) * (_TWIN_OFFSET * scale / math.sqrt(d))
+        z = z * _TWIN_OFFSET
+    return QuerySet(kind, x, z, plus, minus, scale)
+
+
+def _charges(m: int, d: int, uint8: bool, generator: torch.Generator) -> Tensor:
+    if uint8:
+        return torch.randint(0, 256, (m, d), generator=generator, dtype=torch.uint8)
+    return torch.randn(m, d, generator=generator)
+
+
+def _moved(charges: Tensor, step: Tensor) -> Tensor:
+    """``charges + step``, kept among the bytes where the charges are bytes."""
+    moved = charges.float() + step
+    return moved.clamp(0, 255).to(torch.uint8) if charges.dtype == torch.uint8 else moved
