@@ -1,0 +1,107 @@
+"""The forward map: from one plate to the other, height by height (EFM, Algorithm 2)."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from .. import checks
+from ..types import Field
+from .heights import Heights, Spacing, heights
+from .record import Lines, LineStatus
+from .steps import TABLEAUS, Method, runge_kutta, slope
+
+
+def forward_map(
+    field: Field,
+    x0: Tensor,
+    *,
+    steps: int,
+    method: Method = "euler",
+    spacing: Spacing = "uniform",
+    start: float | None = None,
+    stop: float | None = None,
+    return_paths: bool = False,
+) -> Lines:
+    """Carry samples of P from the plus plate to the minus plate along the field, never behind a plate.
+
+    With the defaults this is the paper's Algorithm 2: x += f_x / f_z dz at fixed dz from z = 0 to z = L. With
+    ``spacing="log"`` the heights are spaced by a constant factor from both plates; a few midpoint steps then
+    do. Where the schedule stops short of the plate and the field knows where its lines arrive, the last step
+    is that jump and costs one more evaluation; a field that does not know ends at ``stop``.
+
+    Lines that truly turn back, or go behind the far plate, are misled by this map: :func:`full_map` is the
+    one that provably carries P to Q.
+
+    Args:
+        field: exact or learned field.
+        x0: starts, [N, D], data units.
+        steps: number of steps between the plates.
+        method: "euler" (1 evaluation per step), "heun", "midpoint" (2) or "rk4" (4).
+        spacing: "uniform" or "log" heights.
+        start: first height in data units; 0 by default, 0.001 L for "log". The start's features are x0 there.
+        stop: last height in data units; L by default, 0.999 L for "log". In high dimension lines arrive with
+            slope about sqrt(D + 1), so stop short of the plate there.
+        return_paths: also return the points at every height, [T, N, D+1].
+
+    Returns:
+        Lines with ``charge`` None; every finite line is FRONT, at height L, or at ``stop`` where it did not
+        jump.
+
+    Raises:
+        InputError: x0 is not [N, D], steps is below 1, an unknown method or spacing, or bad heights.
+    """
+    checks.tensor("x0", x0, ndim=2)
+    checks.choice("method", method, TABLEAUS)
+    schedule = heights(spacing, checks.positive("field.L", field.L), steps, start, stop)
+    x = x0 if x0.is_floating_point() else x0.float()
+    steepest = 10.0 * math.sqrt(x.shape[1] + 1)
+
+    def rate(at: Tensor, t: float) -> Tensor:
+        z = at.new_full((len(at),), schedule.z(t))
+        return slope(field.direction(at, z).to(at.dtype), steepest) * schedule.dz_dt(t)
+
+    z, length = schedule.start, x.new_zeros(len(x))
+    paths = [_point(x, z)] if return_paths else []
+    for k in range(schedule.steps):
+        t = schedule.first + k * schedule.dt
+        new = runge_kutta(rate, x, t, schedule.dt, method)
+        new_z = schedule.stop if k == schedule.steps - 1 else schedule.z(t + schedule.dt)
+        length = length + _hop(x, z, new, new_z)
+        x, z = new, new_z
+        if return_paths:
+            paths.append(_point(x, z))
+    evaluations = schedule.steps * len(TABLEAUS[method][0])
+    landing = _landing(field, x, schedule)
+    if landing is not None:
+        length = length + _hop(x, z, landing, schedule.L)
+        x, z, evaluations = landing, schedule.L, evaluations + 1
+        if return_paths:
+            paths.append(_point(x, z))
+    finite = torch.isfinite(x).all(dim=1)
+    return Lines(
+        end=torch.where(finite[:, None], x, math.nan),
+        end_z=x.new_full((len(x),), z),
+        status=torch.where(finite, int(LineStatus.FRONT), int(LineStatus.FAILED)),
+        charge=None,
+        evaluations=torch.full((len(x),), evaluations, dtype=torch.int64, device=x.device),
+        length=length,
+        paths=torch.stack(paths) if return_paths else None,
+    )
+
+
+def _landing(field: Field, x: Tensor, schedule: Heights) -> Tensor | None:
+    if schedule.stop >= schedule.L:
+        return None
+    end = field.arrival(x, x.new_full((len(x),), schedule.stop), "minus")
+    return None if end is None else end.to(x.dtype)
+
+
+def _point(x: Tensor, z: float) -> Tensor:
+    return torch.cat([x, x.new_full((len(x), 1), z)], dim=1)
+
+
+def _hop(x: Tensor, z: float, new_x: Tensor, new_z: float) -> Tensor:
+    return ((new_x - x).square().sum(dim=1) + (new_z - z) ** 2).sqrt()

@@ -1,0 +1,64 @@
+"""The arithmetic of one step, pure and row by row, shared by every integrator.
+
+A direction is [N, D+1] with z last; any positive multiple of the field will do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+Method = Literal["euler", "heun", "midpoint", "rk4"]
+
+#: Butcher tableaus of the explicit methods: nodes, rows of the matrix, weights.
+TABLEAUS: dict[str, tuple[tuple[float, ...], tuple[tuple[float, ...], ...], tuple[float, ...]]] = {
+    "euler": ((0.0,), ((),), (1.0,)),
+    "heun": ((0.0, 1.0), ((), (1.0,)), (0.5, 0.5)),
+    "midpoint": ((0.0, 0.5), ((), (0.5,)), (0.0, 1.0)),
+    "rk4": (
+        (0.0, 0.5, 0.5, 1.0),
+        ((), (0.5,), (0.0, 0.5), (0.0, 0.0, 1.0)),
+        (1 / 6, 1 / 3, 1 / 3, 1 / 6),
+    ),
+}
+
+
+def slope(direction: Tensor, steepest: float) -> Tensor:
+    """dx/dz = f_x / f_z, [N, D], dimensionless (EFM, Algorithm 2).
+
+    Where f_z tends to zero or turns negative the line no longer is a function of z; its slope is then held at
+    ``steepest``, so that one such line moves far but stays finite.
+    """
+    lateral, axial = direction[:, :-1], direction[:, -1]
+    floor = lateral.norm(dim=1) / steepest
+    return lateral / torch.maximum(axial, floor).clamp_min(torch.finfo(direction.dtype).tiny)[:, None]
+
+
+def runge_kutta(
+    slope_at: Callable[[Tensor, float], Tensor], x: Tensor, t: float, dt: float, method: Method
+) -> Tensor:
+    """One explicit step of dx/dt = slope_at(x, t), from t to t + dt; x is [N, D]."""
+    nodes, rows, weights = TABLEAUS[method]
+    stages: list[Tensor] = []
+    for node, row in zip(nodes, rows, strict=True):
+        stages.append(slope_at(_advance(x, dt, row, stages), t + node * dt))
+    return _advance(x, dt, weights, stages)
+
+
+def _advance(x: Tensor, dt: float, weights: tuple[float, ...], stages: list[Tensor]) -> Tensor:
+    for weight, stage in zip(weights, stages, strict=True):
+        if weight:
+            x = x + (dt * weight) * stage
+    return x
+
+
+def unit(direction: Tensor, aspect: float = 1.0) -> Tensor:
+    """The direction scaled to length one where lateral lengths count 1 / ``aspect``; zero stays zero."""
+    # dividing by the largest part first keeps the squares of any positive multiple in range
+    largest = direction.abs().amax(dim=1, keepdim=True)
+    scaled = direction / torch.where(largest > 0, largest, 1.0)
+    size = (scaled[:, :-1].square().sum(dim=1) / aspect**2 + scaled[:, -1].square()).sqrt()
+    return scaled / torch.where(size > 0, size, 1.0)[:, None]
