@@ -5,14 +5,19 @@ An explicit choice never falls back in silence. Explicit argument beats EFM_FAST
 
 from __future__ import annotations
 
+import functools
 import importlib
 import os
 from dataclasses import dataclass
 from types import ModuleType
+from typing import NamedTuple
+
+import torch
 
 from .. import checks
 from ..errors import BackendUnavailableError
 from ..types import RieszSum
+from .matmul import is_plain, plain_matmul
 from .request import SumRequest
 
 ENVIRONMENT_VARIABLE = "EFM_FAST_BACKEND"
@@ -20,36 +25,73 @@ ENVIRONMENT_VARIABLE = "EFM_FAST_BACKEND"
 
 @dataclass(frozen=True)
 class Backend:
-    """One row of the table: its module, imported on first use, offers ``why_not`` and ``riesz_sum``."""
+    """One row of the table: its module, imported on first use, offers ``why_not`` and ``riesz_sum``.
+
+    Attributes:
+        name: as in the ``backend`` argument.
+        module: where it lives, relative to this package.
+        devices: for people.
+        purpose: for people.
+        device_type: the one device type it serves, so that calls elsewhere need not import it; None for any.
+        automatic: whether ``auto`` may choose it.
+    """
 
     name: str
+    module: str
     devices: str
     purpose: str
+    device_type: str | None = None
     automatic: bool = True
-
-    def _module(self) -> ModuleType:
-        return importlib.import_module(_MODULES[self.name], __package__)
 
     def why_not(self, request: SumRequest) -> str | None:
         """A sentence that says why this backend cannot serve ``request``; None if it can."""
-        try:
-            return self._module().why_not(request)
-        except ImportError as cause:
-            return f"cannot be imported here: {cause}"
+        if self.device_type not in (None, request.x.device.type):
+            return f"it serves {self.devices} tensors, and the points are on {request.x.device}"
+        module = _imported(self.module)
+        return f"it cannot be imported here: {module}" if isinstance(module, str) else module.why_not(request)
 
     def riesz_sum(self, request: SumRequest) -> RieszSum:
-        """Serve ``request``; only valid where ``why_not`` is None."""
-        return self._module().riesz_sum(request)
+        """Serve ``request``, in plain float32 matmul; only valid where ``why_not`` is None."""
+        module = importlib.import_module(self.module, __package__)
+        device_type = request.x.device.type
+        if is_plain(device_type):
+            return module.riesz_sum(request)
+        with plain_matmul(device_type):
+            return module.riesz_sum(request)
 
 
-_MODULES = {"triton": ".triton", "cpp": ".cpp", "torch": ".torch_backend", "reference": ".reference"}
+@functools.cache
+def _imported(module: str) -> ModuleType | str:
+    """The module, or why it cannot be imported; asked once, for a failing import costs more than a sum."""
+    try:
+        return importlib.import_module(module, __package__)
+    except ImportError as cause:
+        return str(cause)
+
 
 TABLE: tuple[Backend, ...] = (
-    Backend("triton", "CUDA", "fused kernels, three regimes by D"),
-    Backend("cpp", "CPU", "fused, vectorised, multi-threaded"),
-    Backend("torch", "any", "GEMM in chunks, nearest charges rescored exactly"),
-    Backend("reference", "any", "float64 direct differences, the truth to compare with", automatic=False),
+    Backend("triton", ".triton", "CUDA", "fused kernels, three regimes by D", device_type="cuda"),
+    Backend("cpp", ".cpp", "CPU", "fused, vectorised, multi-threaded", device_type="cpu"),
+    Backend("torch", ".torch_backend", "any", "GEMM in chunks, nearest charges rescored exactly"),
+    Backend(
+        "reference",
+        ".reference",
+        "any",
+        "float64 direct differences, the truth to compare with",
+        automatic=False,
+    ),
 )
+
+
+def requested_name(name: str) -> str:
+    """``name``, or what the environment variable asks for where the argument is "auto".
+
+    Raises:
+        InputError: no backend has that name.
+    """
+    if name == "auto":
+        name = os.environ.get(ENVIRONMENT_VARIABLE, "auto")
+    return checks.choice("backend", name, ["auto", *(row.name for row in TABLE)])
 
 
 def select(request: SumRequest, name: str = "auto") -> Backend:
@@ -59,9 +101,7 @@ def select(request: SumRequest, name: str = "auto") -> Backend:
         InputError: no backend has that name.
         BackendUnavailableError: the named backend cannot serve; the text says why.
     """
-    if name == "auto":
-        name = os.environ.get(ENVIRONMENT_VARIABLE, "auto")
-    checks.choice("backend", name, ["auto", *(row.name for row in TABLE)])
+    name = requested_name(name)
     if name == "auto":
         # plain torch serves everything, so the search always ends
         return next(row for row in TABLE if row.automatic and row.why_not(request) is None)
@@ -70,3 +110,26 @@ def select(request: SumRequest, name: str = "auto") -> Backend:
     if reason is not None:
         raise BackendUnavailableError(f"backend {name!r} cannot serve this sum: {reason}")
     return row
+
+
+class BackendStatus(NamedTuple):
+    """One line of :func:`describe`; ``reason`` is None where the backend serves."""
+
+    name: str
+    devices: str
+    purpose: str
+    reason: str | None
+
+
+def describe(device: torch.device | str = "cpu", *, features: int = 2) -> list[BackendStatus]:
+    """Who would serve a float32 sum on ``device`` in ``features`` dimensions here, or why not.
+
+    Rows come in the order in which ``auto`` tries them.
+    """
+    name = torch.device(device)
+    if name.type == "cuda" and not torch.cuda.is_available():
+        why = "this torch sees no CUDA device"
+        return [BackendStatus(row.name, row.devices, row.purpose, why) for row in TABLE]
+    x = torch.zeros(1, features, device=name)
+    request = SumRequest(x, x, power=features + 1.0)
+    return [BackendStatus(row.name, row.devices, row.purpose, row.why_not(request)) for row in TABLE]

@@ -1,8 +1,8 @@
 """Points at which a field sum is hard to get right, for tests and benches to share.
 
-Points on the segment between two charges are mostly dominated by one charge and hide errors. The hard places are
-those where two charges balance: ties within a plate, ties between the plates (every field line crosses such a
-surface), and points beside near-duplicate charges, where the distances of the GEMM form cancel to nothing.
+Points on the segment between two charges are mostly dominated by one charge and hide errors. The hard places
+are those where two charges balance: ties within a plate, ties between the plates (every field line crosses such
+a surface), and points beside near-duplicate charges, where the distances of the GEMM form cancel to nothing.
 """
 
 from __future__ import annotations
@@ -42,11 +42,11 @@ class QuerySet:
 
 
 def query_set(kind: str, n: int, m: int, d: int, *, seed: int = 0, uint8: bool = False) -> QuerySet:
-    """Draw ``m`` charges per plate and ``n`` points of ``kind`` in ``d`` dimensions; the same for the same seed.
+    """Draw ``m`` charges per plate and ``n`` points of ``kind`` in ``d`` dimensions; same seed, same draw.
 
     interpolated: anywhere on the segment between a positive and a negative charge.
     tie: midway between two positive charges, between the plates.
-    plate_tie: near the middle of a segment between the plates, z chosen so that both its ends are equally far.
+    plate_tie: near the middle of a segment between the plates, with z such that both ends are as far.
     twin: a thousandth of the distance between charges away from two near-duplicate positive charges.
 
     Args:

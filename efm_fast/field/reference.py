@@ -19,7 +19,7 @@ def why_not(request: SumRequest) -> str | None:
 
 
 def log_kernel(request: SumRequest, r2: Tensor) -> Tensor:
-    """l_ij of the squared distances ``r2``, which already hold height and softening; +inf at r2 = 0 for Riesz."""
+    """l_ij of the squared distances ``r2``, height and softening included; +inf at r2 = 0 for Riesz."""
     if request.kernel == "gaussian":
         return r2 / (-2.0 * request.bandwidth**2)
     return -0.5 * request.power * torch.log(r2)

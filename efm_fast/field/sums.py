@@ -30,7 +30,8 @@ def riesz_sum(
     """Sum the Riesz kernel r^-power and its displacements over charges, in log scale.
 
     Coulomb's law in n = D + 1 dimensions is ``power = D + 1`` (EFM, eq. 1); with ``power = D - 1`` the sum of
-    weights is its potential; PFGM++'s posterior mean is ``riesz_sum(x, y, power=N + D, height=r).posterior_mean(x)``.
+    weights is its potential; PFGM++'s posterior mean with d extra dimensions at radius r is
+    ``riesz_sum(x, y, power=D + d, height=r).posterior_mean(x)``.
 
     Args:
         x: points, [N, D]; float32 and float64 keep their dtype, others are read as float32.
@@ -39,7 +40,7 @@ def riesz_sum(
         weight: charge weights of either sign, [M]; None means one each.
         height: distance of each point from the charges' plate, [N] or one number, data units; None means 0.
         softening: r2 becomes r2 + softening^2; data units.
-        first_self: leave out the pair (i, j) where j + first_self == i, so 0 leaves out each point's own charge.
+        first_self: leave out the pair (i, j) where j + first_self == i; 0 leaves out each point's own.
         backend: "auto", or a name that ``efm-fast info`` lists.
         precision: "fast", "default" or "exact".
 
@@ -71,7 +72,7 @@ def gaussian_sum(
     """Sum the kernel exp(-r2 / (2 bandwidth^2)) and its displacements, for Stein-type and diffusion targets.
 
     The diffusion posterior mean at noise level s is ``gaussian_sum(x, y, bandwidth=s).posterior_mean(x)``.
-    ``bandwidth`` is in data units, above 0; the rest, the result and the errors are those of :func:`riesz_sum`.
+    ``bandwidth`` is in data units, above 0; arguments, result and errors else are those of :func:`riesz_sum`.
     """
     request = make_request(
         x, y, "gaussian", checks.positive("bandwidth", bandwidth), weight, height, 0.0, first_self, precision

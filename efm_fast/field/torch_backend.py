@@ -1,9 +1,9 @@
 """The twin that runs everywhere: plain torch, chunks of charges, O((N + M) D) memory.
 
-Up to D = 16 every pair is a direct difference. Above, squared distances come from a GEMM over centred data and
-the nearest charges of every chunk are rescored by direct difference: the kernel's power multiplies the relative
-error of r2 by about (D + 1) / 2, and the cancellation in |x|^2 + |y|^2 - 2 x.y is what limits float32. Logits
-are taken relative to the nearest charge, through log1p, so that they have no step of their own.
+Up to D = 16 every pair is a direct difference. Above, squared distances come from a GEMM over centred data
+and the nearest charges of every chunk are rescored by direct difference: the kernel's power multiplies the
+relative error of r2 by about (D + 1) / 2, and the cancellation in |x|^2 + |y|^2 - 2 x.y is what limits float32.
+Logits are taken relative to the nearest charge, through log1p, so that they have no step of their own.
 """
 
 from __future__ import annotations
@@ -120,7 +120,7 @@ def _gemm_chunk(request: SumRequest, extra: Tensor, rows: slice, columns: slice)
 def _rescore(
     request: SumRequest, extra: Tensor, x: Tensor, y: Tensor, index: Tensor, charge: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Squared distance to the nearest charge, and the sums over charges ``index`` [N, k] by direct difference.
+    """Nearest squared distance, and the sums over charges ``index`` [N, k] by direct difference.
 
     float32 differences of the stored values, squared and added in float64: the two charges nearest to a tie
     are told apart at any D.

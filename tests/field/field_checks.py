@@ -10,10 +10,15 @@ from efm_fast.field.request import SumRequest
 from efm_fast.types import CapacitorField, RieszSum
 
 
-def serving_backends() -> list[str]:
-    """Names of the backends that serve a plain float32 sum on the CPU here."""
-    request = SumRequest(torch.zeros(1, 2), torch.zeros(1, 2), power=3.0)
+def serving_backends(d: int = 2) -> list[str]:
+    """Names of the backends that serve a plain float32 sum in ``d`` dimensions on the CPU here."""
+    request = SumRequest(torch.zeros(1, d), torch.zeros(1, d), power=d + 1.0)
     return [row.name for row in backends.TABLE if row.why_not(request) is None]
+
+
+def cases(*dimensions: int, but: tuple[str, ...] = ()) -> list[tuple[str, int]]:
+    """Pairs (backend, d) that are served here, without the backends in ``but``."""
+    return [(name, d) for d in dimensions for name in serving_backends(d) if name not in but]
 
 
 def unscaled(total: RieszSum) -> Tensor:

@@ -18,9 +18,12 @@ def _sphere(count):
     angle = np.arange(2 * count) * math.pi / count
     sine = np.sqrt(1 - cosine**2)
     points = np.stack(
-        [np.outer(sine, np.cos(angle)), np.outer(sine, np.sin(angle)), np.outer(cosine, np.ones_like(angle))], -1
+        [np.outer(sine, np.cos(angle)), np.outer(sine, np.sin(angle)), np.outer(cosine, np.ones_like(angle))],
+        -1,
     )
-    return torch.from_numpy(points.reshape(-1, 3)), torch.from_numpy(np.repeat(weight * math.pi / count, 2 * count))
+    return torch.from_numpy(points.reshape(-1, 3)), torch.from_numpy(
+        np.repeat(weight * math.pi / count, 2 * count)
+    )
 
 
 @pytest.mark.parametrize("d", [1, 2, 5, 300])
@@ -58,7 +61,7 @@ def test_gauss_law_counts_the_charge_inside():
 
 
 def test_gauss_law_of_the_capacitor():
-    """The flux around one of four positive charges is a quarter of the plate's, 4 pi / 4; around none it is 0."""
+    """The flux around one of four positive charges is a quarter of the plate's; around none it is 0."""
     sphere, area = _sphere(60)
     plus = torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0], [2.0, 2.0]]).double()
     minus = torch.tensor([[0.5, 0.5], [3.0, 0.0]]).double()
@@ -80,13 +83,19 @@ def test_mpmath_agrees(kind, d, points, charges):
             field = [mpmath.mpf(0)] * (d + 1)
             for sign, plate, z_plate in ((1, q.plus, 0.0), (-1, q.minus, q.L)):
                 for y in plate.tolist():
-                    difference = [mpmath.mpf(a) - mpmath.mpf(b) for a, b in zip(q.x[i].tolist(), y, strict=True)]
+                    difference = [
+                        mpmath.mpf(a) - mpmath.mpf(b) for a, b in zip(q.x[i].tolist(), y, strict=True)
+                    ]
                     difference.append(mpmath.mpf(q.z[i].item()) - mpmath.mpf(z_plate))
-                    factor = sign * mpmath.fsum(c * c for c in difference) ** (-mpmath.mpf(d + 1) / 2) / charges
+                    factor = (
+                        sign * mpmath.fsum(c * c for c in difference) ** (-mpmath.mpf(d + 1) / 2) / charges
+                    )
                     field = [e + factor * c for e, c in zip(field, difference, strict=True)]
             norm = mpmath.sqrt(mpmath.fsum(e * e for e in field))
             error = mpmath.sqrt(
-                mpmath.fsum((e / norm - u) ** 2 for e, u in zip(field, got.direction[i].tolist(), strict=True))
+                mpmath.fsum(
+                    (e / norm - u) ** 2 for e, u in zip(field, got.direction[i].tolist(), strict=True)
+                )
             )
             assert error < 1e-10
             assert abs(mpmath.log(norm) - got.log_norm[i].item()) < 1e-8
