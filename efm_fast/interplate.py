@@ -40,8 +40,16 @@ class InterplatePoints:
 class InterplateStrategy(Protocol):
     """Draws ``n`` points between (and around) the plates."""
 
-    def __call__(self, plates: Plates, n: int, generator: torch.Generator) -> InterplatePoints:
-        """``n`` points for these charges; all randomness from ``generator``."""
+    def __call__(self, plates: Plates, n: int, generator: torch.Generator, step: int = 0) -> InterplatePoints:
+        """``n`` points for these charges.
+
+        Args:
+            plates: this step's charges.
+            n: number of points.
+            generator: the only source of randomness, on the charges' device; a function of (seed, step), so
+                that a resumed run draws the same points.
+            step: optimiser step, for strategies that keep something over steps.
+        """
         ...
 
 
@@ -92,7 +100,7 @@ class FluxPoints:
         at_plus = _uniform(n, generator) < 0.5
         return torch.where(at_plus, above_plus, L - above_plus)
 
-    def __call__(self, plates: Plates, n: int, generator: torch.Generator) -> InterplatePoints:
+    def __call__(self, plates: Plates, n: int, generator: torch.Generator, step: int = 0) -> InterplatePoints:
         """Draw ``n`` flux points from the charges of ``plates``."""
         z = self.heights(plates.L, n, generator)
         h_plus, h_minus = z.abs(), (z - plates.L).abs()
@@ -120,7 +128,7 @@ class LinearPoints:
 
     noise: float = 0.0
 
-    def __call__(self, plates: Plates, n: int, generator: torch.Generator) -> InterplatePoints:
+    def __call__(self, plates: Plates, n: int, generator: torch.Generator, step: int = 0) -> InterplatePoints:
         """Draw ``n`` points on segments between random pairs of charges."""
         t = _uniform(n, generator)
         plus, minus = _pick(plates.plus, n, generator), _pick(plates.minus, n, generator)
@@ -140,7 +148,7 @@ class BoxPoints:
 
     margin: float = 0.0
 
-    def __call__(self, plates: Plates, n: int, generator: torch.Generator) -> InterplatePoints:
+    def __call__(self, plates: Plates, n: int, generator: torch.Generator, step: int = 0) -> InterplatePoints:
         """Draw ``n`` points uniformly in the box."""
         charges = torch.cat([plates.plus, plates.minus])
         low, high = charges.amin(0) - self.margin, charges.amax(0) + self.margin

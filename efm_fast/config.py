@@ -1,0 +1,201 @@
+"""The settings of a run: typed, checked on construction, read from a preset, a YAML file or a mapping.
+
+Every setting has its meaning beside it; ``efm-fast train --help`` and the run folder's config.yaml show the
+same names. Lengths are in data units unless they are written as a multiple of s, the root mean square
+distance between a charge of one plate and a charge of the other ("1.5 s").
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+
+from .errors import InputError
+from .presets import preset_path
+
+_IN_S = re.compile(r"^\s*((?=[\d.eE+-]*[1-9])\d+(?:\.\d*)?(?:[eE][+-]?\d+)?)\s*s\s*$")  # a number above 0
+PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+PositiveInt = Annotated[int, Field(gt=0)]
+Length = Annotated[float, Field(gt=0, allow_inf_nan=False)] | Annotated[str, StringConstraints(pattern=_IN_S)]
+
+
+def length_in_data_units(length: float | str, s: float) -> float:
+    """Resolve a length such as 6.0 or "1.5 s" where ``s`` is the rms distance between the plates' charges."""
+    match = _IN_S.match(length) if isinstance(length, str) else None
+    return float(match.group(1)) * s if match else float(length)
+
+
+_LENGTHS = ("L", "points.nearest", "points.behind")
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class PointsConfig(_Section):
+    """Where the field is learned."""
+
+    strategy: Literal["flux", "linear", "box", "lines"] = Field("flux", description="inter-plate points")
+    nearest: Length = Field("0.001 s", description="flux: smallest distance from a plate")
+    behind: Length | None = Field(None, description="flux: largest distance behind a plate; null: none")
+    noise: float = Field(0.0, ge=0, description="linear: standard deviation of the noise on x")
+    margin: float = Field(0.0, ge=0, description="box: reach beyond the charges, data units")
+    bank: PositiveInt = Field(2048, description="lines: charges per plate whose lines fill the bank")
+    refresh: PositiveInt = Field(1000, description="lines: steps between fresh banks")
+
+
+class TargetConfig(_Section):
+    """What is learned there."""
+
+    charges: PositiveInt = Field(
+        1024, description="charges per plate and step, apart from the batch of points"
+    )
+    normalization: Literal["superposition", "per_plate"] = Field(
+        "superposition", description="per_plate: the authors' published form, for parity (direct field only)"
+    )
+
+
+class NetConfig(_Section):
+    """Backbone and parametrisation."""
+
+    backbone: Literal["mlp", "unet"] = Field("mlp", description="mlp for vectors, unet for images")
+    parametrisation: Literal["plate_means", "direct"] = Field("plate_means", description="what it outputs")
+    width: PositiveInt = Field(256, description="mlp: units per layer; unet: channels of the first level")
+    depth: PositiveInt = Field(3, description="mlp: hidden layers; unet: blocks per level")
+    levels: tuple[PositiveInt, ...] = Field((1, 2, 2), strict=False, description="unet: channel factors")
+
+
+class TrainConfig(_Section):
+    """The optimisation."""
+
+    steps: PositiveInt = Field(8000, description="optimiser steps")
+    batch: PositiveInt = Field(256, description="inter-plate points per step")
+    lr: PositiveFloat = Field(1e-3, description="peak learning rate of AdamW, cosine to 0")
+    warmup: int = Field(100, ge=0, description="steps of linear warm-up")
+    weight_decay: float = Field(0.0, ge=0)
+    clip: PositiveFloat = Field(1.0, description="largest norm of the gradient")
+    ema: float = Field(0.999, ge=0, lt=1, description="decay of the averaged weights that sampling uses")
+    bf16: bool = Field(False, description="autocast the network to bfloat16")
+    compile: bool = Field(False, description="torch.compile the network")
+    workers: int = Field(0, ge=0, description="loader processes per plate")
+    checkpoint_every: PositiveInt = Field(1000, description="steps between checkpoints")
+    picture_every: PositiveInt = Field(2000, description="steps between sample pictures")
+    log_every: PositiveInt = Field(50, description="steps between rows of metrics.jsonl")
+
+
+class SampleConfig(_Section):
+    """How samples are drawn from the learned field."""
+
+    map: Literal["full", "forward"] = Field("full", description="full stochastic map, or forward only")
+    steps: PositiveInt = Field(40, description="forward: steps; full: at most so many steps per line")
+    step: PositiveFloat = Field(0.5, description="full: step over the distance to the charges")
+
+
+class Config(_Section):
+    """All settings of a run.
+
+    Raises:
+        InputError: from :meth:`load`, naming the key, what was expected and what came.
+    """
+
+    name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
+    description: str = ""
+    seed: int = Field(0, ge=0)
+    device: str = Field("auto", description="auto, cpu, cuda or cuda:N")
+    runs: str = Field("runs", description="folder in which the run folder is made")
+    plus: dict[str, Any] = Field(description="data on the plate z = 0, such as {name: digits, label: 3}")
+    minus: dict[str, Any] = Field(description="data on the plate z = L")
+    L: Length = Field("1 s", description="distance between the plates")
+    points: PointsConfig = PointsConfig()
+    target: TargetConfig = TargetConfig()
+    net: NetConfig = NetConfig()
+    train: TrainConfig = TrainConfig()
+    sample: SampleConfig = SampleConfig()
+
+    @classmethod
+    def load(
+        cls, source: Config | Mapping[str, Any] | str | Path, overrides: Mapping[str, Any] | None = None
+    ) -> Config:
+        """Read a config from a preset's name, a YAML path, a mapping or a Config, then apply ``overrides``.
+
+        Args:
+            source: what to read.
+            overrides: dotted keys and their values, such as {"train.steps": 2000}.
+
+        Raises:
+            InputError: an unknown preset or file, or a setting that does not fit; the text names the key.
+        """
+        raw = _raw(source)
+        for key, value in (overrides or {}).items():
+            _set(raw, key, value)
+        try:
+            return cls.model_validate(raw)
+        except ValidationError as problem:
+            raise InputError(_explain(problem)) from None
+
+    def to_yaml(self) -> str:
+        """The config as YAML, every setting written out."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def _raw(source: Config | Mapping[str, Any] | str | Path) -> dict[str, Any]:
+    if isinstance(source, Config):
+        return source.model_dump(mode="json")
+    if isinstance(source, Mapping):
+        return _deep_copy(source)
+    if not isinstance(source, str | Path):
+        raise InputError(
+            f"cfg: expected a preset's name, a YAML path, a mapping or a Config, got {type(source).__name__}"
+        )
+    path = Path(source)
+    if path.suffix not in (".yaml", ".yml"):
+        path = preset_path(str(source))
+    try:
+        loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as problem:
+        raise InputError(f"cfg: cannot read {str(path)!r}: {problem.strerror}") from None
+    except yaml.YAMLError as problem:
+        raise InputError(f"cfg: {str(path)!r} is not YAML: {' '.join(str(problem).split())}") from None
+    if not isinstance(loaded, dict):
+        raise InputError(f"cfg: {str(path)!r}: expected a mapping of settings, got {type(loaded).__name__}")
+    return loaded
+
+
+def _deep_copy(mapping: Mapping[str, Any]) -> dict[str, Any]:
+    return {k: _deep_copy(v) if isinstance(v, Mapping) else v for k, v in mapping.items()}
+
+
+def _set(raw: dict[str, Any], dotted: str, value: Any) -> None:
+    *parents, last = dotted.split(".")
+    for parent in parents:
+        raw = raw.setdefault(parent, {})
+        if not isinstance(raw, dict):
+            raise InputError(f"{dotted}: {parent} is a single setting and has no parts")
+    raw[last] = value
+
+
+def _explain(problem: ValidationError) -> str:
+    """One line for the first wrong setting: its key, what was expected, what came."""
+    first = problem.errors()[0]
+    # the last parts of a union's location name its branches, not keys
+    key = ".".join(str(p) for p in first["loc"] if p != "float" and not str(p).startswith("constrained-"))
+    if first["type"] == "extra_forbidden":
+        return f"{key}: no such setting; expected one of {', '.join(_known_keys(first['loc'][:-1]))}"
+    if first["type"] == "missing":
+        return f"{key}: expected a value, got none"
+    if key in _LENGTHS:
+        return f"{key}: expected a number above 0 or a multiple of s such as '1.5 s', got {first['input']!r}"
+    expected = first["msg"].removeprefix("Input should be ").removeprefix("String should ")
+    return f"{key}: expected {expected}, got {first['input']!r}"
+
+
+def _known_keys(parents: tuple[int | str, ...]) -> list[str]:
+    model: type[BaseModel] = Config
+    for parent in parents:
+        model = model.model_fields[str(parent)].annotation  # type: ignore[assignment]
+    return list(model.model_fields)

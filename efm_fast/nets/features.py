@@ -1,0 +1,80 @@
+"""Bounded inputs: lines travel 10^6 data units away, and a network must stay finite and smooth there."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """The lengths a network is scaled by, all in data units; saved with its weights.
+
+    Attributes:
+        L: distance between the plates.
+        s: root mean square distance between a charge of one plate and a charge of the other.
+        nearest: height under which a point counts as on the plate.
+        shape: (D,) of vectors, (C, H, W) of images.
+        centre: mean of both plates' data, one number per feature.
+        scale: root mean square of one centred feature.
+        low: smallest value of any feature of the data.
+        high: largest value of any feature of the data.
+    """
+
+    L: float
+    s: float
+    nearest: float
+    shape: tuple[int, ...]
+    centre: tuple[float, ...]
+    scale: float
+    low: float
+    high: float
+
+
+class BoundedFeatures(nn.Module):
+    """x -> a bounded copy of x, [N, D], and the log of its size, [N, 1].
+
+    With r the root mean square of the standardised features, the copy is x / (1 + r / 6): the data themselves
+    hardly change, and a far point keeps its direction.
+    """
+
+    centre: Tensor
+
+    def __init__(self, geometry: Geometry) -> None:
+        super().__init__()
+        self.register_buffer("centre", torch.tensor(geometry.centre))
+        self.scale = geometry.scale
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Bounded features [N, D] and log1p of their root mean square [N, 1]."""
+        standard = (x - self.centre) / self.scale
+        size = standard.square().mean(1, keepdim=True).sqrt()
+        return standard / (1.0 + size / 6.0), torch.log1p(size)
+
+
+class HeightFeatures(nn.Module):
+    """z -> bounded features of the distance from both plates, on log scale, inside and outside.
+
+    Attributes:
+        size: number of features, for the layer that follows.
+    """
+
+    size = 2 + 2 * (1 + 2 * 4)
+
+    def __init__(self, geometry: Geometry) -> None:
+        super().__init__()
+        self.L, self.nearest = geometry.L, geometry.nearest
+        self.range = math.log(geometry.L / geometry.nearest)
+
+    def forward(self, z: Tensor) -> Tensor:
+        """Features [N, size] of heights z [N]."""
+        heights = torch.stack([z, z - self.L], 1)
+        # 0 at the plate's skin, 1 a plate distance away, at most 2 far behind
+        level = (
+            (torch.log((heights.abs() + self.nearest) / self.nearest) / self.range).clamp(0.0, 2.0).float()
+        )
+        waves = [f(math.pi * k * level) for k in (0.5, 1.0, 2.0, 4.0) for f in (torch.sin, torch.cos)]
+        return torch.cat([heights.sign().float(), level, *waves], 1)

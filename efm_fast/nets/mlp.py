@@ -1,0 +1,38 @@
+"""The backbone for vectors: a plain MLP with bounded inputs."""
+
+from __future__ import annotations
+
+import itertools
+
+import torch
+from torch import Tensor, nn
+
+from .features import BoundedFeatures, Geometry, HeightFeatures
+
+
+class MLP(nn.Module):
+    """(x [N, D], z [N]) -> features [N, groups, D] and a scalar [N].
+
+    Args:
+        geometry: lengths to scale the inputs by.
+        groups: vectors of D features to give, as the parametrisation needs.
+        width: units per hidden layer.
+        depth: number of hidden layers.
+    """
+
+    def __init__(self, geometry: Geometry, groups: int, *, width: int = 256, depth: int = 3) -> None:
+        super().__init__()
+        dimension = len(geometry.centre)
+        self.groups = groups
+        self.features = BoundedFeatures(geometry)
+        self.heights = HeightFeatures(geometry)
+        sizes = [dimension + 1 + HeightFeatures.size, *[width] * depth]
+        hidden = [m for a, b in itertools.pairwise(sizes) for m in (nn.Linear(a, b), nn.SiLU())]
+        self.hidden = nn.Sequential(*hidden)
+        self.out = nn.Linear(width, groups * dimension + 1)
+
+    def forward(self, x: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Raw features [N, groups, D] and scalar [N]."""
+        bounded, size = self.features(x)
+        raw = self.out(self.hidden(torch.cat([bounded, size, self.heights(z)], 1)))
+        return raw[:, :-1].unflatten(1, (self.groups, -1)), raw[:, -1]

@@ -1,0 +1,87 @@
+"""The backbone for images: diffusers' UNet2DModel, with bounded inputs and heights."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import InputError
+from .features import BoundedFeatures, Geometry, HeightFeatures
+
+_GROUP_NORM = 8
+
+
+class UNet(nn.Module):
+    """(x [N, D], z [N]) -> features [N, groups, D] and a scalar [N], for images of shape (C, H, W).
+
+    The height enters as bounded features through the class-embedding input of UNet2DModel, since its own time
+    embedding is made for 0 ... 1000 and z reaches far outside the plates. The scalar is the mean of one extra
+    output channel.
+
+    Args:
+        geometry: lengths to scale the inputs by, and the image's shape.
+        groups: images to give, as the parametrisation needs.
+        width: channels of the first level, a multiple of 8.
+        depth: residual blocks per level.
+        levels: channel factor of each level; each but the last halves the image.
+
+    Raises:
+        InputError: diffusers is missing, or the shape does not fit the levels.
+    """
+
+    def __init__(
+        self, geometry: Geometry, groups: int, *, width: int, depth: int, levels: tuple[int, ...]
+    ) -> None:
+        super().__init__()
+        if len(geometry.shape) != 3:
+            raise InputError(
+                f"net.backbone: unet expects images (C, H, W), got data of shape {geometry.shape}"
+            )
+        channels, height, columns = geometry.shape
+        halvings = 2 ** (len(levels) - 1)
+        if height % halvings or columns % halvings:
+            raise InputError(
+                f"net.levels: {len(levels)} levels need image sides divisible by {halvings}, got {height} x {columns}"
+            )
+        if width % _GROUP_NORM:
+            raise InputError(f"net.width: unet expects a multiple of {_GROUP_NORM}, got {width}")
+        try:
+            from diffusers import UNet2DModel
+        except ImportError as cause:
+            raise InputError(
+                f"net.backbone: unet needs diffusers: pip install 'efm_fast[images]' ({cause})"
+            ) from None
+        self.groups, self.shape = groups, geometry.shape
+        self.features = BoundedFeatures(geometry)
+        self.heights = HeightFeatures(geometry)
+        deepest = len(levels) - 1
+        self.unet = UNet2DModel(
+            in_channels=channels,
+            out_channels=groups * channels + 1,
+            layers_per_block=depth,
+            block_out_channels=tuple(width * factor for factor in levels),
+            down_block_types=tuple(
+                "AttnDownBlock2D" if k == deepest and k else "DownBlock2D" for k in range(len(levels))
+            ),
+            up_block_types=tuple(
+                "AttnUpBlock2D" if k == deepest and k else "UpBlock2D" for k in reversed(range(len(levels)))
+            ),
+            norm_num_groups=_GROUP_NORM,
+            attention_head_dim=8,
+            class_embed_type="identity",
+        )
+        embedding = 4 * width
+        self.condition = nn.Sequential(
+            nn.Linear(HeightFeatures.size + 1, embedding), nn.SiLU(), nn.Linear(embedding, embedding)
+        )
+
+    def forward(self, x: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Raw features [N, groups, D] and scalar [N]."""
+        bounded, size = self.features(x)
+        embedding = self.condition(torch.cat([size, self.heights(z)], 1))
+        silent = torch.zeros(len(x), device=x.device)  # the time input, which HeightFeatures replaces
+        raw = self.unet(bounded.unflatten(1, self.shape), silent, class_labels=embedding).sample
+        features = raw[:, :-1].reshape(len(x), self.groups, math.prod(self.shape))
+        return features, raw[:, -1].mean((1, 2))

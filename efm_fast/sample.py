@@ -1,0 +1,86 @@
+"""Samples of a learned field: follow its lines from the plus plate to the minus plate."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from . import checks
+from .data import step_generator
+from .errors import InputError
+from .lines import Lines, Support, forward_map, full_map
+from .training.run import Run
+
+_STARTS, _SUPPORT = 200, 201  # streams of randomness, apart from training's
+
+
+def sample(
+    run: Run,
+    x0: Tensor | None = None,
+    *,
+    n: int | None = None,
+    map: Literal["full", "forward"] | None = None,
+    steps: int | None = None,
+    seed: int = 0,
+    return_paths: bool = False,
+) -> Lines:
+    """Carry samples of P to Q along the learned field.
+
+    Args:
+        run: a trained run, from ``train`` or ``load``.
+        x0: starts, [N, D], data units; or leave it out and give ``n``.
+        n: number of starts to draw from the run's plus data (its held-out split where it has one).
+        map: "full" (the stochastic map of EFM, theorem 3.1) or "forward" (algorithm 2 at midpoint steps,
+            heights log-spaced from both plates, landing on the plate mean); the run's own setting by default.
+        steps: forward: number of steps; full: most steps per line. The run's own setting by default.
+        seed: of the starts and of the full map's decisions; sample k depends on (seed, k) alone.
+        return_paths: also return the lines' points.
+
+    Returns:
+        Lines; ``end`` [N, D] holds the samples and ``evaluations`` [N] what each one cost.
+
+    Raises:
+        InputError: neither or both of x0 and n, or a wrong shape or setting.
+    """
+    settings = run.config.sample
+    kind = checks.choice("map", map or settings.map, ("full", "forward"))
+    steps = settings.steps if steps is None else steps
+    if (x0 is None) == (n is None):
+        raise InputError("x0, n: expected one of them, the starts or their number")
+    if x0 is None:
+        assert n is not None
+        x0 = run.plus.draw(n, step_generator(seed, 0, _STARTS), "test" if run.plus.size("test") else "train")
+    checks.tensor("x0", x0, ndim=2, columns=run.plus.dimension)
+    x0 = x0.to(run.device, torch.float32)
+    if kind == "forward":
+        near = run.geometry.nearest
+        return forward_map(
+            run.field,
+            x0,
+            steps=steps,
+            method="midpoint",
+            spacing="log",
+            start=near,
+            stop=run.geometry.L - near,
+            return_paths=return_paths,
+        )
+    return full_map(
+        run.field,
+        x0,
+        support=support_of(run),
+        step=settings.step,
+        max_steps=steps,
+        seed=seed,
+        return_paths=return_paths,
+    )
+
+
+def support_of(run: Run) -> Support:
+    """The discs that hold the run's charges, from 4096 draws of each plate's training data."""
+    plates = [
+        source.draw(4096, step_generator(run.config.seed, k, _SUPPORT)).to(run.device)
+        for k, source in enumerate((run.plus, run.minus))
+    ]
+    return Support.of(*plates)

@@ -1,0 +1,50 @@
+"""The lengths of a problem, measured on its data once, before training."""
+
+from __future__ import annotations
+
+import torch
+
+from .. import checks
+from ..config import Config, length_in_data_units
+from ..data import Source, rms_distance, step_generator
+from ..errors import InputError
+from ..nets import Geometry
+
+_SAMPLE = 4096
+_STREAM = 1000  # apart from the training batches' streams
+
+
+def measure(config: Config, plus: Source, minus: Source) -> Geometry:
+    """Measure the plates' data and resolve the lengths of ``config``.
+
+    Returns:
+        The geometry, in data units.
+
+    Raises:
+        InputError: the plates differ in shape, hold NaN or infinity, or do not vary.
+    """
+    if plus.shape != minus.shape:
+        raise InputError(f"minus: expected the shape of plus, {plus.shape}, got {minus.shape}")
+    rows = [
+        checks.finite(name, source.draw(_SAMPLE, step_generator(config.seed, 0, _STREAM + k)))
+        for k, (name, source) in enumerate((("plus", plus), ("minus", minus)))
+    ]
+    s = rms_distance(*rows)
+    both = torch.cat(rows).double()
+    centre = both.mean(0)
+    scale = float((both - centre).square().mean().sqrt())
+    if not scale > 0:
+        raise InputError("plus, minus: expected data that vary, got one and the same row on both plates")
+    L = length_in_data_units(config.L, s)
+    nearest = length_in_data_units(config.points.nearest, s)
+    low, high = float(both.min()), float(both.max())
+    return Geometry(
+        L=L,
+        s=s,
+        nearest=nearest,
+        shape=plus.shape,
+        centre=tuple(centre.tolist()),
+        scale=scale,
+        low=low,
+        high=high,
+    )

@@ -1,0 +1,101 @@
+"""What a run tells while it trains: rows of numbers, TensorBoard, pictures."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import torch
+
+from ..data import step_generator
+from .files import write_text
+from .run import Run
+
+_PICTURED = 64
+_PICTURE_STREAM = 100  # apart from the training streams
+
+
+class Reporter(contextlib.AbstractContextManager["Reporter"]):
+    """Writes metrics.jsonl, TensorBoard events (where tensorboard is installed) and pictures into a run folder.
+
+    Args:
+        run: the run; its field is looked at again for every picture.
+        step: the step that training starts from; later rows of an earlier attempt are dropped.
+    """
+
+    def __init__(self, run: Run, step: int) -> None:
+        self.run = run
+        self.path = run.folder / "metrics.jsonl"
+        self.rows = [row for row in read_metrics(run.folder) if row["step"] <= step]
+        write_text(self.path, "".join(json.dumps(row) + "\n" for row in self.rows))
+        self.file = self.path.open("a", encoding="utf-8")
+        self.board = _tensorboard(run.folder / "tensorboard", step)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.file.close()
+        if self.board is not None:
+            self.board.close()
+
+    def log(self, step: int, **numbers: float) -> None:
+        """Add one row of ``numbers``."""
+        row = {"step": step, **numbers}
+        self.rows.append(row)
+        self.file.write(json.dumps(row) + "\n")
+        self.file.flush()
+        if self.board is not None:
+            for name, value in numbers.items():
+                self.board.add_scalar(name, value, step)
+
+    def picture(self, step: int) -> None:
+        """Draw samples of the field as it stands."""
+        from ..plots import plot_samples
+        from ..sample import sample
+
+        run = self.run
+        was_training = run.field.training
+        run.field.eval()
+        with torch.no_grad():
+            x0 = run.plus.draw(_count(run), step_generator(run.config.seed, 0, _PICTURE_STREAM), "test")
+            lines = sample(run, x0)
+        run.field.train(was_training)
+        target = run.minus.draw(len(x0), step_generator(run.config.seed, 1, _PICTURE_STREAM), "test")
+        plot_samples(x0, lines.end.cpu(), target, run.geometry.shape, self._samples / f"step_{step:07d}.png")
+
+    def curves(self) -> None:
+        """Draw the curves of all rows."""
+        from ..plots import plot_curves
+
+        if len(self.rows) > 1:
+            plot_curves(self.rows, self.run.folder / "curves.png")
+
+    @property
+    def _samples(self) -> Path:
+        return self.run.folder / "samples"
+
+
+def read_metrics(folder: Path) -> list[dict[str, float]]:
+    """Rows of ``folder``'s metrics.jsonl; a last line cut short by a kill is left out."""
+    path = folder / "metrics.jsonl"
+    rows = []
+    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:
+        with contextlib.suppress(json.JSONDecodeError):
+            rows.append(json.loads(line))
+    return rows
+
+
+def _count(run: Run) -> int:
+    return _PICTURED if len(run.geometry.shape) == 3 else 1024
+
+
+def _tensorboard(folder: Path, step: int) -> Any:
+    """A TensorBoard writer, or None where tensorboard is not installed."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        return None
+    return SummaryWriter(str(folder), purge_step=step)

@@ -1,0 +1,192 @@
+"""A run: its folder, its settings, its learned field.
+
+    config.yaml              every setting as resolved
+    geometry.json            the lengths the network was built for
+    versions.json            what it ran on
+    weights.safetensors      averaged (EMA) weights, what sampling uses
+    state.safetensors        network, average, optimiser and step: all that resume needs
+    metrics.jsonl            one row per log step
+    samples/                 pictures while training, and what `sample` and `evaluate` write
+
+Every file is written atomically. Nothing is pickled, so a run folder from anywhere is safe to open.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import platform
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from .. import __version__
+from ..config import Config
+from ..data import Source, make_source
+from ..errors import EfmError, InputError, RunError
+from ..nets import Geometry, LearnedField, build_field
+from .files import write_atomically, write_text
+
+
+@dataclass(frozen=True)
+class Run:
+    """A trained, or still training, model and where it lives.
+
+    Attributes:
+        folder: the run folder.
+        config: its settings.
+        geometry: its lengths, data units.
+        field: the learned field with averaged weights, in evaluation mode, on the run's device.
+        plus: source of the data on the plate z = 0.
+        minus: source of the data on the plate z = L.
+        step: optimiser steps the weights have seen.
+    """
+
+    folder: Path
+    config: Config
+    geometry: Geometry
+    field: LearnedField
+    plus: Source
+    minus: Source
+    step: int
+
+    @property
+    def device(self) -> torch.device:
+        """Where the field's weights live."""
+        return next(self.field.parameters()).device
+
+
+def resolve_device(name: str) -> torch.device:
+    """The torch device that ``name`` means: "auto" is CUDA where there is one, else the CPU.
+
+    Raises:
+        InputError: not a device, or one that is not there.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise InputError(f"device: expected auto, cpu, cuda or cuda:N, got {name!r}") from None
+    if device.type not in ("cpu", "cuda"):
+        raise InputError(f"device: expected auto, cpu, cuda or cuda:N, got {name!r}")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise InputError(
+            f"device: {name!r} was asked for, but torch sees {torch.cuda.device_count()} CUDA devices;"
+            " use device=cpu or device=auto"
+        )
+    return device
+
+
+def new_folder(config: Config) -> Path:
+    """Make the folder of a new run.
+
+    Raises:
+        RunError: it is already there, or cannot be made.
+    """
+    folder = Path(config.runs) / config.name
+    try:
+        folder.mkdir(parents=True)
+        (folder / "samples").mkdir()
+    except FileExistsError:
+        raise RunError(
+            f"run folder {folder} is already there: continue it with `efm-fast resume {folder}`,"
+            " or choose another name=..."
+        ) from None
+    except OSError as problem:
+        raise RunError(f"cannot make the run folder {folder}: {problem.strerror}") from None
+    return folder
+
+
+def write_description(folder: Path, config: Config, geometry: Geometry) -> None:
+    """Write what a run is: its settings, its lengths and the versions it runs on."""
+    versions = {
+        "efm_fast": __version__,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "cuda": torch.version.cuda,
+    }
+    write_text(folder / "config.yaml", config.to_yaml())
+    write_text(folder / "geometry.json", json.dumps(dataclasses.asdict(geometry), indent=1))
+    write_text(folder / "versions.json", json.dumps(versions, indent=1))
+
+
+def save_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
+    """Write named tensors as safetensors, atomically."""
+    plain = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
+    write_atomically(path, lambda temporary: save_file(plain, temporary, metadata))
+
+
+def load_tensors(path: Path) -> dict[str, Tensor]:
+    """Read what :func:`save_tensors` wrote.
+
+    Raises:
+        RunError: the file is missing, truncated or not safetensors.
+    """
+    try:
+        return load_file(path)
+    except FileNotFoundError:
+        raise RunError(f"no checkpoint at {path}") from None
+    except (SafetensorError, OSError) as problem:
+        raise RunError(f"{path} is not a whole safetensors file ({problem}); nothing was changed") from None
+
+
+def read_description(folder: Path) -> tuple[Config, Geometry]:
+    """Read the settings and lengths of the run in ``folder``.
+
+    Raises:
+        RunError: not a run folder.
+    """
+    if not (folder / "config.yaml").is_file() or not (folder / "geometry.json").is_file():
+        raise RunError(f"{folder} is not a run folder: expected config.yaml and geometry.json in it")
+    try:
+        config = Config.load(folder / "config.yaml")
+        raw = json.loads((folder / "geometry.json").read_text(encoding="utf-8"))
+        raw["shape"], raw["centre"] = tuple(raw["shape"]), tuple(raw["centre"])
+        return config, Geometry(**raw)
+    except (EfmError, ValueError, TypeError, KeyError) as problem:
+        raise RunError(f"{folder} does not describe a run of this version: {problem}") from None
+
+
+def fill(field: LearnedField, weights: dict[str, Tensor], origin: Path) -> None:
+    """Load ``weights`` into ``field``.
+
+    Raises:
+        RunError: they belong to another network.
+    """
+    try:
+        field.load_state_dict(weights)
+    except RuntimeError as problem:
+        detail = " ".join(str(problem).split())[:200]
+        raise RunError(f"{origin} does not fit the network of its config.yaml: {detail}") from None
+
+
+def load(folder: str | Path, *, device: str = "auto") -> Run:
+    """Open a run folder for sampling.
+
+    Args:
+        folder: what ``train`` wrote.
+        device: "auto", "cpu", "cuda" or "cuda:N".
+
+    Returns:
+        The run, with its averaged weights.
+
+    Raises:
+        RunError: no run there, or a truncated or foreign checkpoint.
+        InputError: the device, or the run's data set, is not there.
+    """
+    folder = Path(folder)
+    where = resolve_device(device)
+    config, geometry = read_description(folder)
+    weights = load_tensors(folder / "weights.safetensors")
+    step = int(weights.pop("step", torch.tensor(0)))
+    field = build_field(config, geometry)
+    fill(field, weights, folder / "weights.safetensors")
+    field = field.to(where).eval()
+    plus, minus = (make_source(spec, seed=config.seed) for spec in (config.plus, config.minus))
+    return Run(folder, config, geometry, field, plus, minus, step)

@@ -1,0 +1,100 @@
+"""The full training state as named tensors, so that a checkpoint needs no pickle and resume is exact.
+
+Batches, points and noise are functions of (seed, step) alone; the state therefore holds the network, its
+average, the optimiser and the step, and no random state.
+"""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.optim.lr_scheduler import LambdaLR
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from ..config import TrainConfig
+from ..errors import RunError
+from ..nets import LearnedField
+from .run import fill, load_tensors, save_tensors
+from .schedule import learning_rate_factor
+
+
+class TrainingState:
+    """Everything that changes while a field is trained.
+
+    Args:
+        field: the untrained field, on its device.
+        config: the optimisation's settings.
+    """
+
+    def __init__(self, field: LearnedField, config: TrainConfig) -> None:
+        self.field = field
+        self.average = AveragedModel(field, multi_avg_fn=get_ema_multi_avg_fn(config.ema), use_buffers=True)
+        self.optimizer = torch.optim.AdamW(
+            field.parameters(), lr=config.lr, weight_decay=config.weight_decay, betas=(0.9, 0.99)
+        )
+        self.schedule = LambdaLR(
+            self.optimizer, lambda step: learning_rate_factor(step, config.steps, config.warmup)
+        )
+        self.step = 0
+
+    @property
+    def averaged_field(self) -> LearnedField:
+        """The field with averaged weights."""
+        return self.average.module  # type: ignore[return-value]
+
+    @property
+    def learning_rate(self) -> float:
+        """The rate of the next step."""
+        return self.schedule.get_last_lr()[0]
+
+    def save(self, folder: Path) -> None:
+        """Write weights.safetensors (the average) and state.safetensors (everything) into ``folder``."""
+        step = {"step": torch.tensor(self.step)}
+        tensors = dict(step)
+        tensors |= {f"field.{k}": v for k, v in self.field.state_dict().items()}
+        tensors |= {f"average.{k}": v for k, v in self.average.state_dict().items()}
+        for index, moments in self.optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer.{index}.{k}": v for k, v in moments.items()}
+        save_tensors(folder / "state.safetensors", tensors, {"format": "efm_fast.state"})
+        save_tensors(
+            folder / "weights.safetensors",
+            step | self.averaged_field.state_dict(),
+            {"format": "efm_fast.weights"},
+        )
+
+    def load(self, folder: Path) -> None:
+        """Continue from ``folder``'s state.safetensors.
+
+        Raises:
+            RunError: the file is missing, truncated or of another network.
+        """
+        path = folder / "state.safetensors"
+        tensors = load_tensors(path)
+        if "step" not in tensors:
+            raise RunError(f"{path} holds no training state of efm_fast")
+        self.step = int(tensors["step"])
+        fill(self.field, _under("field.", tensors), path)
+        try:
+            self.average.load_state_dict(_under("average.", tensors))
+            self.optimizer.load_state_dict(self._optimizer_state(_under("optimizer.", tensors)))
+        except (RuntimeError, ValueError, KeyError) as problem:
+            raise RunError(f"{path} does not fit the network of its config.yaml: {problem}") from None
+        self.schedule.load_state_dict(self.schedule.state_dict() | {"last_epoch": self.step})
+        for group, rate in zip(self.optimizer.param_groups, self.schedule.get_lr(), strict=True):
+            group["lr"] = rate
+        self.schedule._last_lr = [group["lr"] for group in self.optimizer.param_groups]
+
+    def _optimizer_state(self, tensors: dict[str, Tensor]) -> dict[str, object]:
+        state: dict[int, dict[str, Tensor]] = {}
+        for name, value in tensors.items():
+            index, key = name.split(".", 1)
+            state.setdefault(int(index), {})[key] = value
+        groups = copy.deepcopy(self.optimizer.state_dict()["param_groups"])
+        return {"state": state, "param_groups": groups}
+
+
+def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
