@@ -1,0 +1,49 @@
+// Sums over charges by direct differences: the hand-over between the driver and the kernels, which are
+// compiled once per instruction set. Lanes hold points, charges are broadcast.
+#pragma once
+
+#include <cstdint>
+
+#include "request.h"
+
+namespace efm {
+
+// Some points, in groups of `width` lanes, and what was summed for them so far. T is the kernel's scalar.
+struct DirectPoints {
+    int64_t d;
+    int groups;
+    const void* x;        // T [groups][d][width]
+    const void* h2;       // T [groups][width]
+    const int64_t* self;  // charge to leave out, [groups][width], or null
+    void* ref;            // T [groups][width]: r2 at which a weight is 1; +inf before the first charge
+    void* best;           // T [groups][width]: smallest r2
+    double* acc;          // [groups][1 + d][width]: sum of weights, then of weights times differences
+};
+
+// Charges of non-zero weight, in one packed block.
+struct DirectCharges {
+    int n;
+    const void* y;         // T [n][d]
+    const void* q;         // T [n], or null for all ones
+    const int64_t* index;  // [n], ascending
+};
+
+struct DirectKernels {
+    const char* name;
+    int width32, width64;
+    // Adds the charges to the points' sums; scratch holds direct_max_charges * width scalars.
+    void (*add32)(const Request&, const DirectPoints&, const DirectCharges&, void* scratch);
+    void (*add64)(const Request&, const DirectPoints&, const DirectCharges&, void* scratch);
+};
+
+constexpr int direct_max_charges = 256;
+constexpr int direct_max_width = 16;
+// below these an r2 has lost digits to underflow, and the driver sums the point again in long double
+constexpr float direct_tiny32 = 1e-30f;
+constexpr double direct_tiny64 = 1e-280;
+
+const DirectKernels& direct_kernels_base();
+const DirectKernels& direct_kernels_avx2();
+const DirectKernels& direct_kernels_avx512();
+
+}  // namespace efm

@@ -1,0 +1,117 @@
+// Weights from squared distances, on the vectors of one instruction set (S is F32 or F64 of vec_*.h).
+#pragma once
+
+#include <math.h>
+
+namespace {
+
+// a^p for a whole p known to the compiler
+template <class S, int p>
+inline typename S::V whole_power(typename S::V a) {
+    if constexpr (p == 1) {
+        return a;
+    } else if constexpr (p % 2 == 1) {
+        return S::mul(a, whole_power<S, p - 1>(a));
+    } else {
+        typename S::V half = whole_power<S, p / 2>(a);
+        return S::mul(half, half);
+    }
+}
+
+// u^(-p/2): a rough reciprocal root y, and the series of (1 - e)^(-p/2) for its error e = 1 - u y^2
+template <class S, int p>
+inline typename S::V inverse_power(typename S::V u) {
+    using V = typename S::V;
+    using T = typename S::T;
+    V y = S::rsqrt_rough(u);
+    if constexpr (!S::kRoughRsqrt) return whole_power<S, p>(y);
+    V y2 = S::mul(y, y);
+    V e = S::fnma(u, y2, S::set(T(1)));
+    V yp;
+    if constexpr (p % 2 == 0) yp = whole_power<S, p / 2>(y2);
+    else if constexpr (p == 1) yp = y;
+    else yp = S::mul(y, whole_power<S, (p - 1) / 2>(y2));
+    constexpr T first = T(p) / 2, second = first * (first + 1) / 2;
+    if constexpr (p <= 3 && !S::kVeryRoughRsqrt) {
+        return S::fma(S::mul(yp, S::set(first)), e, yp);  // what is left out is below 2^-25
+    } else {
+        V series = S::fma(S::set(second), e, S::set(first));
+        return S::fma(S::mul(yp, series), e, yp);
+    }
+}
+
+template <class S>
+inline typename S::V reciprocal_root(typename S::V u) {
+    return inverse_power<S, 1>(u);
+}
+
+// log2(1 + t) for t >= 0, float, absolute error about 1e-7 of the result
+template <class S>
+inline typename S::V log2_1p(typename S::V t) {
+    using V = typename S::V;
+    const V one = S::set(1.0f);
+    V u = S::add(one, t);
+    V rounding = S::sub(t, S::sub(u, one));
+    V exponent;
+    V f = S::sub(S::split(u, &exponent), one);  // in [-0.25, 0.5)
+    // near-minimax polynomial of log2(1 + f) / f, error 8e-9
+    V p = S::set(-0.06292444802f);
+    p = S::fma(p, f, S::set(0.1490227531f));
+    p = S::fma(p, f, S::set(-0.1898806279f));
+    p = S::fma(p, f, S::set(0.2092524978f));
+    p = S::fma(p, f, S::set(-0.2402091816f));
+    p = S::fma(p, f, S::set(0.2883809289f));
+    p = S::fma(p, f, S::set(-0.3606725619f));
+    p = S::fma(p, f, S::set(0.4809007686f));
+    p = S::fma(p, f, S::set(-0.721347559f));
+    p = S::fma(p, f, S::set(1.442695035f));
+    V root = S::rsqrt_rough(u);  // 1 / u well enough for a term of one rounding
+    V correction = S::mul(S::mul(rounding, S::set(1.442695041f)), S::mul(root, root));
+    return S::add(exponent, S::fma(p, f, correction));
+}
+
+// 2^a for a <= 0, float; below 2^-126 zero, never subnormal
+template <class S>
+inline typename S::V exp2_flushed(typename S::V a) {
+    using V = typename S::V;
+    V clamped = S::max(a, S::set(-126.0f));
+    V n = S::round(clamped);
+    V f = S::sub(clamped, n);
+    // near-minimax polynomial of 2^f on [-0.5, 0.5], error 2e-9
+    V p = S::set(0.000154614446986f);
+    p = S::fma(p, f, S::set(0.00134004281776f));
+    p = S::fma(p, f, S::set(0.00961805667852f));
+    p = S::fma(p, f, S::set(0.0555032722667f));
+    p = S::fma(p, f, S::set(0.240226509223f));
+    p = S::fma(p, f, S::set(0.693147206703f));
+    p = S::fma(p, f, S::set(1.0f));
+    return S::select(S::less(a, S::set(-126.0f)), S::set(0.0f), S::scale2(p, n));
+}
+
+// Riesz weight (r2 / ref)^(-power / 2) for r2 >= ref, any power
+inline typename F32::V riesz_weight(F32, F32::V r2, F32::V ref, F32::V inv, double half_power) {
+    F32::V t = F32::mul(F32::sub(r2, ref), inv);
+    return exp2_flushed<F32>(F32::mul(log2_1p<F32>(t), F32::set(static_cast<float>(-half_power))));
+}
+
+inline typename F64::V riesz_weight(F64, F64::V r2, F64::V ref, F64::V inv, double half_power) {
+    double t[F64::W];
+    F64::store(t, F64::mul(F64::sub(r2, ref), inv));
+    for (int i = 0; i < F64::W; ++i) t[i] = ::exp(-half_power * ::log1p(t[i]));
+    return F64::load(t);
+}
+
+// Gaussian weight exp(-(r2 - ref) / (2 bandwidth^2))
+inline typename F32::V gaussian_weight(F32, F32::V r2, F32::V ref, double rate) {
+    const F32::V scale = F32::set(static_cast<float>(-rate * 1.4426950408889634));
+    return exp2_flushed<F32>(F32::mul(F32::sub(r2, ref), scale));
+}
+
+inline typename F64::V gaussian_weight(F64, F64::V r2, F64::V ref, double rate) {
+    double t[F64::W];
+    F64::store(t, F64::sub(r2, ref));
+    for (int i = 0; i < F64::W; ++i) t[i] = ::exp(-rate * t[i]);
+    return F64::load(t);
+}
+
+}  // namespace

@@ -1,0 +1,41 @@
+// One sum over charges as the core receives it: raw pointers, strides in elements, no Python, no torch.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+
+namespace efm {
+
+enum class Dtype : int { f32, f64, f16, bf16, u8, i8, i16, i32, i64 };
+constexpr int64_t no_self = INT64_MIN;
+
+enum class Kernel : int { riesz, gaussian };
+
+struct Matrix {
+    const void* data;
+    Dtype dtype;
+    int64_t rows, cols;
+    int64_t row_stride, col_stride;
+};
+
+struct Request {
+    Matrix x;                 // points [N, D]
+    Matrix y;                 // charges [M, D]
+    const double* weight;     // [M], null for all ones
+    const double* height2;    // h_i^2 + softening^2, [N], null for all `softening2`
+    double softening2;        // used where height2 is null
+    Kernel kernel;
+    double power;             // Riesz
+    double bandwidth;         // Gaussian
+    int64_t first_self;       // the pair (i, j) with j + first_self == i is left out, or no_self
+    bool wide;                // differences, weights and sums in double
+};
+
+struct Result {
+    double* m;                // [N]
+    void* w;                  // [N], float or double
+    void* v;                  // [N, D] contiguous, float or double
+    bool is_double;
+};
+
+}  // namespace efm

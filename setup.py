@@ -1,0 +1,151 @@
+"""Builds the extension efm_fast._C, nothing else; the package itself is described in pyproject.toml.
+
+Environment variables:
+    EFM_FAST_CUDA: "auto" (default: build csrc/*.cu if nvcc is found), "0" (never), "1" (nvcc or an error).
+    EFM_FAST_CUDA_ARCHS: compute capabilities, e.g. "80;90"; PTX of the last is added for newer devices.
+    EFM_FAST_REQUIRE_EXT: "1" makes a failing build an error instead of a package without the extension.
+    EFM_FAST_SANITIZE: "1" builds the C++ part with AddressSanitizer and UBSan, without optimisation of frames.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pybind11
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+from setuptools.errors import CompileError
+
+CSRC = Path("csrc")
+X86 = platform.machine().lower() in ("x86_64", "amd64") and sys.platform != "win32"
+# one wheel for every processor: each unit is compiled for its set and chosen when the program runs
+AVX512 = [
+    "-Wno-maybe-uninitialized",
+    "-mavx512f",
+    "-mavx512dq",
+    "-mavx512bw",
+    "-mavx512vl",
+    "-mavx2",
+    "-mfma",
+]
+INSTRUCTION_SETS = {
+    "_avx2": ["-mavx2", "-mfma"],
+    "_avx512": AVX512,
+    "_amx": [*AVX512, "-mamx-tile", "-mamx-bf16"],
+}
+SANITIZE = os.environ.get("EFM_FAST_SANITIZE") == "1"
+
+
+def instruction_flags(source: Path) -> list[str] | None:
+    """Flags of a unit compiled for one instruction set, by the ending of its name; None for the others."""
+    return next((flags for ending, flags in INSTRUCTION_SETS.items() if source.stem.endswith(ending)), None)
+
+
+def common_flags() -> list[str]:
+    if sys.platform == "win32":
+        return ["/std:c++17", "/O2", "/EHsc"]
+    flags = [
+        "-std=c++17",
+        "-O3",
+        "-fvisibility=hidden",
+        "-fno-math-errno",
+        "-fno-trapping-math",
+        "-Wall",
+        "-Wextra",
+        "-Wno-psabi",
+    ]
+    if X86:
+        flags.append("-DEFM_FAST_X86=1")
+    if SANITIZE:
+        flags += ["-O1", "-g", "-fno-omit-frame-pointer", "-fsanitize=address,undefined"]
+    return flags
+
+
+def cuda_architectures() -> list[str]:
+    wish = os.environ.get("EFM_FAST_CUDA_ARCHS", "80;90;100")
+    return [arch.strip().replace(".", "") for arch in wish.replace(",", ";").split(";") if arch.strip()]
+
+
+def find_nvcc() -> str | None:
+    """Path of nvcc if the CUDA part is to be built."""
+    wish = os.environ.get("EFM_FAST_CUDA", "auto")
+    if wish not in ("auto", "0", "1"):
+        raise CompileError(f"EFM_FAST_CUDA: expected auto, 0 or 1, got {wish!r}")
+    if wish == "0" or not list(CSRC.glob("*.cu")):
+        return None
+    home = os.environ.get("CUDA_HOME") or os.environ.get("CUDA_PATH")
+    nvcc = shutil.which("nvcc", path=str(Path(home) / "bin")) if home else None
+    nvcc = nvcc or shutil.which("nvcc")
+    if nvcc is None and wish == "1":
+        raise CompileError("EFM_FAST_CUDA=1: expected nvcc on PATH or under CUDA_HOME, found none")
+    return nvcc
+
+
+class BuildExtension(build_ext):
+    """Adds the units with flags of their own: one per instruction set, and CUDA's."""
+
+    def build_extension(self, ext: Extension) -> None:
+        """Compile the special units to objects, then let setuptools compile the rest and link."""
+        objects = []
+        for source in sorted(CSRC.glob("*.cpp")):
+            flags = instruction_flags(source)
+            if flags is not None and X86:
+                objects += self.compiler.compile(
+                    [str(source)],
+                    output_dir=self.build_temp,
+                    include_dirs=ext.include_dirs,
+                    extra_postargs=[*ext.extra_compile_args, *flags],
+                )
+        nvcc = find_nvcc()
+        if nvcc is not None:
+            objects += self.compile_cuda(nvcc, ext)
+        ext.extra_objects = objects
+        super().build_extension(ext)
+
+    def compile_cuda(self, nvcc: str, ext: Extension) -> list[str]:
+        """Objects of csrc/*.cu for every architecture plus PTX; links the static CUDA runtime."""
+        architectures = cuda_architectures()
+        targets = [f"-gencode=arch=compute_{a},code=sm_{a}" for a in architectures]
+        targets.append(f"-gencode=arch=compute_{architectures[-1]},code=compute_{architectures[-1]}")
+        folder = Path(self.build_temp) / "csrc"
+        folder.mkdir(parents=True, exist_ok=True)
+        objects = []
+        for source in sorted(CSRC.glob("*.cu")):
+            target = str(folder / f"{source.stem}.cu.o")
+            command = [nvcc, "-c", str(source), "-o", target, "-std=c++17", "-O3", "--threads=0", *targets]
+            command += ["-Xcompiler=-fPIC,-fvisibility=hidden", "-DEFM_FAST_CUDA=1"]
+            try:
+                subprocess.run(command, check=True)
+            except (OSError, subprocess.CalledProcessError) as cause:
+                raise CompileError(f"nvcc failed on {source}: {cause}") from cause
+            objects.append(target)
+        ext.define_macros.append(("EFM_FAST_CUDA", "1"))
+        root = Path(nvcc).resolve().parents[1]
+        ext.library_dirs += [
+            str(p) for p in (root / "lib64", root / "targets/x86_64-linux/lib") if p.is_dir()
+        ]
+        ext.libraries += ["cudart_static", "dl", "rt", "pthread"]
+        return objects
+
+
+sources = [str(p) for p in sorted(CSRC.glob("*.cpp")) if instruction_flags(p) is None]
+setup(
+    ext_modules=[
+        Extension(
+            "efm_fast._C",
+            sources=sources,
+            include_dirs=[pybind11.get_include()],
+            depends=[str(p) for p in sorted(CSRC.glob("*.h"))],
+            extra_compile_args=common_flags(),
+            extra_link_args=["-fsanitize=address,undefined"] if SANITIZE else [],
+            language="c++",
+            optional=os.environ.get("EFM_FAST_REQUIRE_EXT") != "1",
+        )
+    ],
+    cmdclass={"build_ext": BuildExtension},
+)
