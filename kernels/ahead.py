@@ -1,0 +1,155 @@
+"""Compile what a call would launch, for a named architecture, on a machine that need not have a GPU.
+
+The launchers run as they are, on CPU tensors, with every kernel replaced by a recorder; what it saw is compiled.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import triton
+from torch import Tensor
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+from triton.runtime.jit import JITFunction
+
+from .platform import INTERPRET
+
+#: Bytes of shared memory that one program may use.
+SHARED_LIMIT = {80: 163 << 10, 90: 227 << 10, 100: 227 << 10}
+
+_OPTIONS = ("num_warps", "num_stages", "enable_fp_fusion", "maxnreg")
+_TYPES = {
+    torch.float64: "fp64",
+    torch.float32: "fp32",
+    torch.bfloat16: "bf16",
+    torch.float16: "fp16",
+    torch.uint8: "u8",
+    torch.int32: "i32",
+    torch.int64: "i64",
+}
+
+
+@dataclass(frozen=True)
+class Launch:
+    """One recorded launch: the kernel, its grid and its arguments by name."""
+
+    kernel: JITFunction
+    grid: tuple[int, ...]
+    arguments: dict[str, Any]
+    options: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        """The kernel's name."""
+        return self.kernel.__name__
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """What the compiler made of a launch.
+
+    Attributes:
+        shared: bytes of shared memory per program.
+        registers: per thread; None where no disassembler came with Triton.
+        spilled: bytes of registers spilled to local memory, per thread; None likewise.
+        ptx: the code before the assembler.
+    """
+
+    name: str
+    shared: int
+    registers: int | None
+    spilled: int | None
+    ptx: str
+
+    def instructions(self, *names: str) -> dict[str, int]:
+        """How many times each of ``names`` occurs in the PTX."""
+        return {name: len(re.findall(re.escape(name), self.ptx)) for name in names}
+
+
+class _Recorder:
+    def __init__(self, kernel: JITFunction, launches: list[Launch]):
+        self.kernel, self.launches = kernel, launches
+
+    def __getitem__(self, grid: tuple[int, ...]) -> Callable[..., None]:
+        def record(*args: Any, **kwargs: Any) -> None:
+            options = {key: kwargs.pop(key) for key in _OPTIONS if key in kwargs}
+            arguments = dict(zip(self.kernel.arg_names, args, strict=False)) | kwargs
+            self.launches.append(Launch(self.kernel, grid, arguments, options))
+
+        return record
+
+
+@contextmanager
+def recorded() -> Iterator[list[Launch]]:
+    """Within the context no kernel runs; the list fills with what would have been launched."""
+    if INTERPRET:
+        raise RuntimeError("TRITON_INTERPRET is set: Triton's compiler is out of reach in this process")
+    launches: list[Launch] = []
+    package = __name__.rpartition(".")[0]
+    replaced = [
+        (module, name, value)
+        for key, module in list(sys.modules.items())
+        if key.startswith(package + ".") and module is not None
+        for name, value in list(vars(module).items())
+        if isinstance(value, JITFunction)
+    ]
+    for module, name, value in replaced:
+        setattr(module, name, _Recorder(value, launches))
+    try:
+        yield launches
+    finally:
+        for module, name, value in replaced:
+            setattr(module, name, value)
+
+
+def _source(launch: Launch) -> ASTSource:
+    signature: dict[str, str] = {}
+    constants: dict[str, Any] = {}
+    aligned: dict[tuple[int, ...], Any] = {}
+    for position, parameter in enumerate(launch.kernel.params):
+        value = launch.arguments[parameter.name]
+        if parameter.is_constexpr or value is None:
+            signature[parameter.name] = "constexpr"
+            constants[parameter.name] = value
+        elif isinstance(value, Tensor):
+            signature[parameter.name] = "*" + _TYPES[value.dtype]
+            aligned[(position,)] = [["tt.divisibility", 16]]
+        elif isinstance(value, int):
+            signature[parameter.name] = "i32"
+            if value % 16 == 0:
+                aligned[(position,)] = [["tt.divisibility", 16]]
+        else:
+            signature[parameter.name] = "fp32"
+    return ASTSource(launch.kernel, signature, constants, aligned)
+
+
+def _resources(cubin: bytes) -> tuple[int | None, int | None]:
+    import triton.backends.nvidia as nvidia
+
+    tool = Path(nvidia.__file__).parent / "bin" / "cuobjdump"
+    if not tool.exists():
+        return None, None
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "kernel.cubin"
+        path.write_bytes(cubin)
+        text = subprocess.run([tool, "-res-usage", path], capture_output=True, text=True, check=True)
+    registers = re.search(r"REG:(\d+)", text.stdout + text.stderr)
+    stack = re.search(r"STACK:(\d+)", text.stdout + text.stderr)
+    return (int(registers[1]), int(stack[1])) if registers and stack else (None, None)
+
+
+def compiled(launch: Launch, arch: int) -> Compiled:
+    """Compile one recorded launch for compute capability ``arch`` (80, 90, 100)."""
+    result = triton.compile(_source(launch), target=GPUTarget("cuda", arch, 32), options=launch.options)
+    registers, spilled = _resources(result.asm["cubin"])
+    return Compiled(launch.name, result.metadata.shared, registers, spilled, result.asm["ptx"])

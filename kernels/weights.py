@@ -1,0 +1,67 @@
+# mypy: ignore-errors
+# (device code: Triton reads these functions as its own language)
+"""The weight of a charge relative to the row's pivot: one device function shared by every kernel.
+
+A row keeps the smallest r2 it has seen, its pivot; weights are kernel(r2) / kernel(pivot), so the largest is 1
+whatever the power. With power n = D + 1 an error of r2 comes back (n / 2)-fold, hence the forms below.
+"""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+#: r2 of a pair that does not count, 2^125: differences of two of them and its reciprocal stay normal
+BIG = tl.constexpr(4.253529586511731e37)
+#: Added to every r2: keeps a point on a charge finite (such a row's pivot is exactly this).
+TINY = tl.constexpr(1.0e-37)
+#: A pivot up to here means that the point lies on a charge.
+ON_CHARGE = tl.constexpr(2.0e-37)
+
+#: Riesz kernel of small integer power: reciprocal square root and multiplications.
+INTEGER = tl.constexpr(0)
+#: Riesz kernel of any small power: exp2 and log2 of the ratio.
+RATIO = tl.constexpr(1)
+#: Riesz kernel of any large power: the logarithm as a series in the small difference of r2.
+DIFFERENCE = tl.constexpr(2)
+#: Gaussian kernel.
+GAUSSIAN = tl.constexpr(3)
+
+
+@triton.jit
+def log2_1p(t):
+    """log2(1 + t) for t >= 0, relative error below 1e-6 up to t = 1.
+
+    The hardware logarithm has an absolute error near 2^-22, which a power of thousands would multiply. Beyond
+    t = 4 the series falls short, where a large power has long made the weight vanish.
+    """
+    t = tl.minimum(t, 1.0e30)
+    s = t / (2.0 + t)
+    z = s * s
+    series = 0.32059889797532520 + z * 0.26230818925253880
+    series = 0.41219858311113240 + z * series
+    series = 0.57707801635558535 + z * series
+    series = 0.96179669392597560 + z * series
+    return s * (2.88539008177792680 + z * series)
+
+
+@triton.jit
+def relative_weight(r2, pivot, inverse, rate, KIND: tl.constexpr, POWER: tl.constexpr):
+    """kernel(r2) / kernel(pivot), in (0, 1] for r2 >= pivot.
+
+    ``inverse`` is 1 / pivot; ``rate`` is power / 2, or log2(e) / (2 bandwidth^2) for the Gaussian kernel.
+    """
+    if KIND == GAUSSIAN:
+        weight = tl.exp2((pivot - r2) * rate)
+    elif KIND == DIFFERENCE:
+        weight = tl.exp2(-rate * log2_1p((r2 - pivot) * inverse))
+    elif KIND == RATIO:
+        weight = tl.exp2(-rate * tl.log2(r2 * inverse))
+    else:
+        square = tl.rsqrt(r2 * inverse)
+        weight = square if POWER % 2 == 1 else tl.full(r2.shape, 1.0, tl.float32)
+        for bit in tl.static_range(1, 5):
+            square *= square
+            if (POWER >> bit) % 2 == 1:
+                weight *= square
+    return weight

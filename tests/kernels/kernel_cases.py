@@ -1,0 +1,82 @@
+"""What the kernel checks share: where they run, the float64 truth, and poisoned memory.
+
+The checks (``check_*.py``) run twice: in Triton's interpreter by ``test_interpreter.py``, which starts a process
+with TRITON_INTERPRET set, and as they are on a CUDA device by ``test_gpu.py``.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from efm_fast.field import reference
+from efm_fast.field.request import SumRequest
+from efm_fast.types import RieszSum
+
+# a checkout that is not installed has the kernels under their folder's name
+kernels = importlib.import_module(
+    "efm_fast.kernels" if importlib.util.find_spec("efm_fast.kernels") else "kernels"
+)
+INTERPRET = kernels.INTERPRET
+DEVICE = "cpu" if INTERPRET else "cuda"
+
+
+def on(*tensors: Tensor | None) -> list[Tensor | None]:
+    """The tensors on the device under test."""
+    return [None if t is None else t.to(DEVICE) for t in tensors]
+
+
+def draw(n: int, m: int, d: int, *, seed: int = 0, uint8: bool = False) -> tuple[Tensor, Tensor, Tensor]:
+    """Points [n, d], charges [m, d] and heights [n] on the device under test."""
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randn(n, d, generator=generator)
+    y = torch.randn(m, d, generator=generator)
+    if uint8:
+        y = torch.randint(0, 256, (m, d), generator=generator, dtype=torch.uint8)
+        x = 127.5 + 74.0 * x
+    height = torch.rand(n, generator=generator) * d**0.5
+    return x.to(DEVICE), y.to(DEVICE), height.to(DEVICE)
+
+
+def kernel_sum(x: Tensor, y: Tensor, **arguments: Any) -> RieszSum:
+    """The kernels' sum, on the CPU."""
+    return RieszSum(*(part.cpu() for part in kernels.riesz_sum(x, y, **arguments)))
+
+
+def true_sum(x: Tensor, y: Tensor, **arguments: Any) -> RieszSum:
+    """The same sum in float64."""
+    moved = {k: v.cpu() if isinstance(v, Tensor) else v for k, v in arguments.items() if k != "precision"}
+    if moved.get("bandwidth", 0.0) is None:
+        del moved["bandwidth"]
+    return reference.riesz_sum(SumRequest(x.cpu(), y.cpu(), **moved))
+
+
+def errors(got: RieszSum, want: RieszSum) -> tuple[float, float, float]:
+    """Largest error of m, of w and of v (2-norm) relative to the row's own size, log scales aligned.
+
+    A row's size is that of ``want``; rows whose size is 0 in ``want`` must be 0 in ``got``.
+    """
+    assert torch.equal(torch.isinf(got.m), torch.isinf(want.m))
+    assert torch.isfinite(got.w).all()
+    assert torch.isfinite(got.v).all()
+    finite = torch.isfinite(want.m)
+    scale = torch.exp(torch.where(finite, got.m - want.m, 0.0))
+    off_m = torch.where(finite, (got.m - want.m).abs(), 0.0).max().item()
+    off_w = (got.w.double() * scale - want.w).abs() / want.w.abs().clamp_min(1e-300)
+    off_v = torch.linalg.vector_norm(got.v.double() * scale[:, None] - want.v, dim=1)
+    size = torch.linalg.vector_norm(want.v, dim=1)
+    still = size == 0
+    assert (off_v[still] == 0).all()
+    return off_m, off_w.max().item(), (off_v[~still] / size[~still]).max().item() if (~still).any() else 0.0
+
+
+def assert_close(got: RieszSum, want: RieszSum, tolerance: float, *, log: float = 1e-5) -> None:
+    """w and v within ``tolerance`` of the truth, relative to each row; m within ``log``."""
+    off_m, off_w, off_v = errors(got, want)
+    assert off_m <= log, f"m off by {off_m:.1e}, allowed {log:.0e}"
+    assert off_w <= tolerance, f"w off by {off_w:.1e}, allowed {tolerance:.0e}"
+    assert off_v <= tolerance, f"v off by {off_v:.1e}, allowed {tolerance:.0e}"

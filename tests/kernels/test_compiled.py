@@ -1,0 +1,37 @@
+"""What the compiler makes of the kernels for each architecture, read on a machine that need not have a GPU."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+import torch
+
+pytest.importorskip("triton", reason="the kernels need triton")
+if os.environ.get("TRITON_INTERPRET") == "1":
+    pytest.skip("TRITON_INTERPRET is set: Triton's compiler is out of reach", allow_module_level=True)
+
+from kernel_cases import kernels
+
+ahead = kernels.ahead
+
+
+def compile_call(arch: int, n: int, m: int, d: int, **arguments: object) -> dict[str, object]:
+    """Everything that one sum launches, compiled for ``arch``, by kernel name."""
+    with ahead.recorded() as launches:
+        kernels.riesz_sum(torch.zeros(n, d), torch.zeros(m, d), power=d + 1.0, **arguments)
+    return {launch.name: ahead.compiled(launch, arch) for launch in launches}
+
+
+@pytest.mark.parametrize(("arch", "d"), [(80, 2), (90, 2), (90, 16), (100, 2)])
+def test_small(arch: int, d: int) -> None:
+    found = compile_call(arch, 4096, 100_000, d, height=torch.zeros(4096))
+    kernel = found["sum_small"]
+    assert kernel.shared <= 4096
+    # whole blocks of four programs per multiprocessor: 65536 registers / (128 threads x 128 registers)
+    assert kernel.registers is None or kernel.registers <= 128
+    assert kernel.spilled is None or kernel.spilled <= 16
+    count = kernel.instructions("rsqrt.approx", "lg2.approx", "ex2.approx")
+    assert count["rsqrt.approx"] > 0, "integer powers go by reciprocal square root"
+    assert count["lg2.approx"] == count["ex2.approx"] == 0, "and need no logarithm"
+    assert found["merge_splits"].shared <= 4096
