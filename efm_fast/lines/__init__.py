@@ -5,5 +5,6 @@ from .forward import forward_map
 from .full import full_map
 from .record import Lines, LineStatus
 from .support import Support
+from .trace import launch, trace_lines
 
-__all__ = ["ExactField", "LineStatus", "Lines", "Support", "forward_map", "full_map"]
+__all__ = ["ExactField", "LineStatus", "Lines", "Support", "forward_map", "full_map", "launch", "trace_lines"]

@@ -59,16 +59,17 @@ def forward_map(
     x = x0 if x0.is_floating_point() else x0.float()
     steepest = 10.0 * math.sqrt(x.shape[1] + 1)
 
-    def rate(at: Tensor, t: float) -> Tensor:
+    def rate(at: Tensor, share: float) -> Tensor:
+        t = now + share * schedule.dt
         z = at.new_full((len(at),), schedule.z(t))
         return slope(field.direction(at, z).to(at.dtype), steepest) * schedule.dz_dt(t)
 
-    z, length = schedule.start, x.new_zeros(len(x))
+    now, z, length = schedule.first, schedule.start, x.new_zeros(len(x))
     paths = [_point(x, z)] if return_paths else []
     for k in range(schedule.steps):
-        t = schedule.first + k * schedule.dt
-        new = runge_kutta(rate, x, t, schedule.dt, method)
-        new_z = schedule.stop if k == schedule.steps - 1 else schedule.z(t + schedule.dt)
+        now = schedule.first + k * schedule.dt
+        new = runge_kutta(rate, x, schedule.dt, method)
+        new_z = schedule.stop if k == schedule.steps - 1 else schedule.z(now + schedule.dt)
         length = length + _hop(x, z, new, new_z)
         x, z = new, new_z
         if return_paths:

@@ -38,17 +38,24 @@ def slope(direction: Tensor, steepest: float) -> Tensor:
 
 
 def runge_kutta(
-    slope_at: Callable[[Tensor, float], Tensor], x: Tensor, t: float, dt: float, method: Method
+    rate: Callable[[Tensor, float], Tensor], x: Tensor, dt: float | Tensor, method: Method
 ) -> Tensor:
-    """One explicit step of dx/dt = slope_at(x, t), from t to t + dt; x is [N, D]."""
+    """One explicit step of dx/dt = rate, [N, D] to [N, D].
+
+    Args:
+        rate: of x and of the share of the step that has passed, 0 to 1.
+        x: [N, D].
+        dt: the step, one number or [N, 1].
+        method: a key of :data:`TABLEAUS`.
+    """
     nodes, rows, weights = TABLEAUS[method]
     stages: list[Tensor] = []
     for node, row in zip(nodes, rows, strict=True):
-        stages.append(slope_at(_advance(x, dt, row, stages), t + node * dt))
+        stages.append(rate(_advance(x, dt, row, stages), node))
     return _advance(x, dt, weights, stages)
 
 
-def _advance(x: Tensor, dt: float, weights: tuple[float, ...], stages: list[Tensor]) -> Tensor:
+def _advance(x: Tensor, dt: float | Tensor, weights: tuple[float, ...], stages: list[Tensor]) -> Tensor:
     for weight, stage in zip(weights, stages, strict=True):
         if weight:
             x = x + (dt * weight) * stage

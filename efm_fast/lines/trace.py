@@ -1,0 +1,249 @@
+"""Exact field lines from positive to negative charges."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+from .. import checks
+from ..errors import InputError
+from ..field import capacitor_field
+from ..field.request import Precision
+from . import seeds
+from .capacitor import Capacitor
+from .embedded import EVALUATIONS, dormand_prince, next_step
+from .nearest import nearest_charges
+from .record import Lines, LineStatus
+from .steps import TABLEAUS, runge_kutta, unit
+from .support import Support
+
+TraceMethod = Literal["dopri5", "rk4", "heun", "midpoint", "euler"]
+
+#: Lines beyond this many capacitor sizes (per n / 3) are mirrored: the dipole is the field to about 1e-4.
+_FAR = 100.0
+
+
+@dataclass(frozen=True)
+class StepRule:
+    """How long the steps of a line are.
+
+    Attributes:
+        method: an explicit method with steps of ``step`` times the distance to the nearest charge, or "dopri5",
+            Dormand and Prince's embedded pair, whose steps keep the local error within ``tolerance`` times
+            that distance and never exceed it.
+        step: dimensionless.
+        tolerance: dimensionless.
+    """
+
+    method: TraceMethod
+    step: float
+    tolerance: float
+
+
+def trace_lines(
+    x: Tensor,
+    z: Tensor,
+    plus: Tensor,
+    minus: Tensor,
+    L: float,
+    *,
+    method: TraceMethod | None = None,
+    step: float = 0.3,
+    tolerance: float | None = None,
+    max_steps: int = 2000,
+    backend: str = "auto",
+    precision: Precision = "default",
+    return_paths: bool = False,
+) -> Lines:
+    """Follow the exact field of a capacitor's charges from the given points to the negative charges.
+
+    Start on small spheres around the positive charges (:func:`launch`) for lines from charge to charge. Lines
+    from Q to P are those of the swapped plates: ``trace_lines(x, L - z, minus, plus, L)``.
+
+    A line ends on a negative charge once that charge owns it: every other charge is ten times as far, or its
+    field 1e-8 times as strong. Lines beyond a hundred capacitor sizes follow the dipole's line to its mirror
+    image. Every line has its own steps and stops for itself; what it does depends on its batch no more than a
+    row of ``capacitor_field`` does.
+
+    Args:
+        x: features of the starts, [N, D], data units.
+        z: heights of the starts, [N], data units.
+        plus: positive charges on z = 0, [M, D].
+        minus: negative charges on z = L, [M', D].
+        L: distance between the plates, data units.
+        method: "rk4" up to D = 16 and "dopri5" above by default; also "euler", "heun", "midpoint". Euler's
+            steps of 0.2 fail the flux test at D = 2, RK4's of 0.3 lose the dipole invariant at D = 64.
+        step: step over the distance to the nearest charge, for all methods but dopri5.
+        tolerance: local error over the distance to the nearest charge, for dopri5; 1e-4 / sqrt(D + 1) by default.
+        max_steps: lines that take more (dopri5: including rejected ones) end as STEP_LIMIT.
+        backend: see :func:`efm_fast.riesz_sum`.
+        precision: see :func:`efm_fast.riesz_sum`.
+        return_paths: also return the points after every step, [T, N, D+1].
+
+    Returns:
+        Lines; ``charge`` is the index into ``minus`` of the charge a line ended on, and its end that charge's
+        place. A start that is not finite, or exactly on a charge, is FAILED.
+
+    Raises:
+        InputError: an argument has the wrong type, shape or range.
+        BackendUnavailableError: ``backend`` was named and cannot serve.
+    """
+    checks.tensor("x", x, ndim=2)
+    checks.tensor("z", z, ndim=1, rows=len(x))
+    checks.tensor("plus", plus, ndim=2, columns=x.shape[1])
+    checks.tensor("minus", minus, ndim=2, columns=x.shape[1])
+    checks.positive("L", L)
+    if isinstance(max_steps, bool) or not isinstance(max_steps, int) or max_steps < 1:
+        raise InputError(f"max_steps: expected an integer of at least 1, got {max_steps!r}")
+    n = x.shape[1] + 1
+    rule = StepRule(
+        method or ("rk4" if n <= 17 else "dopri5"),
+        checks.positive("step", step),
+        1e-4 / math.sqrt(n) if tolerance is None else checks.positive("tolerance", tolerance),
+    )
+    checks.choice("method", rule.method, get_args(TraceMethod))
+
+    def direction(points: Tensor) -> Tensor:
+        return unit(
+            capacitor_field(
+                points[:, :-1], points[:, -1], plus, minus, L, backend=backend, precision=precision
+            ).direction
+        )
+
+    points = torch.cat([x, z[:, None].to(x.dtype)], dim=1)
+    trace = _Trace(points if points.is_floating_point() else points.float(), plus, minus, L, rule, direction)
+    paths = [trace.points.clone()] if return_paths else []
+    for _ in range(max_steps + 1):
+        rows = (trace.status == LineStatus.RUNNING).nonzero()[:, 0]
+        if len(rows) == 0:
+            break
+        trace.advance(rows)
+        if return_paths:
+            paths.append(trace.points.clone())
+    trace.status[trace.status == LineStatus.RUNNING] = int(LineStatus.STEP_LIMIT)
+    failed = (trace.status == LineStatus.FAILED)[:, None]
+    return Lines(
+        end=torch.where(failed, math.nan, trace.points[:, :-1]),
+        end_z=trace.points[:, -1],
+        status=trace.status,
+        charge=trace.charge,
+        evaluations=trace.evaluations,
+        length=trace.length,
+        paths=torch.stack(paths) if return_paths else None,
+    )
+
+
+class _Trace:
+    """Lines under way; every tensor has one row per line, and a method moves the rows it is given."""
+
+    def __init__(
+        self,
+        points: Tensor,
+        plus: Tensor,
+        minus: Tensor,
+        L: float,
+        rule: StepRule,
+        direction: Callable[[Tensor], Tensor],
+    ) -> None:
+        n = points.shape[1]
+        self.points, self.plus, self.minus, self.L = points, plus, minus, L
+        self.rule, self.field = rule, direction
+        support = Support.of(plus, minus)
+        far = _FAR * (n / 3) * (L + support.plus_radius + support.minus_radius)
+        self.capacitor = Capacitor(support, L, layer=0.0, aspect=1.0, far=far)
+        self.capture = max(0.1, 1e-8 ** (1.0 / (n - 1)))
+        started = torch.isfinite(points).all(dim=1)
+        self.status = torch.where(started, int(LineStatus.RUNNING), int(LineStatus.FAILED))
+        self.evaluations = torch.zeros_like(self.status)
+        self.charge = torch.full_like(self.status, -1)
+        self.length = points.new_zeros(len(points))
+        self.ds = points.new_full((len(points),), torch.inf)
+        self.first = torch.zeros_like(points)
+        self._evaluate_first(started.nonzero()[:, 0])
+
+    def advance(self, rows: Tensor) -> None:
+        """Land the lines that a charge owns; one step, or one attempt at it, of the others."""
+        own, index = nearest_charges(self.points[rows], self.minus, self.L, 2)
+        positive, _ = nearest_charges(self.points[rows], self.plus, 0.0, 1)
+        owned = own[:, 0] <= self.capture * torch.minimum(own[:, 1], positive[:, 0])
+        self._land(rows[owned], own[owned, 0], index[owned, 0])
+        distance = torch.minimum(own[:, 0], positive[:, 0])
+        self._step(rows[~owned], distance[~owned])
+
+    def _land(self, rows: Tensor, distance: Tensor, charge: Tensor) -> None:
+        in_front = self.points[rows, -1] < self.L
+        self.status[rows] = torch.where(in_front, int(LineStatus.FRONT), int(LineStatus.BEHIND))
+        self.charge[rows] = charge
+        self.length[rows] += distance
+        self.points[rows, :-1] = self.minus[charge].to(self.points.dtype)
+        self.points[rows, -1] = self.L
+
+    def _step(self, rows: Tensor, distance: Tensor) -> None:
+        if len(rows) == 0:
+            return
+        points, first, rule = self.points[rows], self.first[rows], self.rule
+        if rule.method == "dopri5":
+            ds = torch.minimum(self.ds[rows], distance)
+            new, last, error = dormand_prince(self.field, points, first, ds)
+            allowed = rule.tolerance * distance
+            accepted = error <= allowed
+            self.ds[rows] = next_step(ds, error, allowed)
+            self.evaluations[rows] += EVALUATIONS
+            new = torch.where(accepted[:, None], new, points)
+            self.first[rows] = torch.where(accepted[:, None], last, first)
+        else:
+            ds = rule.step * distance
+            new = runge_kutta(lambda p, _: self.field(p), points, ds[:, None], rule.method)
+            accepted = torch.ones_like(ds, dtype=torch.bool)
+            self.evaluations[rows] += len(TABLEAUS[rule.method][0])
+        self.length[rows] += torch.where(accepted, ds, 0.0)
+        self._settle(rows, new)
+
+    def _settle(self, rows: Tensor, new: Tensor) -> None:
+        """Take lines to their new points, those beyond the far radius to their mirror image."""
+        x, z, mirrored = self.capacitor.mirror(new[:, :-1], new[:, -1])
+        self.points[rows] = torch.cat([x, z[:, None]], dim=1)
+        lost = ~torch.isfinite(new).all(dim=1) | (self.first[rows] == 0).all(dim=1)
+        self.status[rows] = torch.where(lost, int(LineStatus.FAILED), self.status[rows])
+        self._evaluate_first(rows[mirrored])
+
+    def _evaluate_first(self, rows: Tensor) -> None:
+        """The direction with which an embedded step begins; also tells starts on a charge from the others."""
+        if len(rows):
+            self.first[rows] = self.field(self.points[rows])
+            self.evaluations[rows] += 1
+
+
+def launch(charges: Tensor, index: Tensor, *, seed: int = 0, share: float = 0.03) -> tuple[Tensor, Tensor]:
+    """Starts of lines on small spheres around positive charges, uniform in direction.
+
+    A charge's own field near it is uniform over directions, so each start carries the same flux.
+
+    Args:
+        charges: positive charges on z = 0, [M, D].
+        index: the charge that each line starts from, int64 [N]; its place in this list is its sample number.
+        seed: of the directions.
+        share: radius of a sphere over the distance to the nearest other charge.
+
+    Returns:
+        x [N, D] and z [N], data units. A lone charge has a sphere of radius ``share``.
+
+    Raises:
+        InputError: wrong shapes, or a charge that coincides with another.
+    """
+    checks.tensor("charges", charges, ndim=2)
+    checks.tensor("index", index, ndim=1)
+    charges = charges if charges.is_floating_point() else charges.float()
+    chosen = charges[index]
+    near, _ = nearest_charges(torch.cat([chosen, torch.zeros_like(chosen[:, :1])], dim=1), charges, 0.0, 2)
+    gap = torch.where(near[:, 1].isinf(), 1.0, near[:, 1])
+    if (gap == 0).any():
+        raise InputError("charges: expected distinct places, got two charges at one")
+    where = torch.arange(len(index), device=index.device)
+    u = seeds.sphere(seed, where, 0, charges.shape[1] + 1).to(chosen.dtype) * (share * gap)[:, None]
+    return chosen + u[:, :-1], u[:, -1]
