@@ -13,7 +13,7 @@ from ..types import Field
 from . import seeds
 from .capacitor import Capacitor
 from .record import Lines, LineStatus
-from .steps import unit
+from .steps import arc_step, unit
 from .support import Support
 
 #: The far field begins at this many times the capacitor's size per n / 3: its multipoles fall off as (n / r).
@@ -173,8 +173,7 @@ class _Walk:
         x, z = self.x[rows], self.z[rows]
         first = self._direction(rows, x, z)
         distance, gain = self.capacitor.distance(x, z, first)
-        # the same factor of distance per step towards the charges as away from them
-        ds = self.step * (self.floor + distance) / (1.0 + 0.5 * self.step * (1.0 - gain))
+        ds = arc_step(self.step, self.floor + distance, gain)
         second = self._direction(rows, x + (0.5 * ds)[:, None] * first[:, :-1], z + 0.5 * ds * first[:, -1])
         new_x, new_z = x + ds[:, None] * second[:, :-1], z + ds * second[:, -1]
 

@@ -46,7 +46,7 @@ def dipole_drift(
     seed: int = 0,
     dtype: torch.dtype = torch.float32,
     method: TraceMethod | None = None,
-    step: float = 0.3,
+    step: float = 0.4,
     tolerance: float | None = None,
     max_steps: int = 2000,
 ) -> tuple[Tensor, Lines]:

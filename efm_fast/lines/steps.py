@@ -38,7 +38,11 @@ def slope(direction: Tensor, steepest: float) -> Tensor:
 
 
 def runge_kutta(
-    rate: Callable[[Tensor, float], Tensor], x: Tensor, dt: float | Tensor, method: Method
+    rate: Callable[[Tensor, float], Tensor],
+    x: Tensor,
+    dt: float | Tensor,
+    method: Method,
+    first: Tensor | None = None,
 ) -> Tensor:
     """One explicit step of dx/dt = rate, [N, D] to [N, D].
 
@@ -47,10 +51,11 @@ def runge_kutta(
         x: [N, D].
         dt: the step, one number or [N, 1].
         method: a key of :data:`TABLEAUS`.
+        first: rate(x, 0), if it is known.
     """
     nodes, rows, weights = TABLEAUS[method]
-    stages: list[Tensor] = []
-    for node, row in zip(nodes, rows, strict=True):
+    stages = [rate(x, 0.0) if first is None else first]
+    for node, row in zip(nodes[1:], rows[1:], strict=True):
         stages.append(rate(_advance(x, dt, row, stages), node))
     return _advance(x, dt, weights, stages)
 
@@ -69,3 +74,14 @@ def unit(direction: Tensor, aspect: float = 1.0) -> Tensor:
     scaled = direction / torch.where(largest > 0, largest, 1.0)
     size = (scaled[:, :-1].square().sum(dim=1) / aspect**2 + scaled[:, -1].square()).sqrt()
     return scaled / torch.where(size > 0, size, 1.0)[:, None]
+
+
+def arc_step(step: float, scale: Tensor, gain: Tensor) -> Tensor:
+    """Arc length that changes ``scale`` by about the factor 1 + ``step``, towards the charges as away, [N].
+
+    Args:
+        step: dimensionless.
+        scale: distance to what the step must resolve, [N], data units.
+        gain: change of that distance per arc length, [N], -1 head-on to 1 straight away.
+    """
+    return step * scale / (1.0 + 0.5 * step * (1.0 - gain))

@@ -19,13 +19,13 @@ from .capacitor import Capacitor
 from .embedded import EVALUATIONS, dormand_prince, next_step
 from .nearest import nearest_charges
 from .record import Lines, LineStatus
-from .steps import TABLEAUS, runge_kutta, unit
+from .steps import TABLEAUS, arc_step, runge_kutta, unit
 from .support import Support
 
 TraceMethod = Literal["dopri5", "rk4", "heun", "midpoint", "euler"]
 
-#: Lines beyond this many capacitor sizes (per n / 3) are mirrored: the dipole is the field to about 1e-4.
-_FAR = 100.0
+#: Lines beyond this many capacitor sizes (per n / 3) are mirrored: the dipole is the field to about 1e-3 there.
+_FAR = 20.0
 
 
 @dataclass(frozen=True)
@@ -33,9 +33,9 @@ class StepRule:
     """How long the steps of a line are.
 
     Attributes:
-        method: an explicit method with steps of ``step`` times the distance to the nearest charge, or "dopri5",
-            Dormand and Prince's embedded pair, whose steps keep the local error within ``tolerance`` times
-            that distance and never exceed it.
+        method: an explicit method whose steps change the distance to the nearest charge by about ``step`` of
+            it, or "dopri5", Dormand and Prince's embedded pair, whose steps keep the local error within
+            ``tolerance`` times that distance and never exceed it.
         step: dimensionless.
         tolerance: dimensionless.
     """
@@ -53,7 +53,7 @@ def trace_lines(
     L: float,
     *,
     method: TraceMethod | None = None,
-    step: float = 0.3,
+    step: float = 0.4,
     tolerance: float | None = None,
     max_steps: int = 2000,
     backend: str = "auto",
@@ -66,7 +66,7 @@ def trace_lines(
     from Q to P are those of the swapped plates: ``trace_lines(x, L - z, minus, plus, L)``.
 
     A line ends on a negative charge once that charge owns it: every other charge is ten times as far, or its
-    field 1e-8 times as strong. Lines beyond a hundred capacitor sizes follow the dipole's line to its mirror
+    field 1e-8 times as strong. Lines beyond twenty capacitor sizes follow the dipole's line to its mirror
     image. Every line has its own steps and stops for itself; what it does depends on its batch no more than a
     row of ``capacitor_field`` does.
 
@@ -77,8 +77,9 @@ def trace_lines(
         minus: negative charges on z = L, [M', D].
         L: distance between the plates, data units.
         method: "rk4" up to D = 16 and "dopri5" above by default; also "euler", "heun", "midpoint". Euler's
-            steps of 0.2 fail the flux test at D = 2, RK4's of 0.3 lose the dipole invariant at D = 64.
-        step: step over the distance to the nearest charge, for all methods but dopri5.
+            steps of 0.2 fail the flux test at D = 2, RK4's lose the dipole invariant at D = 64.
+        step: change of the distance to the nearest charge per step, over that distance, for all methods but
+            dopri5.
         tolerance: local error over the distance to the nearest charge, for dopri5; 1e-4 / sqrt(D + 1) by default.
         max_steps: lines that take more (dopri5: including rejected ones) end as STEP_LIMIT.
         backend: see :func:`efm_fast.riesz_sum`.
@@ -164,16 +165,23 @@ class _Trace:
         self.length = points.new_zeros(len(points))
         self.ds = points.new_full((len(points),), torch.inf)
         self.first = torch.zeros_like(points)
-        self._evaluate_first(started.nonzero()[:, 0])
+        if rule.method == "dopri5":
+            self._evaluate_first(started.nonzero()[:, 0])
 
     def advance(self, rows: Tensor) -> None:
         """Land the lines that a charge owns; one step, or one attempt at it, of the others."""
-        own, index = nearest_charges(self.points[rows], self.minus, self.L, 2)
-        positive, _ = nearest_charges(self.points[rows], self.plus, 0.0, 1)
+        points = self.points[rows]
+        own, index = nearest_charges(points, self.minus, self.L, 2)
+        positive, positive_index = nearest_charges(points, self.plus, 0.0, 1)
         owned = own[:, 0] <= self.capture * torch.minimum(own[:, 1], positive[:, 0])
         self._land(rows[owned], own[owned, 0], index[owned, 0])
-        distance = torch.minimum(own[:, 0], positive[:, 0])
-        self._step(rows[~owned], distance[~owned])
+        if owned.all():
+            return
+        to_minus = own[:, 0] < positive[:, 0]
+        nearest = torch.where(to_minus[:, None], self.minus[index[:, 0]], self.plus[positive_index[:, 0]])
+        plate = torch.where(to_minus, self.L, 0.0)
+        offset = points - torch.cat([nearest, plate[:, None].to(nearest.dtype)], dim=1).to(points.dtype)
+        self._step(rows[~owned], offset[~owned])
 
     def _land(self, rows: Tensor, distance: Tensor, charge: Tensor) -> None:
         in_front = self.points[rows, -1] < self.L
@@ -183,26 +191,30 @@ class _Trace:
         self.points[rows, :-1] = self.minus[charge].to(self.points.dtype)
         self.points[rows, -1] = self.L
 
-    def _step(self, rows: Tensor, distance: Tensor) -> None:
-        if len(rows) == 0:
-            return
-        points, first, rule = self.points[rows], self.first[rows], self.rule
-        if rule.method == "dopri5":
-            ds = torch.minimum(self.ds[rows], distance)
-            new, last, error = dormand_prince(self.field, points, first, ds)
-            allowed = rule.tolerance * distance
-            accepted = error <= allowed
-            self.ds[rows] = next_step(ds, error, allowed)
-            self.evaluations[rows] += EVALUATIONS
-            new = torch.where(accepted[:, None], new, points)
-            self.first[rows] = torch.where(accepted[:, None], last, first)
+    def _step(self, rows: Tensor, offset: Tensor) -> None:
+        """Step lines that are at ``offset`` from their nearest charge, [N, D+1]."""
+        points, distance, method = self.points[rows], offset.norm(dim=1), self.rule.method
+        if method == "dopri5":
+            new, ds = self._embedded_step(rows, points, distance)
         else:
-            ds = rule.step * distance
-            new = runge_kutta(lambda p, _: self.field(p), points, ds[:, None], rule.method)
-            accepted = torch.ones_like(ds, dtype=torch.bool)
-            self.evaluations[rows] += len(TABLEAUS[rule.method][0])
-        self.length[rows] += torch.where(accepted, ds, 0.0)
+            first = self.field(points)
+            ds = arc_step(self.rule.step, distance, (offset * first).sum(dim=1) / distance)
+            new = runge_kutta(lambda p, _: self.field(p), points, ds[:, None], method, first)
+            self.evaluations[rows] += len(TABLEAUS[method][0])
+            self.first[rows] = first
+        self.length[rows] += ds
         self._settle(rows, new)
+
+    def _embedded_step(self, rows: Tensor, points: Tensor, distance: Tensor) -> tuple[Tensor, Tensor]:
+        """New points and the arc length to them; the old points and zero where the attempt was rejected."""
+        ds = torch.minimum(self.ds[rows], distance)
+        new, last, error = dormand_prince(self.field, points, self.first[rows], ds)
+        allowed = self.rule.tolerance * distance
+        accepted = error <= allowed
+        self.ds[rows] = next_step(ds, error, allowed)
+        self.evaluations[rows] += EVALUATIONS
+        self.first[rows] = torch.where(accepted[:, None], last, self.first[rows])
+        return torch.where(accepted[:, None], new, points), torch.where(accepted, ds, 0.0)
 
     def _settle(self, rows: Tensor, new: Tensor) -> None:
         """Take lines to their new points, those beyond the far radius to their mirror image."""
@@ -210,16 +222,17 @@ class _Trace:
         self.points[rows] = torch.cat([x, z[:, None]], dim=1)
         lost = ~torch.isfinite(new).all(dim=1) | (self.first[rows] == 0).all(dim=1)
         self.status[rows] = torch.where(lost, int(LineStatus.FAILED), self.status[rows])
-        self._evaluate_first(rows[mirrored])
+        if self.rule.method == "dopri5":
+            self._evaluate_first(rows[mirrored])
 
     def _evaluate_first(self, rows: Tensor) -> None:
-        """The direction with which an embedded step begins; also tells starts on a charge from the others."""
+        """The direction with which an embedded step begins."""
         if len(rows):
             self.first[rows] = self.field(self.points[rows])
             self.evaluations[rows] += 1
 
 
-def launch(charges: Tensor, index: Tensor, *, seed: int = 0, share: float = 0.03) -> tuple[Tensor, Tensor]:
+def launch(charges: Tensor, index: Tensor, *, seed: int = 0, share: float = 0.1) -> tuple[Tensor, Tensor]:
     """Starts of lines on small spheres around positive charges, uniform in direction.
 
     A charge's own field near it is uniform over directions, so each start carries the same flux.
