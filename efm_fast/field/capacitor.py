@@ -72,14 +72,14 @@ def capacitor_field(
             backend=backend,
             precision=precision,
         )
-        total = float(len(charges)) if weight is None else float(weight.double().sum())
+        total = float(len(charges)) if weight is None else weight.double().sum()
         plates.append(_with_z(part, height, total))
     if normalization == "per_plate":
         plates = [_unit(plate) for plate in plates]
     return _normalized(plates[0].merge(-plates[1]))
 
 
-def _with_z(part: RieszSum, height: Tensor, total: float) -> RieszSum:
+def _with_z(part: RieszSum, height: Tensor, total: float | Tensor) -> RieszSum:
     """Append the z component w h to v, and scale to total charge 1."""
     z_component = (part.w * height.to(part.w.dtype))[:, None]
     return RieszSum(part.m, part.w / total, torch.cat([part.v, z_component], 1) / total)

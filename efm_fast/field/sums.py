@@ -11,7 +11,7 @@ from torch import Tensor
 from .. import checks
 from ..errors import InputError
 from ..types import RieszSum
-from . import backends
+from . import ops
 from .request import Kernel, Precision, SumRequest
 
 
@@ -55,7 +55,7 @@ def riesz_sum(
     request = make_request(
         x, y, "riesz", checks.positive("power", power), weight, height, softening, first_self, precision
     )
-    return backends.select(request, backend).riesz_sum(request)
+    return ops.call(request, backend)
 
 
 def gaussian_sum(
@@ -77,7 +77,7 @@ def gaussian_sum(
     request = make_request(
         x, y, "gaussian", checks.positive("bandwidth", bandwidth), weight, height, 0.0, first_self, precision
     )
-    return backends.select(request, backend).riesz_sum(request)
+    return ops.call(request, backend)
 
 
 def make_request(

@@ -60,7 +60,7 @@ def _relative_logit(request: SumRequest, excess: Tensor, pivot: Tensor) -> Tenso
     if request.kernel == "gaussian":
         return excess / (-2.0 * request.bandwidth**2)
     ratio = torch.where(excess == 0, 0.0, excess / pivot[:, None].to(excess.dtype))
-    return -0.5 * request.power * torch.log1p(ratio.clamp_min(-0.5))
+    return -0.5 * request.power * torch.log1p(ratio.clamp_min(0.0))
 
 
 def _exponentiate(logit: Tensor) -> Tensor:
