@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor
 
 from .. import checks
-from ..types import CapacitorField, RieszSum
+from ..types import CapacitorField
 from .request import Precision
-from .sums import riesz_sum
+from .streaming import Charges, is_streamed
+from .sums import sum_and_charge
 
 Normalization = Literal["superposition", "per_plate"]
 
@@ -18,8 +19,8 @@ Normalization = Literal["superposition", "per_plate"]
 def capacitor_field(
     x: Tensor,
     z: Tensor,
-    plus: Tensor,
-    minus: Tensor,
+    plus: Charges,
+    minus: Charges,
     L: float,
     *,
     plus_weight: Tensor | None = None,
@@ -28,13 +29,14 @@ def capacitor_field(
     normalization: Normalization = "superposition",
     backend: str = "auto",
     precision: Precision = "default",
+    progress: bool = False,
 ) -> CapacitorField:
     """Direction and log norm of the Coulomb field between two charged plates (EFM, eq. 7).
 
     Args:
         x: features of the points, [N, D], data units.
         z: heights of the points, [N]; the plates lie at 0 and L.
-        plus: positive charges on z = 0, [M, D].
+        plus: positive charges on z = 0, [M, D]; in memory or streamed, see :func:`efm_fast.riesz_sum`.
         minus: negative charges on z = L, [M', D].
         L: distance between the plates, data units, above 0.
         plus_weight: relative weights of the charges, [M], scaled to total charge 1; None means equal.
@@ -45,6 +47,7 @@ def capacitor_field(
             Coulomb field and is here for parity only.
         backend: see :func:`efm_fast.riesz_sum`.
         precision: see :func:`efm_fast.riesz_sum`.
+        progress: see :func:`efm_fast.riesz_sum`.
 
     Returns:
         CapacitorField: unit ``direction`` [N, D+1] in the dtype of x, z last; ``log_norm`` float64 [N].
@@ -56,42 +59,68 @@ def capacitor_field(
     """
     checks.tensor("x", x, ndim=2)
     checks.tensor("z", z, ndim=1, rows=len(x))
-    checks.tensor("plus", plus, ndim=2, columns=x.shape[1])
-    checks.tensor("minus", minus, ndim=2, columns=x.shape[1])
     checks.positive("L", L)
     checks.choice("normalization", normalization, get_args(Normalization))
     plates = []
-    for charges, weight, height in ((plus, plus_weight, z), (minus, minus_weight, z.double() - L)):
-        part = riesz_sum(
+    for name, charges, weight, height in (
+        ("plus", plus, plus_weight, z),
+        ("minus", minus, minus_weight, z.double() - L),
+    ):
+        if not is_streamed(charges):
+            checks.tensor(name, charges, ndim=2, columns=x.shape[1])
+        part, total = sum_and_charge(
             x,
             charges,
-            power=x.shape[1] + 1,
-            weight=weight,
-            height=height,
-            softening=softening,
-            backend=backend,
-            precision=precision,
+            "riesz",
+            x.shape[1] + 1.0,
+            weight,
+            height,
+            softening,
+            None,
+            backend,
+            precision,
+            progress,
         )
-        total = float(len(charges)) if weight is None else weight.double().sum()
-        plates.append(_with_z(part, height, total))
+        if total is None:
+            total = float(len(charges)) if weight is None else weight.double().sum()  # type: ignore[arg-type]
+        plates.append(_Plate(part.m, part.w * height.to(part.w.dtype), part.v, total))
     if normalization == "per_plate":
         plates = [_unit(plate) for plate in plates]
-    return _normalized(plates[0].merge(-plates[1]))
+    return _superposed(*plates)
 
 
-def _with_z(part: RieszSum, height: Tensor, total: float | Tensor) -> RieszSum:
-    """Append the z component w h to v, and scale to total charge 1."""
-    z_component = (part.w * height.to(part.w.dtype))[:, None]
-    return RieszSum(part.m, part.w / total, torch.cat([part.v, z_component], 1) / total)
+class _Plate(NamedTuple):
+    """One plate's field: log scale [N], z component [N], feature components [N, D], to be divided by ``total``."""
+
+    m: Tensor
+    z: Tensor
+    v: Tensor
+    total: float | Tensor
 
 
-def _unit(plate: RieszSum) -> RieszSum:
-    norm = torch.linalg.vector_norm(plate.v, dim=1, dtype=torch.float64)
-    return RieszSum(torch.zeros_like(plate.m), plate.w, plate.v / norm[:, None].to(plate.v.dtype))
+def _with_norm(v: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
+    """The vectors (v, z), [N, D + 1], and their lengths, float64 [N]."""
+    vector = torch.cat([v, z[:, None]], 1)
+    return vector, torch.linalg.vector_norm(vector, dim=1, dtype=torch.float64)
 
 
-def _normalized(total: RieszSum) -> CapacitorField:
-    norm = torch.linalg.vector_norm(total.v, dim=1, dtype=torch.float64)
-    safe = torch.where(norm > 0, norm, 1.0)
-    log_norm = torch.where(total.m == torch.inf, torch.inf, total.m + torch.log(norm))
-    return CapacitorField((total.v / safe[:, None]).to(total.v.dtype), log_norm)
+def _unit(plate: _Plate) -> _Plate:
+    return _Plate(torch.zeros_like(plate.m), plate.z, plate.v, _with_norm(plate.v, plate.z)[1])
+
+
+def _superposed(plus: _Plate, minus: _Plate) -> CapacitorField:
+    """plus - minus, each over its total charge, and normalised once."""
+    m = torch.maximum(plus.m, minus.m)
+    factors = []
+    for plate in (plus, minus):
+        # equal infinities scale by one; a finite term beside +inf, or an empty one, by zero
+        relative = torch.where(plate.m == m, 0.0, plate.m - m)
+        factors.append((torch.exp(relative) / plate.total).to(plate.v.dtype))
+    a, b = factors
+    vector, norm = _with_norm(a[:, None] * plus.v - b[:, None] * minus.v, a * plus.z - b * minus.z)
+    # a vanishing vector must not reach log and division, whose gradients there would spoil every other row
+    vanishes = norm == 0
+    safe = torch.where(vanishes, 1.0, norm)
+    log_norm = torch.where(vanishes, -torch.inf, m + torch.log(safe))
+    log_norm = torch.where(m == torch.inf, torch.inf, log_norm)
+    return CapacitorField(vector / safe[:, None].to(vector.dtype), log_norm)

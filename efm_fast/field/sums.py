@@ -13,11 +13,12 @@ from ..errors import InputError
 from ..types import RieszSum
 from . import ops
 from .request import Kernel, Precision, SumRequest
+from .streaming import Charges, is_streamed, stream
 
 
 def riesz_sum(
     x: Tensor,
-    y: Tensor,
+    y: Charges,
     *,
     power: float,
     weight: Tensor | None = None,
@@ -26,6 +27,7 @@ def riesz_sum(
     first_self: int | None = None,
     backend: str = "auto",
     precision: Precision = "default",
+    progress: bool = False,
 ) -> RieszSum:
     """Sum the Riesz kernel r^-power and its displacements over charges, in log scale.
 
@@ -35,7 +37,9 @@ def riesz_sum(
 
     Args:
         x: points, [N, D]; float32 and float64 keep their dtype, others are read as float32.
-        y: charges, [M, D], uint8, bfloat16, float16, float32 or float64; M may be 0.
+        y: charges, [M, D], uint8, bfloat16, float16, float32 or float64; M may be 0. Charges that do not fit in
+            memory may be a numpy array or memmap, or anything that iterates over chunks [m, D] (tensors, arrays,
+            or pairs of charges and their weights): they are read, summed and merged chunk by chunk.
         power: exponent of the distance, above 0.
         weight: charge weights of either sign, [M]; None means one each.
         height: distance of each point from the charges' plate, [N] or one number, data units; None means 0.
@@ -43,6 +47,7 @@ def riesz_sum(
         first_self: leave out the pair (i, j) where j + first_self == i; 0 leaves out each point's own.
         backend: "auto", or a name that ``efm-fast info`` lists.
         precision: "fast", "default" or "exact".
+        progress: show a progress bar over the chunks of streamed charges.
 
     Returns:
         RieszSum (m float64 [N], w [N], v [N, D]). A point exactly on a charge has m = +inf, w = that charge's
@@ -52,15 +57,15 @@ def riesz_sum(
         InputError: an argument has the wrong type, shape, device or range.
         BackendUnavailableError: ``backend`` was named and cannot serve; the text says why.
     """
-    request = make_request(
-        x, y, "riesz", checks.positive("power", power), weight, height, softening, first_self, precision
-    )
-    return ops.call(request, backend)
+    power = checks.positive("power", power)
+    return sum_and_charge(
+        x, y, "riesz", power, weight, height, softening, first_self, backend, precision, progress
+    )[0]
 
 
 def gaussian_sum(
     x: Tensor,
-    y: Tensor,
+    y: Charges,
     *,
     bandwidth: float,
     weight: Tensor | None = None,
@@ -68,16 +73,52 @@ def gaussian_sum(
     first_self: int | None = None,
     backend: str = "auto",
     precision: Precision = "default",
+    progress: bool = False,
 ) -> RieszSum:
     """Sum the kernel exp(-r2 / (2 bandwidth^2)) and its displacements, for Stein-type and diffusion targets.
 
     The diffusion posterior mean at noise level s is ``gaussian_sum(x, y, bandwidth=s).posterior_mean(x)``.
     ``bandwidth`` is in data units, above 0; arguments, result and errors else are those of :func:`riesz_sum`.
     """
-    request = make_request(
-        x, y, "gaussian", checks.positive("bandwidth", bandwidth), weight, height, 0.0, first_self, precision
+    bandwidth = checks.positive("bandwidth", bandwidth)
+    return sum_and_charge(
+        x, y, "gaussian", bandwidth, weight, height, 0.0, first_self, backend, precision, progress
+    )[0]
+
+
+def sum_and_charge(
+    x: Tensor,
+    y: Charges,
+    kernel: Kernel,
+    scale: float,
+    weight: Tensor | None,
+    height: Tensor | float | None,
+    softening: float,
+    first_self: int | None,
+    backend: str,
+    precision: Precision,
+    progress: bool,
+) -> tuple[RieszSum, float | Tensor | None]:
+    """The sum over charges in memory or streamed; with it the total charge, where only the stream knew it."""
+
+    def over(y: Tensor, weight: Tensor | None, first_self: int | None) -> RieszSum:
+        request = make_request(x, y, kernel, scale, weight, height, softening, first_self, precision)
+        return ops.call(request, backend)
+
+    if isinstance(y, Tensor) or not is_streamed(y):
+        return over(y, weight, first_self), None  # type: ignore[arg-type]
+    checks.tensor("x", x, ndim=2)
+    empty = over(x.new_zeros(0, x.shape[1]), None, first_self)
+    return stream(
+        y,
+        over,
+        empty,
+        weight=weight,
+        first_self=first_self,
+        device=x.device,
+        progress=progress,
+        name="y",
     )
-    return ops.call(request, backend)
 
 
 def make_request(

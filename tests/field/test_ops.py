@@ -116,6 +116,11 @@ def test_points_on_a_charge_pass_nothing_on(d):
     assert not x.grad[1].any()
     assert all(torch.isfinite(t.grad).all() for t in (x, y, weight))
     assert x.grad[0].any()
+    x.grad = None
+    field = capacitor_field(x, torch.zeros(4), y, y.detach() + 1, 1.0)
+    (field.direction.sum() + field.log_norm[[0, 2, 3]].sum()).backward()
+    assert not x.grad[1].any()
+    assert torch.isfinite(x.grad).all()
 
 
 @pytest.mark.parametrize("d", [2, 20])

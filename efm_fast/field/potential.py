@@ -1,0 +1,190 @@
+"""Potential and electrostatic energy, from the same sum with power D - 1.
+
+In n = D + 1 dimensions a unit charge has the potential 1 / ((n - 2) r^(n - 2)), so that the field of
+:func:`efm_fast.capacitor_field` is minus its gradient (the 1 / S_{n-1} of Coulomb's law left out in both).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .. import checks
+from ..errors import InputError
+from ..types import RieszSum
+from .request import Precision
+from .sums import riesz_sum
+
+
+@dataclass(frozen=True)
+class SignedLog:
+    """Numbers of either sign that overflow as such: sign * exp(log_abs).
+
+    Attributes:
+        sign: -1, 0 or 1, float64.
+        log_abs: log of the absolute value, float64; -inf for zero.
+    """
+
+    sign: Tensor
+    log_abs: Tensor
+
+    def value(self) -> Tensor:
+        """The numbers themselves, float64; infinite or zero where they leave its range."""
+        return self.sign * torch.exp(self.log_abs)
+
+
+def potential(
+    x: Tensor,
+    y: Tensor,
+    *,
+    height: Tensor | float | None = None,
+    weight: Tensor | None = None,
+    softening: float = 0.0,
+    first_self: int | None = None,
+    backend: str = "auto",
+    precision: Precision = "default",
+) -> SignedLog:
+    """Coulomb potential sum_j q_j / ((D - 1) r_ij^(D - 1)) of charges on one plate, in log scale, [N].
+
+    Args:
+        x: features of the points, [N, D], D at least 2, data units.
+        y: charges, [M, D].
+        height: distance of each point from the charges' plate, [N] or one number, data units; None means 0.
+        weight: charge weights of either sign, [M]; None means one each.
+        softening: r2 becomes r2 + softening^2; data units.
+        first_self: see :func:`efm_fast.riesz_sum`.
+        backend: see :func:`efm_fast.riesz_sum`.
+        precision: see :func:`efm_fast.riesz_sum`.
+
+    Returns:
+        SignedLog: float64 [N]; +inf log on a charge.
+
+    Raises:
+        InputError: an argument has the wrong type, shape, device or range, or D is 1.
+        BackendUnavailableError: ``backend`` was named and cannot serve.
+    """
+    total = riesz_sum(
+        x,
+        y,
+        power=_power(x),
+        height=height,
+        weight=weight,
+        softening=softening,
+        first_self=first_self,
+        backend=backend,
+        precision=precision,
+    )
+    return _signed(total, x.shape[1])
+
+
+def capacitor_potential(
+    x: Tensor,
+    z: Tensor,
+    plus: Tensor,
+    minus: Tensor,
+    L: float,
+    *,
+    plus_weight: Tensor | None = None,
+    minus_weight: Tensor | None = None,
+    softening: float = 0.0,
+    backend: str = "auto",
+    precision: Precision = "default",
+) -> SignedLog:
+    """Potential of two plates of charge 1 and -1: the field of ``capacitor_field`` is minus its gradient.
+
+    Arguments and errors are those of :func:`efm_fast.capacitor_field`, with D at least 2.
+
+    Returns:
+        SignedLog: float64 [N], positive near the plate at z = 0, negative near the one at z = L.
+    """
+    checks.tensor("z", z, ndim=1)
+    checks.positive("L", L)
+    plates = []
+    for charges, weight, height in ((plus, plus_weight, z), (minus, minus_weight, z.double() - L)):
+        part = riesz_sum(
+            x,
+            charges,
+            power=_power(x),
+            weight=weight,
+            height=height,
+            softening=softening,
+            backend=backend,
+            precision=precision,
+        )
+        plates.append(RieszSum(part.m, part.w / _total(charges, weight), part.v))
+    return _signed(plates[0].merge(-plates[1]), x.shape[1])
+
+
+def energy(
+    plus: Tensor,
+    minus: Tensor,
+    L: float,
+    *,
+    plus_weight: Tensor | None = None,
+    minus_weight: Tensor | None = None,
+    softening: float = 0.0,
+    backend: str = "auto",
+    precision: Precision = "default",
+) -> SignedLog:
+    """Electrostatic energy of both plates' charges: the sum of q q' / ((D - 1) r^(D - 1)) over pairs.
+
+    Arguments and errors are those of :func:`efm_fast.capacitor_field`, with D at least 2.
+
+    Returns:
+        SignedLog: one number, float64. Its log is +inf where two charges of one plate coincide and
+        ``softening`` is 0.
+    """
+    checks.positive("L", L)
+    options = {"softening": softening, "backend": backend, "precision": precision}
+    q_plus, q_minus = (_normalised(*plate) for plate in ((plus, plus_weight), (minus, minus_weight)))
+    terms = []
+    for factor, points, q, charges, q_other, height in (
+        (0.5, plus, q_plus, plus, q_plus, None),
+        (0.5, minus, q_minus, minus, q_minus, None),
+        (-1.0, plus, q_plus, minus, q_minus, L),
+    ):
+        first_self = 0 if points is charges else None
+        part = riesz_sum(
+            points,
+            charges,
+            power=_power(points),
+            weight=q_other,
+            height=height,
+            first_self=first_self,
+            **options,  # type: ignore[arg-type]
+        )
+        terms.append((part.m, factor * q * part.w.double()))
+    m, w = (torch.cat(column) for column in zip(*terms, strict=True))
+    scale = m.amax() if len(m) else torch.tensor(-torch.inf, dtype=torch.float64)
+    relative = torch.where(m == scale, 0.0, m - scale)
+    total = (w * torch.exp(relative)).sum()
+    return SignedLog(torch.sign(total), scale + torch.log(total.abs()) - math.log(plus.shape[1] - 1))
+
+
+def _power(x: Tensor) -> float:
+    checks.tensor("x", x, ndim=2)
+    if x.shape[1] < 2:
+        raise InputError(
+            f"x: expected at least 2 features, for the potential of 1 is a logarithm, got shape {tuple(x.shape)}"
+        )
+    return float(x.shape[1] - 1)
+
+
+def _total(charges: Tensor, weight: Tensor | None) -> float | Tensor:
+    return float(len(charges)) if weight is None else weight.double().sum()
+
+
+def _normalised(charges: Tensor, weight: Tensor | None) -> Tensor:
+    """Charges q_j that add up to 1, float64 [M]."""
+    if weight is None:
+        return torch.full(
+            (len(charges),), 1.0 / max(1, len(charges)), dtype=torch.float64, device=charges.device
+        )
+    return weight.double() / weight.double().sum()
+
+
+def _signed(total: RieszSum, d: int) -> SignedLog:
+    return SignedLog(torch.sign(total.w.double()), total.log_weight() - math.log(d - 1))
