@@ -101,11 +101,11 @@ def test_bad_streams_are_named():
         riesz_sum(x, y.numpy().reshape(10, 10, 30), power=4)
     with pytest.raises(InputError, match="weight: expected None, for chunks bring theirs"):
         riesz_sum(x, [y], power=4, weight=weight)
-    with pytest.raises(InputError, match="y: expected a torch[.]Tensor, got list"):
+    with pytest.raises(InputError, match=r"y: expected a torch\.Tensor, got list"):
         riesz_sum(x, [[0.0, 1.0, 2.0]], power=4)
-    with pytest.raises(InputError, match="y: expected a torch[.]Tensor, got str"):
+    with pytest.raises(InputError, match=r"y: expected a torch\.Tensor, got list"):
         riesz_sum(x, ["charges.npy"], power=4)
-    with pytest.raises(InputError, match="plus: expected a torch[.]Tensor, got str"):
+    with pytest.raises(InputError, match=r"plus: expected a torch\.Tensor, got str"):
         capacitor_field(x, x[:, 0], "charges.npy", y, 1.0)
     with pytest.raises(InputError, match="y: expected numbers that torch can hold, got dtype"):
         riesz_sum(x, np.zeros((4, 3), dtype="U2"), power=4)
