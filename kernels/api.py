@@ -7,6 +7,8 @@ import math
 import torch
 from torch import Tensor
 
+from . import plan
+from .launch_gemm import launch_gemm
 from .launch_small import launch_small
 from .platform import on_device
 from .request import Call, make_call
@@ -69,4 +71,4 @@ def riesz_sum(
     if call.n == 0 or call.m == 0:
         return _empty(call)
     with on_device(call.x):
-        return launch_small(call)
+        return launch_small(call) if call.d <= plan.SMALL_D else launch_gemm(call)

@@ -18,44 +18,46 @@ def log_kernel(r2, rate, KIND: tl.constexpr):
 
 @triton.jit
 def merge_splits(
-    x, centre, pivots, totals, sums, m, w, v, N, D, splits, rate,
+    x, centre, pivots, totals, sums, m, w, v, N, D, rows, width, splits, rate,
     KIND: tl.constexpr, MOMENTS: tl.constexpr, EXTRA: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr,
 ):  # fmt: skip
-    """Merge ``splits`` partial sums (pivot r2 [S, N] float64, totals [S, N], sums [S, N, D]) into m, w, v.
+    """Merge ``splits`` partial sums (pivot r2 [S, rows] float64, totals [S, rows], sums [S, rows, width]).
+
+    Writes m [N], w [N] and v [N, D].
 
     With MOMENTS the sums are sum_j p_j (y_j - centre), and displacements are made from them here; the last EXTRA
     of the splits are displacements all the same. In place for one split, when w and v alias totals and sums.
     """
-    rows = tl.program_id(0).to(tl.int64) * BLOCK_N + tl.arange(0, BLOCK_N)
+    row = tl.program_id(0).to(tl.int64) * BLOCK_N + tl.arange(0, BLOCK_N)
     columns = tl.program_id(1) * BLOCK_D + tl.arange(0, BLOCK_D)
-    valid = rows < N
+    valid = row < N
     wide = valid[:, None] & (columns < D)[None, :]
     pivot = tl.full([BLOCK_N], BIG, tl.float64)
-    place = rows
+    place = row
     for _ in range(0, splits):
         pivot = tl.minimum(pivot, tl.load(pivots + place, mask=valid, other=BIG))
-        place += N
+        place += rows
     top = log_kernel(pivot, rate, KIND)
     total = tl.zeros([BLOCK_N], tl.float32)
     acc = tl.zeros([BLOCK_N, BLOCK_D], tl.float32)
     if MOMENTS:
-        xc = tl.load(x + rows[:, None] * D + columns[None, :], mask=wide, other=0.0)
+        xc = tl.load(x + row[:, None] * D + columns[None, :], mask=wide, other=0.0)
         xc -= tl.load(centre + columns, mask=columns < D, other=0.0)[None, :]
-    place = rows
+    place = row
     for s in range(0, splits):
         own = tl.load(pivots + place, mask=valid, other=BIG)
         scale = tl.exp(log_kernel(own, rate, KIND) - top).to(tl.float32)
         part = tl.load(totals + place, mask=valid, other=0.0)
         total += part * scale
-        moved = tl.load(sums + place[:, None] * D + columns[None, :], mask=wide, other=0.0)
+        moved = tl.load(sums + place[:, None] * width + columns[None, :], mask=wide, other=0.0)
         if MOMENTS:
             moved = tl.where(s < splits - EXTRA, part[:, None] * xc - moved, moved)
         acc += moved * scale[:, None]
-        place += N
+        place += rows
     on_charge = pivot <= ON_CHARGE
     acc = tl.where(on_charge[:, None], 0.0, acc)
-    tl.store(v + rows[:, None] * D + columns[None, :], acc, mask=wide)
+    tl.store(v + row[:, None] * D + columns[None, :], acc, mask=wide)
     if tl.program_id(1) == 0:
         top = tl.where(on_charge, float("inf"), tl.where(pivot < BIG, top, float("-inf")))
-        tl.store(m + rows, top, mask=valid)
-        tl.store(w + rows, total, mask=valid)
+        tl.store(m + row, top, mask=valid)
+        tl.store(w + row, total, mask=valid)

@@ -53,3 +53,78 @@ def splits(
     per = -(-m // count)
     per = -(-per // 64) * 64
     return -(-m // per), per
+
+
+#: Widths up to here take one fused pass; each has its own shape, for accumulators grow with it. The second
+#: entry is for compute capability below 9.0, whose matrix instructions keep operands in registers.
+FUSED = {
+    32: (Shape(128, 64, 8, 3), Shape(64, 64, 4, 3)),
+    64: (Shape(128, 64, 8, 3), Shape(64, 64, 4, 2)),
+    128: (Shape(128, 64, 8, 2), Shape(64, 32, 4, 2)),
+    256: (Shape(128, 32, 8, 2), Shape(64, 32, 8, 1)),
+}
+#: Widest fused pass.
+FUSED_WIDTH = max(FUSED)
+#: Distances of a chunk: points x charges, and the depth of one step over the features.
+DISTANCES, DISTANCES_DEPTH = (Shape(128, 128, 8, 3), Shape(128, 128, 8, 2)), (64, 32)
+#: Weights x charges: points x charges of one step, and features.
+COMBINE, COMBINE_FEATURES = (Shape(128, 64, 8, 3), Shape(128, 32, 8, 3)), 128
+#: Rows of every padded buffer come in multiples of this.
+ROWS = 128
+
+#: The workspace: bfloat16 parts of a chunk of charges, distances and weights of a chunk, parts of the points,
+#: sums of the splits, marks. 232 MiB together, unless 128 rows of one of them are more.
+CHARGE_PARTS, PAIRS, POINT_PARTS, SUMS, MARKS = 96 << 20, 48 << 20, 24 << 20, 40 << 20, 24 << 20
+
+
+def padded_width(d: int) -> int:
+    """Features after padding: a power of two for the fused pass, else whole blocks of COMBINE_FEATURES."""
+    fused = next((width for width in FUSED if d <= width), None)
+    return fused or -(-d // COMBINE_FEATURES) * COMBINE_FEATURES
+
+
+def _whole(count: int, multiple: int) -> int:
+    return max(1, count // multiple) * multiple
+
+
+def group_rows(n: int, width: int) -> int:
+    """Points that share one pass over the charges."""
+    most = _whole(min(POINT_PARTS // (4 * width), SUMS // (4 * width)), ROWS)
+    return min(most, -(-n // ROWS) * ROWS)
+
+
+def fused_chunk(m: int, rows: int, width: int) -> int:
+    """Charges of one fused launch, a multiple of 64."""
+    most = _whole(min(CHARGE_PARTS // (4 * width), 8 * MARKS // rows), 64)
+    return min(most, -(-m // 64) * 64)
+
+
+def chunked_columns(m: int, width: int) -> int:
+    """Charges of one chunk, a power of two from 128 to 8192."""
+    columns = 8192
+    while columns > 128 and (columns * 4 * width > CHARGE_PARTS or columns >= 2 * m):
+        columns //= 2
+    return columns
+
+
+def block_rows(rows: int, columns: int) -> int:
+    """Points whose distances and weights are held at once."""
+    return min(rows, _whole(PAIRS // (8 * columns), ROWS))
+
+
+def fused_splits(rows: int, chunk: int, width: int, block_n: int, processors: int) -> tuple[int, int]:
+    """Splits of a chunk of charges in the fused pass, and charges per split (a multiple of 64)."""
+    wanted = -(-2 * processors // (rows // block_n))
+    count = max(1, min(wanted, chunk // 512, SUMS // (4 * rows * width)))
+    per = -(-chunk // count)
+    per = -(-per // 64) * 64
+    return -(-chunk // per), per
+
+
+def combine_splits(rows: int, columns: int, width: int, group: int, processors: int) -> tuple[int, int]:
+    """Splits of a chunk in weights x charges, and charges per split (a multiple of 64)."""
+    tiles = (rows // ROWS) * (width // COMBINE_FEATURES)
+    count = max(1, min(-(-3 * processors // tiles), columns // 512, SUMS // (4 * group * width)))
+    per = -(-columns // count)
+    per = -(-per // 64) * 64
+    return -(-columns // per), per

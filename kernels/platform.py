@@ -42,3 +42,8 @@ def architecture(index: int) -> int:
 def on_device(tensor: Tensor) -> Any:
     """Context in which launches go to the tensor's own device, on its current stream."""
     return torch.cuda.device(tensor.device) if tensor.is_cuda else nullcontext()
+
+
+def shape_index(tensor: Tensor) -> int:
+    """Which of a pair of launch shapes serves the tensor's device: 0 from compute capability 9.0 on, else 1."""
+    return 0 if not tensor.is_cuda or architecture(tensor.device.index) >= 90 else 1

@@ -30,6 +30,7 @@ class Call:
     kind: int
     power: int
     precision: str
+    rounded: bool
 
     @property
     def n(self) -> int:
@@ -64,6 +65,7 @@ def make_call(
     height: Tensor | None,
     first_self: int | None,
     precision: str,
+    rounded: bool = False,
 ) -> Call:
     """Check the arguments of :func:`efm_fast.kernels.riesz_sum` and bring them into one form."""
     _require(
@@ -107,4 +109,5 @@ def make_call(
         kind=kind,
         power=whole,
         precision=precision,
+        rounded=rounded,
     )

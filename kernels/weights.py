@@ -15,6 +15,8 @@ import triton.language as tl
 BIG = tl.constexpr(4.253529586511731e37)
 #: Added to every r2: keeps a point on a charge finite (such a row's pivot is exactly this).
 TINY = tl.constexpr(1.0e-37)
+#: r2 from here on belongs to no pair.
+ABSENT = tl.constexpr(1.0e37)
 #: A pivot up to here means that the point lies on a charge.
 ON_CHARGE = tl.constexpr(2.0e-37)
 
@@ -65,3 +67,27 @@ def relative_weight(r2, pivot, inverse, rate, KIND: tl.constexpr, POWER: tl.cons
             if (POWER >> bit) % 2 == 1:
                 weight *= square
     return weight
+
+
+@triton.jit
+def excess_weight(excess, inverse, rate, KIND: tl.constexpr):
+    """kernel(pivot + excess) / kernel(pivot) for excess >= 0, where r2 itself would have lost digits."""
+    if KIND == GAUSSIAN:
+        return tl.exp2(-excess * rate)
+    if KIND == DIFFERENCE:
+        return tl.exp2(-rate * log2_1p(excess * inverse))
+    return tl.exp2(-rate * tl.log2(1.0 + excess * inverse))
+
+
+@triton.jit
+def bfloat16_parts(value, EMULATED: tl.constexpr):
+    """``value`` as the sum of two bfloat16 numbers, good to 2^-17; float32 in place of bfloat16 if emulated."""
+    if EMULATED:
+        bits = value.to(tl.int32, bitcast=True)
+        high = ((bits + 0x7FFF + ((bits >> 16) & 1)) & -65536).to(tl.float32, bitcast=True)
+        bits = (value - high).to(tl.int32, bitcast=True)
+        low = ((bits + 0x7FFF + ((bits >> 16) & 1)) & -65536).to(tl.float32, bitcast=True)
+    else:
+        high = value.to(tl.bfloat16)
+        low = (value - high.to(tl.float32)).to(tl.bfloat16)
+    return high, low

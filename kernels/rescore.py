@@ -1,0 +1,79 @@
+# mypy: ignore-errors
+# (device code: Triton reads these functions as its own language)
+"""The marked pairs, by direct difference in float64: few per point, but they decide the sum."""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+from .merge import log_kernel
+from .weights import TINY
+
+NONE = tl.constexpr(2147483647)
+
+
+@triton.jit
+def rescore_marked(
+    x, y, q, base, marks, pivots, totals, sums, D, width, words, rate,
+    KIND: tl.constexpr, HAS_Q: tl.constexpr, ONE_BLOCK: tl.constexpr, BLOCK: tl.constexpr, WORDS: tl.constexpr,
+):  # fmt: skip
+    """Add the marked charges of a chunk to one point's exact sum, in the order of the charges.
+
+    ``base`` [rows] float64 is height^2 + softening^2. State: pivots [rows] float64, totals [rows] float32, sums
+    [rows, width] float32, continued in place (and in memory, where D exceeds a block: a thread only ever meets the
+    columns that it wrote itself).
+    """
+    row = tl.program_id(0).to(tl.int64)
+    lane = tl.arange(0, WORDS)
+    shift = tl.arange(0, 32)
+    column = tl.arange(0, BLOCK)
+    offset = tl.load(base + row)
+    pivot = tl.load(pivots + row)
+    total = tl.load(totals + row)
+    if ONE_BLOCK:
+        own = tl.load(x + row * D + column, mask=column < D, other=0.0).to(tl.float64)
+        acc = tl.load(sums + row * width + column, mask=column < D, other=0.0)
+    for start in range(0, words, WORDS):
+        bits = tl.load(marks + row * words + start + lane, mask=start + lane < words, other=0)
+        first = tl.min(tl.where(bits != 0, lane, NONE), 0)
+        while first < NONE:
+            word = tl.sum(tl.where(lane == first, bits, 0), 0)
+            lowest = tl.min(tl.where(((word >> shift) & 1) != 0, shift, 32), 0)
+            bits = tl.where(lane == first, bits & (word - 1), bits)
+            j = ((start + first) * 32 + lowest).to(tl.int64)
+            first = tl.min(tl.where(bits != 0, lane, NONE), 0)
+            if ONE_BLOCK:
+                other = tl.load(y + j * D + column, mask=column < D, other=0.0)
+                difference = own - other.to(tl.float64)
+                squares = difference * difference
+            else:
+                squares = tl.zeros([BLOCK], tl.float64)
+                for at in range(0, D, BLOCK):
+                    inside = at + column < D
+                    mine = tl.load(x + row * D + at + column, mask=inside, other=0.0).to(tl.float64)
+                    theirs = tl.load(y + j * D + at + column, mask=inside, other=0.0).to(tl.float64)
+                    squares += (mine - theirs) * (mine - theirs)
+            r2 = tl.maximum(tl.sum(squares, 0) + offset, TINY)
+            new_pivot = tl.minimum(pivot, r2)
+            top = log_kernel(new_pivot, rate, KIND)
+            rescale = tl.exp(log_kernel(pivot, rate, KIND) - top).to(tl.float32)
+            weight = tl.exp(log_kernel(r2, rate, KIND) - top).to(tl.float32)
+            if HAS_Q:
+                weight *= tl.load(q + j)
+            pivot = new_pivot
+            total = total * rescale + weight
+            if ONE_BLOCK:
+                acc = acc * rescale + weight * difference.to(tl.float32)
+            else:
+                for at in range(0, D, BLOCK):
+                    inside = at + column < D
+                    mine = tl.load(x + row * D + at + column, mask=inside, other=0.0).to(tl.float64)
+                    theirs = tl.load(y + j * D + at + column, mask=inside, other=0.0).to(tl.float64)
+                    kept = tl.load(sums + row * width + at + column, mask=inside, other=0.0)
+                    kept = kept * rescale + weight * (mine - theirs).to(tl.float32)
+                    tl.store(sums + row * width + at + column, kept, mask=inside)
+    tl.store(pivots + row, pivot)
+    tl.store(totals + row, total)
+    if ONE_BLOCK:
+        tl.store(sums + row * width + column, acc, mask=column < D)
