@@ -26,6 +26,7 @@ X86 = platform.machine().lower() in ("x86_64", "amd64") and sys.platform != "win
 # one wheel for every processor: each unit is compiled for its set and chosen when the program runs
 AVX512 = [
     "-Wno-maybe-uninitialized",
+    "-Wno-uninitialized",
     "-mavx512f",
     "-mavx512dq",
     "-mavx512bw",
@@ -47,6 +48,7 @@ def instruction_flags(source: Path) -> list[str] | None:
 
 
 def common_flags() -> list[str]:
+    """Flags of every unit."""
     if sys.platform == "win32":
         return ["/std:c++17", "/O2", "/EHsc"]
     flags = [
@@ -67,6 +69,7 @@ def common_flags() -> list[str]:
 
 
 def cuda_architectures() -> list[str]:
+    """Compute capabilities to build for, without their dots."""
     wish = os.environ.get("EFM_FAST_CUDA_ARCHS", "80;90;100")
     return [arch.strip().replace(".", "") for arch in wish.replace(",", ";").split(";") if arch.strip()]
 

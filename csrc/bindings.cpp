@@ -6,6 +6,7 @@
 
 #include "cpu.h"
 #include "direct_sum.h"
+#include "large.h"
 
 namespace py = pybind11;
 
@@ -46,6 +47,18 @@ void direct_sum(const MatrixTuple& x, const MatrixTuple& y, std::uintptr_t weigh
     without_gil([&] { return efm::direct_sum(request, result, threads, python_wants_to_stop); });
 }
 
+void amx_sum(const MatrixTuple& x, const MatrixTuple& y, std::uintptr_t weight, std::uintptr_t height2,
+             double softening2, efm::Kernel kernel, double power, double bandwidth, int64_t first_self,
+             std::uintptr_t m, std::uintptr_t w, std::uintptr_t v, int nearest, int threads) {
+    const efm::Request request{matrix(x), matrix(y), reinterpret_cast<const double*>(weight),
+                               reinterpret_cast<const double*>(height2), softening2, kernel, power, bandwidth,
+                               first_self, false};
+    without_gil([&] {
+        return efm::amx_sum(request, reinterpret_cast<double*>(m), reinterpret_cast<float*>(w),
+                            reinterpret_cast<float*>(v), nearest, threads, python_wants_to_stop);
+    });
+}
+
 }  // namespace
 
 PYBIND11_MODULE(_C, module) {
@@ -71,4 +84,9 @@ PYBIND11_MODULE(_C, module) {
                py::arg("first_self"), py::arg("wide"), py::arg("m"), py::arg("w"), py::arg("v"),
                py::arg("is_double"), py::arg("threads"),
                "Sum over charges by direct differences into the buffers m, w and v.");
+    module.def("amx_available", &efm::amx_available, "Whether the processor and the system offer AMX tiles.");
+    module.def("amx_sum", &amx_sum, py::arg("x"), py::arg("y"), py::arg("weight"), py::arg("height2"),
+               py::arg("softening2"), py::arg("kernel"), py::arg("power"), py::arg("bandwidth"),
+               py::arg("first_self"), py::arg("m"), py::arg("w"), py::arg("v"), py::arg("nearest"),
+               py::arg("threads"), "Sum over charges with both matrix products on AMX tiles.");
 }

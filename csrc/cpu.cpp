@@ -3,29 +3,63 @@
 #include <cstdlib>
 #include <cstring>
 
+#if defined(EFM_FAST_X86)
+#include <cpuid.h>
+#endif
+
 namespace efm {
 namespace {
 
-const DirectKernels& choose() {
+enum Level { base, avx2, avx512, amx };
+
+Level supported() {
 #if defined(EFM_FAST_X86)
-    const char* wish = std::getenv("EFM_FAST_ISA");
-    const auto allowed = [wish](const char* name) { return !wish || std::strcmp(wish, name) == 0; };
     __builtin_cpu_init();
-    const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
-    const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq");
-    if (avx512 && allowed("avx512")) return direct_kernels_avx512();
-    if (avx2 && allowed("avx2")) return direct_kernels_avx2();
+    if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma")) return base;
+    if (!__builtin_cpu_supports("avx512f") || !__builtin_cpu_supports("avx512dq") ||
+        !__builtin_cpu_supports("avx512bw") || !__builtin_cpu_supports("avx512vl"))
+        return avx2;
+    unsigned a, b, c, d = 0;
+    if (!__get_cpuid_count(7, 0, &a, &b, &c, &d)) return avx512;
+    const bool tiles = (d >> 24) & 1, bfloat16 = (d >> 22) & 1;
+    return tiles && bfloat16 ? amx : avx512;
+#else
+    return base;
 #endif
-    return direct_kernels_base();
+}
+
+Level level() {
+    static const Level chosen = [] {
+        const Level best = supported();
+        const char* wish = std::getenv("EFM_FAST_ISA");
+        const char* names[] = {"base", "avx2", "avx512", "amx"};
+        for (int i = 0; wish && i < best; ++i)
+            if (std::strcmp(wish, names[i]) == 0) return static_cast<Level>(i);
+        return best;
+    }();
+    return chosen;
 }
 
 }  // namespace
 
 const DirectKernels& direct_kernels() {
-    static const DirectKernels& kernels = choose();
-    return kernels;
+#if defined(EFM_FAST_X86)
+    if (level() >= avx512) return direct_kernels_avx512();
+    if (level() == avx2) return direct_kernels_avx2();
+#endif
+    return direct_kernels_base();
 }
 
-std::string instruction_set() { return direct_kernels().name; }
+const RowKernels& row_kernels() {
+#if defined(EFM_FAST_X86)
+    if (level() >= avx512) return row_kernels_avx512();
+    if (level() == avx2) return row_kernels_avx2();
+#endif
+    return row_kernels_base();
+}
+
+bool cpu_has_amx() { return level() == amx; }
+
+std::string instruction_set() { return cpu_has_amx() ? "avx512 and amx" : direct_kernels().name; }
 
 }  // namespace efm

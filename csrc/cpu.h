@@ -4,11 +4,18 @@
 #include <string>
 
 #include "direct.h"
+#include "rows.h"
 
 namespace efm {
 
-// The best direct kernels the processor can run; EFM_FAST_ISA=base|avx2|avx512 asks for lesser ones.
+// The best direct kernels the processor can run; EFM_FAST_ISA=base|avx2|avx512|amx asks for lesser ones.
 const DirectKernels& direct_kernels();
+
+// The row kernels of the same instruction set.
+const RowKernels& row_kernels();
+
+// True where the processor has AMX tiles for bfloat16 and EFM_FAST_ISA does not ask for less.
+bool cpu_has_amx();
 
 // Instruction set in use, as `efm-fast info` shows it.
 std::string instruction_set();

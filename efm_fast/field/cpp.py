@@ -23,6 +23,7 @@ _DTYPES = {
 }
 _EXACT_IN_FLOAT32 = (torch.float32, torch.float16, torch.bfloat16, torch.uint8, torch.int8, torch.int16)
 _NO_SELF = -(2**63)
+_NEAREST = 8  # charges of every chunk that are summed again by direct difference
 _DIRECT_DIMENSION = 64  # above it a GEMM beats direct differences
 
 
@@ -36,7 +37,10 @@ def why_not(request: SumRequest) -> str | None:
     if request.y.dtype not in _DTYPES:
         return f"it does not read charges of dtype {request.y.dtype}"
     if request.x.shape[1] > _DIRECT_DIMENSION and request.precision != "exact":
-        return f"above {_DIRECT_DIMENSION} features it serves precision='exact' only"
+        if _wide(request):
+            return f"above {_DIRECT_DIMENSION} features it serves float64 at precision='exact' only"
+        if not native.extension().amx_available():
+            return f"above {_DIRECT_DIMENSION} features it needs a processor with AMX tiles"
     return None
 
 
@@ -61,25 +65,42 @@ def riesz_sum(request: SumRequest) -> RieszSum:
     x, y = request.x.detach(), request.y.detach()
     weight = None if request.weight is None else request.weight.detach().double().contiguous()
     height2 = None if request.height is None else reference.extra_r2(request).contiguous()
-    wide = request.precision == "exact" or x.dtype == torch.float64 or y.dtype not in _EXACT_IN_FLOAT32
-    extension.direct_sum(
-        x=_matrix(x),
-        y=_matrix(y),
-        weight=_address(weight),
-        height2=_address(height2),
-        softening2=request.softening**2,
-        kernel=getattr(extension.Kernel, request.kernel),
-        power=request.power,
-        bandwidth=request.bandwidth,
-        first_self=_NO_SELF if request.first_self is None else request.first_self,
-        wide=wide,
-        m=out.m.data_ptr(),
-        w=out.w.data_ptr(),
-        v=out.v.data_ptr(),
-        is_double=x.dtype == torch.float64,
-        threads=torch.get_num_threads(),
-    )
+    direct = _direct(request)
+    if not direct:
+        x = x.contiguous()
+    arguments = {
+        "x": _matrix(x),
+        "y": _matrix(y),
+        "weight": _address(weight),
+        "height2": _address(height2),
+        "softening2": request.softening**2,
+        "kernel": getattr(extension.Kernel, request.kernel),
+        "power": request.power,
+        "bandwidth": request.bandwidth,
+        "first_self": _NO_SELF if request.first_self is None else request.first_self,
+        "m": out.m.data_ptr(),
+        "w": out.w.data_ptr(),
+        "v": out.v.data_ptr(),
+        "threads": torch.get_num_threads(),
+    }
+    if direct:
+        extension.direct_sum(wide=_wide(request), is_double=x.dtype == torch.float64, **arguments)
+    else:
+        extension.amx_sum(nearest=1 if request.precision == "fast" else _NEAREST, **arguments)
     return out
+
+
+def _wide(request: SumRequest) -> bool:
+    """Whether differences and weights need double: float32 would round what the caller gave."""
+    return (
+        request.precision == "exact"
+        or request.x.dtype == torch.float64
+        or request.y.dtype not in _EXACT_IN_FLOAT32
+    )
+
+
+def _direct(request: SumRequest) -> bool:
+    return request.x.shape[1] <= _DIRECT_DIMENSION or _wide(request)
 
 
 def _matrix(a: Tensor) -> tuple[int, object, int, int, int, int]:

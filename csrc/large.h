@@ -1,0 +1,63 @@
+// Sums at large D: squared distances from a matrix product over centred data, the nearest charges of every
+// chunk summed again by direct difference, and the weights times the charges by a second product.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "request.h"
+#include "rows.h"
+#include "threads.h"
+
+namespace efm {
+
+// Sums so far, one row per point; `ref` is the r2 at which a weight is 1 (+inf: no charge yet).
+struct LargeState {
+    double* ref;     // [N]
+    double* w;       // [N]
+    float* v;        // [N, D], contiguous
+    uint8_t* fate;   // [N], of Fate
+};
+
+enum Fate : uint8_t { fine = 0, not_a_number = 1, sum_again = 2 };
+
+// One chunk of charges beside one block of points.
+struct LargeBlock {
+    int64_t first_point, points;
+    int64_t first_charge;
+    int charges;
+    float* s;              // [points][stride], products of centred points and charges; weights afterwards
+    int64_t stride;
+    const float* y2;       // [charges], |y - centre|^2; +inf for charges that do not count
+    const float* q;        // [charges] weights, or null for all ones
+    const double* x2;      // [points], |x - centre|^2
+    const float* centre;   // [D]
+    int counted;           // charges that count
+    float cutoff;          // log2 of the smallest weight worth its product
+    int nearest;           // charges to sum by direct difference
+};
+
+// Scratch of one worker.
+struct RowScratch {
+    explicit RowScratch(int64_t d) : rows(rows_max_nearest * d) {}
+    std::vector<float> rows;
+};
+
+// One row of a block: picks and sums the nearest charges, turns s into weights, rescales what was summed
+// before and adds everything but -sum_j weight_j (y_j - centre).
+void large_row(const Request& r, const LargeBlock& b, int64_t row, const LargeState& state, RowScratch& scratch);
+
+// Names the log scale of the sums; points next to a charge are summed again in long double.
+void large_finish(const Request& r, const LargeState& state, int64_t point, double* m, float* w);
+
+// log2 of the smallest weight that can matter beside a weight of 1
+float large_cutoff(const Request& r);
+
+// True where the processor has AMX tiles and the system grants them.
+bool amx_available();
+
+// The whole sum on AMX tiles: x float32 with contiguous rows, y of a type exact in float32. `nearest` of each
+// chunk are summed by direct difference. Returns false if `poll` broke it off.
+bool amx_sum(const Request& r, double* m, float* w, float* v, int nearest, int threads, const Poll& poll);
+
+}  // namespace efm

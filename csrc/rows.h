@@ -1,0 +1,33 @@
+// What large D does to one row of a block of pairs between two matrix products, compiled per instruction set.
+#pragma once
+
+#include <cstdint>
+
+#include "request.h"
+
+namespace efm {
+
+constexpr int rows_max_nearest = 8;
+
+struct RowKernels {
+    // s_j (products x.y) becomes y2_j - 2 s_j = r2_ij - |x|^2; the k smallest go to value and index, in no
+    // order. Returns how many were found: k, or fewer where the row has fewer finite entries.
+    int (*nearest)(float* s, const float* y2, int n, int k, float* value, int* index);
+
+    // s_j = r2_ij - |x|^2 becomes the weight q_j (r2_ij / ref)^(-power / 2), or the Gaussian's, with
+    // excess_j = s_j - shift = r2_ij - ref. Weights under 2^cutoff become 0. Returns their sum.
+    double (*weigh)(const Request& r, float* s, const float* q, int n, float shift, double ref, float cutoff);
+
+    // |x - y|^2: differences in float, squares and sum in double
+    double (*distance)(const float* x, const float* y, int64_t d);
+
+    // v = scale v + total (x - centre) + sum_k w_k (x - y_k)
+    void (*displace)(float* v, float scale, float total, const float* centre, const float* x,
+                     const float* const* y, const float* w, int k, int64_t d);
+};
+
+const RowKernels& row_kernels_base();
+const RowKernels& row_kernels_avx2();
+const RowKernels& row_kernels_avx512();
+
+}  // namespace efm

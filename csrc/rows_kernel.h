@@ -1,0 +1,156 @@
+// The row kernels of rows.h, written once: a unit includes its vec_*.h, then this, and defines EFM_ROW_KERNELS.
+#pragma once
+
+#include <float.h>
+#include <math.h>
+
+#include "power.h"
+#include "rows.h"
+
+namespace {
+
+using efm::Request;
+using V = F32::V;
+constexpr int W = F32::W;
+
+int nearest(float* s, const float* y2, int n, int k, float* value, int* index) {
+    FlushSubnormals flush;
+    int found = 0, worst = 0;
+    float bound = FLT_MAX;  // what an entry must be below to be taken
+    auto consider = [&](int j) {
+        const float candidate = s[j];
+        if (!(candidate < bound)) return;
+        const int slot = found < k ? found++ : worst;
+        value[slot] = candidate;
+        index[slot] = j;
+        if (found < k) return;
+        worst = 0;
+        for (int i = 1; i < k; ++i)
+            if (value[i] > value[worst]) worst = i;
+        bound = value[worst];
+    };
+    const V minus_two = F32::set(-2.0f);
+    int j = 0;
+    for (; j + W <= n; j += W) {
+        const V delta = F32::fma(minus_two, F32::load(s + j), F32::load(y2 + j));
+        F32::store(s + j, delta);
+        if (!F32::any(F32::less(delta, F32::set(bound)))) continue;
+        for (int i = 0; i < W; ++i) consider(j + i);
+    }
+    for (; j < n; ++j) {
+        s[j] = y2[j] - 2.0f * s[j];
+        consider(j);
+    }
+    return found;
+}
+
+// Weights of W entries, or zeros if none of them counts.
+inline V weights_of(const Request& r, V excess, V inv, V rate, V low, V cutoff) {
+    V logit;
+    if (r.kernel == efm::Kernel::gaussian) {
+        logit = F32::mul(excess, rate);
+    } else {
+        const V t = F32::min(F32::max(F32::mul(excess, inv), low), F32::set(1e30f));
+        logit = F32::mul(log2_1p<F32>(t), rate);
+    }
+    const V weight = exp2_flushed<F32>(logit);
+    return F32::select(F32::less(logit, cutoff), F32::set(0.0f), weight);
+}
+
+double weigh(const Request& r, float* s, const float* q, int n, float shift, double ref, float cutoff) {
+    FlushSubnormals flush;
+    const bool gaussian = r.kernel == efm::Kernel::gaussian;
+    const V inv = F32::set(static_cast<float>(1.0 / ref));
+    const V rate = F32::set(static_cast<float>(
+        gaussian ? -1.4426950408889634 * 0.5 / (r.bandwidth * r.bandwidth) : -0.5 * r.power));
+    const V low = F32::set(-0.5f), floor = F32::set(cutoff);
+    // beyond this excess every weight is under the cutoff, and the logarithm need not be taken
+    const double reach = gaussian ? -cutoff / 1.4426950408889634 * 2.0 * r.bandwidth * r.bandwidth
+                                  : ref * (::exp2(-static_cast<double>(cutoff) / (0.5 * r.power)) - 1.0);
+    const V far = F32::set(reach < FLT_MAX ? static_cast<float>(reach) * 1.0001f : FLT_MAX);
+    double total[W] = {};
+    V part = F32::set(0.0f);
+    int j = 0;
+    for (; j + W <= n; j += W) {
+        const V excess = F32::sub(F32::load(s + j), F32::set(shift));
+        if (F32::any(F32::less(excess, far)) || ::isnan(shift)) {
+            V weight = weights_of(r, excess, inv, rate, low, floor);
+            if (q) weight = F32::mul(weight, F32::load(q + j));
+            F32::store(s + j, weight);
+            part = F32::add(part, weight);
+        } else {
+            F32::store(s + j, F32::set(0.0f));
+        }
+        if (j % (64 * W) == 63 * W) {
+            F32::fold(total, part);
+            part = F32::set(0.0f);
+        }
+    }
+    if (j < n) {  // the tail in a padded copy
+        float excess[W], charge[W];
+        for (int i = 0; i < W; ++i) {
+            excess[i] = j + i < n ? s[j + i] - shift : FLT_MAX;
+            charge[i] = q && j + i < n ? q[j + i] : 1.0f;
+        }
+        const V weight = F32::mul(weights_of(r, F32::load(excess), inv, rate, low, floor), F32::load(charge));
+        F32::store(excess, weight);
+        for (int i = 0; j + i < n; ++i) {
+            s[j + i] = excess[i];
+            total[i] += excess[i];
+        }
+    }
+    F32::fold(total, part);
+    double sum = 0.0;
+    for (int i = 0; i < W; ++i) sum += total[i];
+    return sum;
+}
+
+double distance(const float* x, const float* y, int64_t d) {
+    // float products of float differences are exact to a rounding each; their sums go to double every 64 lanes
+    double total[W] = {};
+    int64_t k = 0;
+    while (k + W <= d) {
+        V part = F32::set(0.0f);
+        for (int run = 0; run < 8 && k + W <= d; ++run, k += W) {
+            const V diff = F32::sub(F32::load(x + k), F32::load(y + k));
+            part = F32::fma(diff, diff, part);
+        }
+        F32::fold(total, part);
+    }
+    double sum = 0.0;
+    for (; k < d; ++k) {
+        const double diff = static_cast<double>(x[k] - y[k]);
+        sum += diff * diff;
+    }
+    for (int i = 0; i < W; ++i) sum += total[i];
+    return sum;
+}
+
+void displace(float* v, float scale, float total, const float* centre, const float* x, const float* const* y,
+              const float* w, int count, int64_t d) {
+    FlushSubnormals flush;
+    int64_t k = 0;
+    for (; k + W <= d; k += W) {
+        V sum = F32::mul(F32::load(v + k), F32::set(scale));
+        const V here = F32::load(x + k);
+        sum = F32::fma(F32::set(total), F32::sub(here, F32::load(centre + k)), sum);
+        for (int i = 0; i < count; ++i) sum = F32::fma(F32::set(w[i]), F32::sub(here, F32::load(y[i] + k)), sum);
+        F32::store(v + k, sum);
+    }
+    for (; k < d; ++k) {
+        float sum = v[k] * scale + total * (x[k] - centre[k]);
+        for (int i = 0; i < count; ++i) sum += w[i] * (x[k] - y[i][k]);
+        v[k] = sum;
+    }
+}
+
+}  // namespace
+
+namespace efm {
+
+const RowKernels& EFM_ROW_KERNELS() {
+    static const RowKernels kernels{nearest, weigh, distance, displace};
+    return kernels;
+}
+
+}  // namespace efm
