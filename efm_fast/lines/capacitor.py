@@ -31,19 +31,13 @@ class Capacitor:
     aspect: float
     far: float
 
-    def distance(self, x: Tensor, z: Tensor, direction: Tensor) -> tuple[Tensor, Tensor]:
-        """Distance to the nearer disc, [N], and its gain per unit step along ``direction`` (unit, scaled)."""
-        nearest, gain = torch.full_like(z, torch.inf), torch.zeros_like(z)
+    def distance(self, x: Tensor, z: Tensor) -> Tensor:
+        """Distance to the nearer support disc, [N]; lateral lengths count 1 / ``aspect``."""
+        nearest = torch.full_like(z, torch.inf)
         for center, radius, height in self._plates(x, z):
-            offset = x - center
-            size = offset.norm(dim=1)
-            beside = (size - radius).clamp_min(0.0) / self.aspect
-            distance = torch.hypot(beside, height)
-            sideways = (offset * direction[:, :-1]).sum(dim=1) / (size.clamp_min(1e-30) * self.aspect)
-            change = (beside * sideways + height * direction[:, -1]) / distance.clamp_min(1e-30)
-            gain = torch.where(distance < nearest, change, gain)
-            nearest = torch.minimum(nearest, distance)
-        return nearest, gain
+            beside = ((x - center).norm(dim=1) - radius).clamp_min(0.0) / self.aspect
+            nearest = torch.minimum(nearest, torch.hypot(beside, height))
+        return nearest
 
     def _plates(self, x: Tensor, z: Tensor) -> tuple[tuple[Tensor, float, Tensor], ...]:
         s = self.support
