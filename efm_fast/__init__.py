@@ -8,9 +8,25 @@ from typing import Any
 __version__ = "0.1.0"
 
 _HOME = {
+    "CapacitorField": ".types",
+    "Config": ".config",
+    "ExactField": ".lines",
+    "Field": ".types",
+    "Lines": ".lines",
+    "Plates": ".types",
+    "RieszSum": ".types",
+    "Run": ".training",
+    "Support": ".lines",
     "capacitor_field": ".field",
+    "evaluate": ".evaluate",
+    "forward_map": ".lines",
+    "full_map": ".lines",
     "gaussian_sum": ".field",
+    "load": ".training",
+    "resume": ".training",
     "riesz_sum": ".field",
+    "sample": ".sample",
+    "train": ".training",
 }
 
 __all__ = ["__version__", *_HOME]

@@ -40,13 +40,17 @@ class _Section(BaseModel):
 class PointsConfig(_Section):
     """Where the field is learned."""
 
-    strategy: Literal["flux", "linear", "box", "lines"] = Field("flux", description="inter-plate points")
-    nearest: Length = Field("0.001 s", description="flux: smallest distance from a plate")
-    behind: Length | None = Field(None, description="flux: largest distance behind a plate; null: none")
-    noise: float = Field(0.0, ge=0, description="linear: standard deviation of the noise on x")
-    margin: float = Field(0.0, ge=0, description="box: reach beyond the charges, data units")
-    bank: PositiveInt = Field(2048, description="lines: charges per plate whose lines fill the bank")
-    refresh: PositiveInt = Field(1000, description="lines: steps between fresh banks")
+    strategy: Literal["flux", "linear", "box", "lines"] = Field(
+        default="flux", description="inter-plate points"
+    )
+    nearest: Length = Field(default="0.001 s", description="flux: smallest distance from a plate")
+    behind: Length | None = Field(
+        default=None, description="flux: largest distance behind a plate; null: none"
+    )
+    noise: float = Field(default=0.0, ge=0, description="linear: standard deviation of the noise on x")
+    margin: float = Field(default=0.0, ge=0, description="box: reach beyond the charges, data units")
+    bank: PositiveInt = Field(default=2048, description="lines: charges per plate whose lines fill the bank")
+    refresh: PositiveInt = Field(default=1000, description="lines: steps between fresh banks")
 
 
 class TargetConfig(_Section):
@@ -56,44 +60,55 @@ class TargetConfig(_Section):
         1024, description="charges per plate and step, apart from the batch of points"
     )
     normalization: Literal["superposition", "per_plate"] = Field(
-        "superposition", description="per_plate: the authors' published form, for parity (direct field only)"
+        default="superposition",
+        description="per_plate: the authors' published form, for parity (direct field only)",
     )
 
 
 class NetConfig(_Section):
     """Backbone and parametrisation."""
 
-    backbone: Literal["mlp", "unet"] = Field("mlp", description="mlp for vectors, unet for images")
-    parametrisation: Literal["plate_means", "direct"] = Field("plate_means", description="what it outputs")
-    width: PositiveInt = Field(256, description="mlp: units per layer; unet: channels of the first level")
-    depth: PositiveInt = Field(3, description="mlp: hidden layers; unet: blocks per level")
-    levels: tuple[PositiveInt, ...] = Field((1, 2, 2), strict=False, description="unet: channel factors")
+    backbone: Literal["mlp", "unet"] = Field(default="mlp", description="mlp for vectors, unet for images")
+    parametrisation: Literal["plate_means", "direct"] = Field(
+        default="plate_means", description="what it outputs"
+    )
+    width: PositiveInt = Field(
+        default=256, description="mlp: units per layer; unet: channels of the first level"
+    )
+    depth: PositiveInt = Field(default=3, description="mlp: hidden layers; unet: blocks per level")
+    levels: tuple[PositiveInt, ...] = Field(
+        default=(1, 2, 2), strict=False, description="unet: channel factors"
+    )
 
 
 class TrainConfig(_Section):
     """The optimisation."""
 
-    steps: PositiveInt = Field(8000, description="optimiser steps")
-    batch: PositiveInt = Field(256, description="inter-plate points per step")
+    steps: PositiveInt = Field(default=8000, description="optimiser steps")
+    batch: PositiveInt = Field(default=256, description="inter-plate points per step")
     lr: PositiveFloat = Field(1e-3, description="peak learning rate of AdamW, cosine to 0")
-    warmup: int = Field(100, ge=0, description="steps of linear warm-up")
-    weight_decay: float = Field(0.0, ge=0)
-    clip: PositiveFloat = Field(1.0, description="largest norm of the gradient")
-    ema: float = Field(0.999, ge=0, lt=1, description="decay of the averaged weights that sampling uses")
-    bf16: bool = Field(False, description="autocast the network to bfloat16")
-    compile: bool = Field(False, description="torch.compile the network")
-    workers: int = Field(0, ge=0, description="loader processes per plate")
-    checkpoint_every: PositiveInt = Field(1000, description="steps between checkpoints")
-    picture_every: PositiveInt = Field(2000, description="steps between sample pictures")
-    log_every: PositiveInt = Field(50, description="steps between rows of metrics.jsonl")
+    warmup: int = Field(default=100, ge=0, description="steps of linear warm-up")
+    weight_decay: float = Field(default=0.0, ge=0)
+    clip: PositiveFloat = Field(default=1.0, description="largest norm of the gradient")
+    ema: float = Field(
+        default=0.999, ge=0, lt=1, description="decay of the averaged weights that sampling uses"
+    )
+    bf16: bool = Field(default=False, description="autocast the network to bfloat16")
+    compile: bool = Field(default=False, description="torch.compile the network")
+    workers: int = Field(default=0, ge=0, description="loader processes per plate")
+    checkpoint_every: PositiveInt = Field(default=1000, description="steps between checkpoints")
+    picture_every: PositiveInt = Field(default=2000, description="steps between sample pictures")
+    log_every: PositiveInt = Field(default=50, description="steps between rows of metrics.jsonl")
 
 
 class SampleConfig(_Section):
     """How samples are drawn from the learned field."""
 
-    map: Literal["full", "forward"] = Field("full", description="full stochastic map, or forward only")
-    steps: PositiveInt = Field(40, description="forward: steps; full: at most so many steps per line")
-    step: PositiveFloat = Field(0.5, description="full: step over the distance to the charges")
+    map: Literal["full", "forward"] = Field(
+        default="full", description="full stochastic map, or forward only"
+    )
+    steps: PositiveInt = Field(default=40, description="forward: steps; full: at most so many steps per line")
+    step: PositiveFloat = Field(default=0.5, description="full: step over the distance to the charges")
 
 
 class Config(_Section):
@@ -105,12 +120,12 @@ class Config(_Section):
 
     name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
     description: str = ""
-    seed: int = Field(0, ge=0)
-    device: str = Field("auto", description="auto, cpu, cuda or cuda:N")
-    runs: str = Field("runs", description="folder in which the run folder is made")
+    seed: int = Field(default=0, ge=0)
+    device: str = Field(default="auto", description="auto, cpu, cuda or cuda:N")
+    runs: str = Field(default="runs", description="folder in which the run folder is made")
     plus: dict[str, Any] = Field(description="data on the plate z = 0, such as {name: digits, label: 3}")
     minus: dict[str, Any] = Field(description="data on the plate z = L")
-    L: Length = Field("1 s", description="distance between the plates")
+    L: Length = Field(default="1 s", description="distance between the plates")
     points: PointsConfig = PointsConfig()
     target: TargetConfig = TargetConfig()
     net: NetConfig = NetConfig()

@@ -50,8 +50,7 @@ def sample(
     if (x0 is None) == (n is None):
         raise InputError("x0, n: expected one of them, the starts or their number")
     if x0 is None:
-        assert n is not None
-        x0 = run.plus.draw(n, step_generator(seed, 0, _STARTS), "test" if run.plus.size("test") else "train")
+        x0 = starts(run, n, seed)  # type: ignore[arg-type]
     checks.tensor("x0", x0, ndim=2, columns=run.plus.dimension)
     x0 = x0.to(run.device, torch.float32)
     if kind == "forward":
@@ -75,6 +74,12 @@ def sample(
         seed=seed,
         return_paths=return_paths,
     )
+
+
+def starts(run: Run, n: int, seed: int) -> Tensor:
+    """``n`` fresh draws of the run's plus data, [n, D], from its held-out split where it has one."""
+    split = "train" if run.plus.size("test") == 0 else "test"
+    return run.plus.draw(n, step_generator(seed, 0, _STARTS), split)
 
 
 def support_of(run: Run) -> Support:

@@ -105,7 +105,10 @@ class Plates:
 class Field(Protocol):
     """What a map follows: the exact field and a learned one look the same to it."""
 
-    L: float
+    @property
+    def L(self) -> float:
+        """Distance between the plates, data units."""
+        ...
 
     def direction(self, x: Tensor, z: Tensor) -> Tensor:
         """Field direction, any positive multiple, [N, D+1] at features x [N, D] and heights z [N]."""

@@ -39,4 +39,4 @@ class LearnedField(nn.Module):
     def arrival(self, x: Tensor, z: Tensor, plate: str) -> Tensor | None:
         """Where a line about to meet ``plate`` lands, [N, D]; None for a direct field."""
         features, scalar = self(x, z)
-        return self.parametrisation.arrival(features.float(), scalar.float(), plate)
+        return self.parametrisation.arrival(features.float(), scalar.float(), x, z, plate)

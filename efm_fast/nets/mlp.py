@@ -26,7 +26,9 @@ class MLP(nn.Module):
         self.groups = groups
         self.features = BoundedFeatures(geometry)
         self.heights = HeightFeatures(geometry)
-        sizes = [dimension + 1 + HeightFeatures.size, *[width] * depth]
+        import os
+        self.waves = (1.0, 2.0, 4.0) if dimension <= 16 and os.environ.get('WAVES','1')=='1' else ()
+        sizes = [dimension * (1 + 2 * len(self.waves)) + 1 + HeightFeatures.size, *[width] * depth]
         hidden = [m for a, b in itertools.pairwise(sizes) for m in (nn.Linear(a, b), nn.SiLU())]
         self.hidden = nn.Sequential(*hidden)
         self.out = nn.Linear(width, groups * dimension + 1)
@@ -34,5 +36,6 @@ class MLP(nn.Module):
     def forward(self, x: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
         """Raw features [N, groups, D] and scalar [N]."""
         bounded, size = self.features(x)
-        raw = self.out(self.hidden(torch.cat([bounded, size, self.heights(z)], 1)))
+        waves = [f(k * bounded) for k in self.waves for f in (torch.sin, torch.cos)]
+        raw = self.out(self.hidden(torch.cat([bounded, *waves, size, self.heights(z)], 1)))
         return raw[:, :-1].unflatten(1, (self.groups, -1)), raw[:, -1]

@@ -8,14 +8,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import torch
-
-from ..data import step_generator
 from .files import write_text
 from .run import Run
-
-_PICTURED = 64
-_PICTURE_STREAM = 100  # apart from the training streams
 
 
 class Reporter(contextlib.AbstractContextManager["Reporter"]):
@@ -53,18 +47,15 @@ class Reporter(contextlib.AbstractContextManager["Reporter"]):
 
     def picture(self, step: int) -> None:
         """Draw samples of the field as it stands."""
-        from ..plots import plot_samples
-        from ..sample import sample
+        from ..sample import sample, starts
+        from ..show import plot_samples
 
         run = self.run
         was_training = run.field.training
         run.field.eval()
-        with torch.no_grad():
-            x0 = run.plus.draw(_count(run), step_generator(run.config.seed, 0, _PICTURE_STREAM), "test")
-            lines = sample(run, x0)
+        x0 = starts(run, pictured(run), seed=0)
+        plot_samples(run, x0, sample(run, x0), run.folder / "samples" / f"step_{step:07d}.png")
         run.field.train(was_training)
-        target = run.minus.draw(len(x0), step_generator(run.config.seed, 1, _PICTURE_STREAM), "test")
-        plot_samples(x0, lines.end.cpu(), target, run.geometry.shape, self._samples / f"step_{step:07d}.png")
 
     def curves(self) -> None:
         """Draw the curves of all rows."""
@@ -72,10 +63,6 @@ class Reporter(contextlib.AbstractContextManager["Reporter"]):
 
         if len(self.rows) > 1:
             plot_curves(self.rows, self.run.folder / "curves.png")
-
-    @property
-    def _samples(self) -> Path:
-        return self.run.folder / "samples"
 
 
 def read_metrics(folder: Path) -> list[dict[str, float]]:
@@ -88,8 +75,9 @@ def read_metrics(folder: Path) -> list[dict[str, float]]:
     return rows
 
 
-def _count(run: Run) -> int:
-    return _PICTURED if len(run.geometry.shape) == 3 else 1024
+def pictured(run: Run) -> int:
+    """How many samples a picture shows well."""
+    return 64 if len(run.geometry.shape) == 3 else 1024
 
 
 def _tensorboard(folder: Path, step: int) -> Any:

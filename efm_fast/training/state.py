@@ -48,7 +48,7 @@ class TrainingState:
     @property
     def learning_rate(self) -> float:
         """The rate of the next step."""
-        return self.schedule.get_last_lr()[0]
+        return float(self.schedule.get_last_lr()[0])
 
     def save(self, folder: Path) -> None:
         """Write weights.safetensors (the average) and state.safetensors (everything) into ``folder``."""

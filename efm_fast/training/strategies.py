@@ -24,4 +24,4 @@ def make_strategy(config: Config, geometry: Geometry, plus: Source, minus: Sourc
         return BoxPoints(points.margin)
     from .bank import LineBank
 
-    return LineBank(plus, minus, geometry.L, points.bank, points.refresh, config.seed)
+    return LineBank(plus, minus, geometry.L, points.bank, points.refresh, config.seed, 0.1 * geometry.scale)

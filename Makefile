@@ -1,0 +1,46 @@
+# Two commands on a fresh machine: `make demo` and `make test`. Both set up everything they need.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+
+.PHONY: help setup demo test lint types wheel gpu bench clean
+
+help: ## Show what can be made
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | sort
+
+setup: $(READY) ## Make the virtual environment and install efm_fast with its extras
+
+$(READY): pyproject.toml setup.py $(wildcard csrc/*)
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "efm_fast needs Python 3.10 or newer")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable '.[test]'
+	touch $@
+
+demo: setup ## Train Gaussian -> Swiss roll, measure it, and say where the pictures are
+	$(BIN)/python -m efm_fast.cli train gaussian_to_swissroll name=demo-$$(date +%Y%m%d-%H%M%S)
+
+test: setup ## Run all tests that need no GPU
+	$(BIN)/python -m pytest
+
+lint: setup ## Check style
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: setup ## Check types
+	$(BIN)/mypy
+
+wheel: setup ## Build a wheel in isolation and try it in a clean environment
+	rm -rf .wheel-check && mkdir .wheel-check
+	$(BIN)/python -m build --wheel --outdir .wheel-check .
+	$(BIN)/python tests/try_wheel.py .wheel-check
+
+gpu: setup ## On a CUDA machine: GPU tests, sanitizer, benches; results in bench/results/
+	$(BIN)/python bench/gpu_suite.py
+
+bench: setup ## Measure the field kernels on this machine
+	$(BIN)/python bench/field_kernel.py
+
+clean: ## Remove what was built, but no runs
+	rm -rf build dist .wheel-check *.egg-info efm_fast/*.so .pytest_cache .mypy_cache .ruff_cache

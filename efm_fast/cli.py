@@ -1,0 +1,165 @@
+"""The command line, ``efm-fast``: a thin layer over the Python API."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+import yaml
+
+from .errors import EfmError, InputError
+
+app = typer.Typer(
+    name="efm-fast",
+    help="Learn the electrostatic field between two data sets and carry one to the other along its lines.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="Run folder that `efm-fast train` wrote.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")]
+Seed = Annotated[int, typer.Option(help="Seed of the starts and of the map.")]
+
+
+@app.command()
+def train(
+    cfg: Annotated[str, typer.Argument(metavar="PRESET|FILE", help="Preset's name, or a YAML file.")],
+    settings: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[KEY=VALUE]...", help="Settings to replace, such as train.steps=2000."),
+    ] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Train a field, then measure it.
+
+    Examples:
+
+      efm-fast train gaussian_to_swissroll
+
+      efm-fast train digits_3_to_2 train.steps=2000 name=short
+
+    `efm-fast presets` lists the presets; a run folder's config.yaml shows every setting.
+    """
+    from .training import train as train_run
+
+    run = train_run(cfg, _overrides(settings or []), progress=not quiet)
+    _evaluate(run, 2000, 0)
+
+
+@app.command()
+def resume(run: RunFolder, quiet: Quiet = False) -> None:
+    """Continue a stopped or killed run exactly where its last checkpoint stands, then measure it."""
+    from .training import resume as resume_run
+
+    _evaluate(resume_run(run, progress=not quiet), 2000, 0)
+
+
+@app.command()
+def sample(
+    run: RunFolder,
+    n: Annotated[int, typer.Option(min=1, help="Number of samples.")] = 64,
+    out: Annotated[Path | None, typer.Option(help="A .png picture or an .npz of inputs and outputs.")] = None,
+    map: Annotated[str | None, typer.Option(help="full or forward; the run's own by default.")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Steps; the run's own number by default.")] = None,
+    seed: Seed = 0,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+) -> None:
+    """Draw samples: carry held-out data of the plus plate to the minus plate."""
+    from .sample import sample as draw
+    from .sample import starts
+    from .show import save_samples
+    from .training import load
+
+    loaded = load(run, device=device)
+    x0 = starts(loaded, n, seed)
+    lines = draw(loaded, x0, map=map, steps=steps, seed=seed)  # type: ignore[arg-type]
+    path = save_samples(loaded, x0, lines, out or run / "samples" / "samples.png")
+    typer.echo(
+        f"{int(lines.arrived.sum())} of {n} lines arrived, "
+        f"{float(lines.evaluations.double().mean()):.1f} evaluations each; wrote {path}"
+    )
+
+
+@app.command()
+def evaluate(
+    run: RunFolder,
+    n: Annotated[int, typer.Option(min=1, help="Samples per plate.")] = 2000,
+    seed: Seed = 0,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+) -> None:
+    """Measure a run on held-out data, print the table and write evaluation.json and pictures."""
+    from .training import load
+
+    _evaluate(load(run, device=device), n, seed)
+
+
+@app.command()
+def presets() -> None:
+    """List the presets."""
+    from .config import Config
+    from .presets import preset_names
+
+    for name in preset_names():
+        typer.echo(f"{name:<24} {Config.load(name).description}")
+
+
+@app.command()
+def info(as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False) -> None:
+    """Show versions, devices, and which backend serves what, with the reason where it does not."""
+    from .info import describe
+
+    facts = describe()
+    if as_json:
+        typer.echo(json.dumps(facts, indent=1))
+        return
+    for name, version in facts["versions"].items():
+        typer.echo(f"{name:<12} {version or 'not installed'}")
+    for device in facts["devices"]:
+        typer.echo(f"{'device':<12} {device}")
+    for row in facts["backends"]:
+        answer = f"yes, {row['purpose']}" if row["serves"] else f"no: {row['reason']}"
+        typer.echo(f"{row['operation']:<20} {row['device']:<5} {row['backend']:<10} {answer}")
+
+
+def main() -> None:
+    """Run the command line; a user's mistake prints one line and exits with 1, Ctrl-C with 130."""
+    try:
+        app()
+    except EfmError as problem:
+        typer.echo(f"efm-fast: {problem}", err=True)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        typer.echo("efm-fast: stopped; `efm-fast resume RUN` continues a training run", err=True)
+        sys.exit(130)
+
+
+def _overrides(settings: list[str]) -> dict[str, Any]:
+    overrides = {}
+    for setting in settings:
+        key, equals, value = setting.partition("=")
+        if not equals or not key:
+            raise InputError(f"settings: expected KEY=VALUE, such as train.steps=2000, got {setting!r}")
+        try:
+            overrides[key] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            raise InputError(f"{key}: {value!r} is not a YAML value") from None
+    return overrides
+
+
+def _evaluate(run: Any, n: int, seed: int) -> None:
+    from .evaluate import evaluate as measure
+    from .show import write_evaluation
+
+    result = measure(run, n=n, seed=seed)
+    typer.echo(result.table())
+    for path in write_evaluation(run, result):
+        typer.echo(f"wrote {path}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,147 @@
+"""What a run is worth: its maps measured on held-out data, beside the exact field and the floor."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from . import checks
+from .data import ColouredShapes, Source, step_generator
+from .lines import ExactField, Lines, Support, full_map
+from .metrics import DigitReader, generation_report, translation_report, transport_report
+from .sample import sample
+from .training.run import Run
+from .types import Plates
+
+_STREAM = 300  # apart from the streams of training and sampling
+
+
+@dataclass(frozen=True)
+class MapReport:
+    """One map, measured.
+
+    Attributes:
+        name: what was followed and how.
+        evaluations: mean evaluations of the field per sample.
+        most_evaluations: the most any sample took.
+        unfinished: share of samples that reached no plate, in [0, 1].
+        numbers: the measures that fit the data, from :mod:`efm_fast.metrics`.
+    """
+
+    name: str
+    evaluations: float
+    most_evaluations: int
+    unfinished: float
+    numbers: dict[str, Any]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Everything in one flat mapping, ready for JSON."""
+        return {
+            "map": self.name,
+            "evaluations": self.evaluations,
+            "most_evaluations": self.most_evaluations,
+            "unfinished": self.unfinished,
+            **self.numbers,
+        }
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """All that ``evaluate`` measured.
+
+    Attributes:
+        maps: one report per map, the run's own first.
+        inputs: the starts, [N, D].
+        lines: the run's own map from them.
+    """
+
+    maps: tuple[MapReport, ...]
+    inputs: Tensor
+    lines: Lines
+
+    def as_dict(self) -> dict[str, Any]:
+        """The numbers, ready for JSON."""
+        return {"maps": [report.as_dict() for report in self.maps]}
+
+    def table(self) -> str:
+        """The numbers as a table that fits a terminal, one column per map."""
+        columns = [report.as_dict() for report in self.maps]
+        rows = []
+        for key in columns[0]:
+            cells = [_cell(column[key]) for column in columns]
+            rows.append(f"{key.replace('_', ' '):<18}" + "".join(f"{cell:>22}" for cell in cells))
+        return "\n".join(rows)
+
+
+def evaluate(run: Run, *, n: int = 2000, seed: int = 0) -> Evaluation:
+    """Measure a run's learned maps on held-out data.
+
+    For coloured digits: reading, hue, realism and coverage of the run's own map. For other data: W2 of the
+    learned full map, the learned forward map and the exact field's full map, with the floor beside them.
+
+    Args:
+        run: a trained run.
+        n: samples per plate.
+        seed: of the starts, the targets and the maps.
+
+    Raises:
+        InputError: n is below 1, or the data have no held-out split.
+    """
+    checks.positive("n", n)
+    generator = step_generator(seed, 0, _STREAM)
+    x0 = run.plus.draw(n, generator, "test")
+    own = sample(run, x0, seed=seed)
+    kind = f"learned, {run.config.sample.map}"
+    if isinstance(run.minus, ColouredShapes):
+        report = _report(kind, own, _digits_numbers(run.minus, run.plus, x0, _ends(own)))
+        return Evaluation((report,), x0, own)
+    target, other = run.minus.draw(n, generator, "test"), run.minus.draw(n, generator, "test")
+    other_kind = "forward" if run.config.sample.map == "full" else "full"
+    maps = {
+        kind: own,
+        f"learned, {other_kind}": sample(run, x0, map=other_kind, seed=seed),  # type: ignore[arg-type]
+        "exact field, full": exact_map(run, x0, seed=seed),
+    }
+    reports = tuple(
+        _report(name, lines, transport_report(_ends(lines), target, other, x0).as_dict())
+        for name, lines in maps.items()
+    )
+    return Evaluation(reports, x0, own)
+
+
+def exact_map(run: Run, x0: Tensor, *, charges: int = 2048, seed: int = 0) -> Lines:
+    """The full map of the exact field of ``charges`` training samples per plate, for comparison."""
+    generator = step_generator(seed, 1, _STREAM)
+    plates = Plates(run.plus.draw(charges, generator), run.minus.draw(charges, generator), run.geometry.L)
+    return full_map(ExactField(plates), x0, support=Support.of(plates.plus, plates.minus), seed=seed)
+
+
+def _digits_numbers(target: ColouredShapes, source: Source, x0: Tensor, ends: Tensor) -> dict[str, Any]:
+    reader = DigitReader(target)
+    if isinstance(source, ColouredShapes) and target.label is not None:
+        return translation_report(x0, ends, target, target.label, reader=reader).as_dict()
+    return generation_report(ends, target, reader=reader).as_dict()
+
+
+def _ends(lines: Lines) -> Tensor:
+    """Ends of all lines on the CPU; a failed line counts as one at the origin, not as one left out."""
+    return torch.nan_to_num(lines.end.cpu(), nan=0.0, posinf=0.0, neginf=0.0)
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, tuple):
+        return " ".join(f"{v:.2f}".removeprefix("0") for v in value)
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def _report(name: str, lines: Lines, numbers: dict[str, Any]) -> MapReport:
+    return MapReport(
+        name,
+        float(lines.evaluations.double().mean()),
+        int(lines.evaluations.max()),
+        float((~lines.arrived).double().mean()),
+        numbers,
+    )

@@ -1,0 +1,87 @@
+"""Pictures and tables of a run: the plot that fits its data, and the files people look at."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .data import step_generator
+from .errors import InputError
+from .evaluate import Evaluation
+from .lines import Lines
+from .plots import plot_field_lines_3d, plot_image_grid, plot_image_pairs, plot_transport
+from .sample import sample, starts
+from .training.files import write_atomically, write_text
+from .training.run import Run
+
+_STREAM = 400  # apart from the streams of training, sampling and measuring
+_PLANE = 2
+
+
+def plot_samples(run: Run, x0: Tensor, lines: Lines, path: Path) -> Path:
+    """Draw samples as fits the data: pairs or a grid of images, or points beside their target.
+
+    Raises:
+        InputError: vectors of more than two features, which have no picture.
+    """
+    ends, shape = torch.nan_to_num(lines.end.detach().cpu()), run.geometry.shape
+    if len(shape) == 3:
+        if run.plus.labels("train") is None:
+            return plot_image_grid(ends, shape, path)
+        return plot_image_pairs(x0.cpu(), ends, shape, path)
+    if shape != (_PLANE,):
+        raise InputError(f"{path.name}: data of shape {shape} have no picture; write an .npz instead")
+    target = run.minus.draw(len(ends), step_generator(0, 0, _STREAM), "test")
+    return plot_transport(ends, target, path)
+
+
+def save_samples(run: Run, x0: Tensor, lines: Lines, path: Path) -> Path:
+    """Write samples to ``path``: a .png picture, or an .npz with inputs, outputs, status and evaluations.
+
+    Raises:
+        InputError: another suffix, or data without a picture.
+        RunError: the file cannot be written.
+    """
+    if path.suffix == ".png":
+        return plot_samples(run, x0, lines, path)
+    if path.suffix != ".npz":
+        raise InputError(f"out: expected a .png or an .npz file, got {str(path)!r}")
+    arrays = {
+        "inputs": x0,
+        "outputs": lines.end,
+        "status": lines.status,
+        "evaluations": lines.evaluations,
+    }
+
+    def write(temporary: Path) -> None:
+        with temporary.open("wb") as file:
+            np.savez(file, allow_pickle=False, **{k: v.cpu().numpy() for k, v in arrays.items()})
+
+    write_atomically(path, write)
+    return path
+
+
+def write_evaluation(run: Run, result: Evaluation) -> list[Path]:
+    """Write evaluation.json and the pictures of a run into its folder; returns their paths."""
+    table = run.folder / "evaluation.json"
+    write_text(table, json.dumps(result.as_dict(), indent=1))
+    paths = [table]
+    if len(run.geometry.shape) == 3 or run.geometry.shape == (_PLANE,):
+        paths.append(
+            plot_samples(run, result.inputs, result.lines, run.folder / "samples" / "evaluation.png")
+        )
+    if run.geometry.shape == (_PLANE,):
+        paths.append(plot_lines(run, run.folder / "samples" / "field_lines.png"))
+    return paths
+
+
+def plot_lines(run: Run, path: Path, n: int = 160) -> Path:
+    """Draw ``n`` learned field lines between the plates in 3-D; the data must lie in the plane."""
+    lines = sample(run, starts(run, n, seed=0), map="full", return_paths=True)
+    plates = [s.draw(1000, step_generator(0, 1 + k, _STREAM)) for k, s in enumerate((run.plus, run.minus))]
+    assert lines.paths is not None
+    return plot_field_lines_3d(lines.paths.cpu(), plates[0], plates[1], run.geometry.L, path)
