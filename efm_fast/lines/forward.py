@@ -41,8 +41,8 @@ def forward_map(
         steps: number of steps between the plates.
         method: "euler" (1 evaluation per step), "heun", "midpoint" (2) or "rk4" (4).
         spacing: "uniform" or "log" heights.
-        start: first height in data units; 0 by default, 0.001 L for "log". The start's features are x0 there.
-        stop: last height in data units; L by default, 0.999 L for "log". In high dimension lines arrive with
+        start: first height in data units; 0 by default, 0.01 L for "log". The start's features are x0 there.
+        stop: last height in data units; L by default, 0.99 L for "log". In high dimension lines arrive with
             slope about sqrt(D + 1), so stop short of the plate there.
         return_paths: also return the points at every height, [T, N, D+1].
 

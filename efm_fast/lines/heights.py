@@ -12,7 +12,7 @@ from ..errors import InputError
 Spacing = Literal["uniform", "log"]
 
 #: Where "log" heights begin and end by default, as a share of the distance between the plates.
-LOG_MARGIN = 1e-3
+LOG_MARGIN = 1e-2
 
 
 @dataclass(frozen=True)

@@ -35,6 +35,23 @@ def test_methods_converge_at_their_order(method, order):
     assert errors[0] / errors[1] == pytest.approx(2**order, rel=0.1)
 
 
+@pytest.mark.parametrize(("method", "order"), [("midpoint", 2), ("rk4", 4)])
+def test_methods_keep_their_order_on_log_heights(method, order):
+    errors = []
+    for steps in (16, 32):
+        lines = forward_map(
+            Polynomial(),
+            torch.zeros(1, 2).double(),
+            steps=steps,
+            method=method,
+            spacing="log",
+            start=0.1,
+            stop=0.9,
+        )
+        errors.append(float((lines.end - (0.9**5 - 0.1**5)).abs().max()))
+    assert errors[0] / errors[1] == pytest.approx(2**order, rel=0.15)
+
+
 def test_log_heights_are_symmetric_and_geometric_near_a_plate():
     schedule = heights("log", 6.0, 20, 1e-3, 6 - 1e-3)
     z = [schedule.z(schedule.first + k * schedule.dt) for k in range(21)]

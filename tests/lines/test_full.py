@@ -69,6 +69,7 @@ def test_a_bad_line_leaves_its_neighbours_bitwise_alone(plates, support):
     assert torch.equal(lines.end[others], good.end[others])
     assert lines.status[11:13].tolist() == [LineStatus.FAILED] * 2
     assert lines.end[11:13].isnan().all()
+    assert lines.evaluations[11:13].tolist() == [0, 0]
 
 
 def test_seeds_decide_and_repeat(plates, support):
