@@ -112,7 +112,7 @@ class Group:
         rescore_marked[(n,)](
             self.x[first:], y, q, self.base[first:], marks, self.exact_pivot[first:],
             self.totals[self.count, first:], self.sums[self.count, first:], self.call.d, self.width,
-            marks.shape[1], self.call.rate, KIND=self.call.kind, HAS_Q=q is not None,
+            marks.shape[1], marks.shape[1], 0, self.call.rate, KIND=self.call.kind, HAS_Q=q is not None, HAS_SELF=False,
             ONE_BLOCK=block >= self.call.d, BLOCK=block, WORDS=128, num_warps=1 if block <= 256 else 4, **LAUNCH,
         )  # fmt: skip
 
@@ -136,10 +136,11 @@ def launch_gemm(call: Call) -> tuple[Tensor, Tensor, Tensor]:
     m = torch.empty(call.n, dtype=torch.float64, device=device)
     w = torch.empty(call.n, dtype=torch.float32, device=device)
     v = torch.empty(call.n, call.d, dtype=torch.float32, device=device)
-    width = plan.padded_width(call.d)
+    fused = plan.fused_shapes(shape_index(call.x))
+    width = plan.padded_width(call.d, fused)
     centre = centre_of(call.y)
     size = plan.group_rows(call.n, width)
-    serve = _fused if width <= plan.FUSED_WIDTH else _chunked
+    serve = _fused if width in fused else _chunked
     for first in range(0, call.n, size):
         rows = slice(first, min(first + size, call.n))
         serve(call, rows, centre, width, (m[rows], w[rows], v[rows]))
@@ -151,7 +152,7 @@ def _chunk(call: Call, first: int, size: int) -> tuple[Tensor, Tensor | None]:
 
 
 def _fused(call: Call, rows: slice, centre: Tensor, width: int, out: tuple[Tensor, Tensor, Tensor]) -> None:
-    shape = plan.FUSED[width][shape_index(call.x)]
+    shape = plan.fused_shapes(shape_index(call.x))[width]
     n = rows.stop - rows.start
     padded = triton.cdiv(n, plan.ROWS) * plan.ROWS
     chunk = plan.fused_chunk(call.m, padded, width)

@@ -47,9 +47,9 @@ def merge_splits(
     for s in range(0, splits):
         own = tl.load(pivots + place, mask=valid, other=BIG)
         scale = tl.exp(log_kernel(own, rate, KIND) - top).to(tl.float32)
-        part = tl.load(totals + place, mask=valid, other=0.0)
+        part = tl.load(totals + place, mask=valid, other=0.0).to(tl.float32)
         total += part * scale
-        moved = tl.load(sums + place[:, None] * width + columns[None, :], mask=wide, other=0.0)
+        moved = tl.load(sums + place[:, None] * width + columns[None, :], mask=wide, other=0.0).to(tl.float32)
         if MOMENTS:
             moved = tl.where(s < splits - EXTRA, part[:, None] * xc - moved, moved)
         acc += moved * scale[:, None]

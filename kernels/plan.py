@@ -55,16 +55,13 @@ def splits(
     return -(-m // per), per
 
 
-#: Widths up to here take one fused pass; each has its own shape, for accumulators grow with it. The second
-#: entry is for compute capability below 9.0, whose matrix instructions keep operands in registers.
-FUSED = {
-    32: (Shape(128, 64, 8, 3), Shape(64, 64, 4, 3)),
-    64: (Shape(128, 64, 8, 3), Shape(64, 64, 4, 2)),
-    128: (Shape(128, 64, 8, 2), Shape(64, 32, 4, 2)),
-    256: (Shape(128, 32, 8, 2), Shape(64, 32, 8, 1)),
-}
-#: Widest fused pass.
-FUSED_WIDTH = max(FUSED)
+#: The fused pass by padded width. First for compute capability 9.0 and newer, where two programs of four warps
+#: share a multiprocessor and one multiplies while the other takes exponentials; then for older ones, whose matrix
+#: instructions keep their operands in registers.
+FUSED = (
+    {32: Shape(64, 64, 4, 3), 64: Shape(64, 64, 4, 3), 128: Shape(64, 64, 4, 2), 256: Shape(128, 32, 8, 2)},
+    {32: Shape(64, 64, 4, 2), 64: Shape(64, 64, 4, 2), 128: Shape(128, 32, 8, 2)},
+)
 #: Distances of a chunk: points x charges, and the depth of one step over the features.
 DISTANCES, DISTANCES_DEPTH = (Shape(128, 128, 8, 3), Shape(128, 128, 8, 2)), (64, 32)
 #: Weights x charges: points x charges of one step, and features.
@@ -77,10 +74,15 @@ ROWS = 128
 CHARGE_PARTS, PAIRS, POINT_PARTS, SUMS, MARKS = 96 << 20, 48 << 20, 24 << 20, 40 << 20, 24 << 20
 
 
-def padded_width(d: int) -> int:
-    """Features after padding: a power of two for the fused pass, else whole blocks of COMBINE_FEATURES."""
-    fused = next((width for width in FUSED if d <= width), None)
-    return fused or -(-d // COMBINE_FEATURES) * COMBINE_FEATURES
+def fused_shapes(index: int) -> dict[int, Shape]:
+    """Launch shapes of the fused pass by width; ``index`` from :func:`platform.shape_index`."""
+    return FUSED[index]
+
+
+def padded_width(d: int, fused: dict[int, Shape]) -> int:
+    """Features after padding: a width of the fused pass, else whole blocks of COMBINE_FEATURES."""
+    narrow = next((width for width in fused if d <= width), None)
+    return narrow or -(-d // COMBINE_FEATURES) * COMBINE_FEATURES
 
 
 def _whole(count: int, multiple: int) -> int:

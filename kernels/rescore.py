@@ -8,20 +8,22 @@ import triton
 import triton.language as tl
 
 from .merge import log_kernel
-from .weights import TINY
+from .weights import BIG, TINY
 
 NONE = tl.constexpr(2147483647)
 
 
 @triton.jit
 def rescore_marked(
-    x, y, q, base, marks, pivots, totals, sums, D, width, words, rate,
-    KIND: tl.constexpr, HAS_Q: tl.constexpr, ONE_BLOCK: tl.constexpr, BLOCK: tl.constexpr, WORDS: tl.constexpr,
+    x, y, q, base, marks, pivots, totals, sums, D, width, words, mark_stride, self_offset, rate,
+    KIND: tl.constexpr, HAS_Q: tl.constexpr, HAS_SELF: tl.constexpr, ONE_BLOCK: tl.constexpr,
+    BLOCK: tl.constexpr, WORDS: tl.constexpr,
 ):  # fmt: skip
     """Add the marked charges of a chunk to one point's exact sum, in the order of the charges.
 
-    ``base`` [rows] float64 is height^2 + softening^2. State: pivots [rows] float64, totals [rows] float32, sums
-    [rows, width] float32, continued in place (and in memory, where D exceeds a block: a thread only ever meets the
+    The marks of a row start ``mark_stride`` words after those of the row before: 0 if all rows share them.
+    ``base`` [rows] float64 is height^2 + softening^2. State: pivots [rows] float64, totals [rows] and sums
+    [rows, width] of any float, continued in place (and in memory, where D exceeds a block: a thread only ever meets the
     columns that it wrote itself).
     """
     row = tl.program_id(0).to(tl.int64)
@@ -30,12 +32,12 @@ def rescore_marked(
     column = tl.arange(0, BLOCK)
     offset = tl.load(base + row)
     pivot = tl.load(pivots + row)
-    total = tl.load(totals + row)
+    total = tl.load(totals + row).to(tl.float64)
     if ONE_BLOCK:
         own = tl.load(x + row * D + column, mask=column < D, other=0.0).to(tl.float64)
-        acc = tl.load(sums + row * width + column, mask=column < D, other=0.0)
+        acc = tl.load(sums + row * width + column, mask=column < D, other=0.0).to(tl.float64)
     for start in range(0, words, WORDS):
-        bits = tl.load(marks + row * words + start + lane, mask=start + lane < words, other=0)
+        bits = tl.load(marks + row * mark_stride + start + lane, mask=start + lane < words, other=0)
         first = tl.min(tl.where(bits != 0, lane, NONE), 0)
         while first < NONE:
             word = tl.sum(tl.where(lane == first, bits, 0), 0)
@@ -55,23 +57,27 @@ def rescore_marked(
                     theirs = tl.load(y + j * D + at + column, mask=inside, other=0.0).to(tl.float64)
                     squares += (mine - theirs) * (mine - theirs)
             r2 = tl.maximum(tl.sum(squares, 0) + offset, TINY)
+            charge = tl.load(q + j) if HAS_Q else 1.0
+            counts = charge != 0.0
+            if HAS_SELF:
+                counts = counts & (j + self_offset != row)
+            r2 = tl.where(counts, r2, BIG)
             new_pivot = tl.minimum(pivot, r2)
             top = log_kernel(new_pivot, rate, KIND)
-            rescale = tl.exp(log_kernel(pivot, rate, KIND) - top).to(tl.float32)
-            weight = tl.exp(log_kernel(r2, rate, KIND) - top).to(tl.float32)
-            if HAS_Q:
-                weight *= tl.load(q + j)
+            rescale = tl.exp(log_kernel(pivot, rate, KIND) - top)
+            weight = tl.exp(log_kernel(r2, rate, KIND) - top)
+            weight = tl.where(counts, weight * charge, 0.0)
             pivot = new_pivot
             total = total * rescale + weight
             if ONE_BLOCK:
-                acc = acc * rescale + weight * difference.to(tl.float32)
+                acc = acc * rescale + weight * difference
             else:
                 for at in range(0, D, BLOCK):
                     inside = at + column < D
                     mine = tl.load(x + row * D + at + column, mask=inside, other=0.0).to(tl.float64)
                     theirs = tl.load(y + j * D + at + column, mask=inside, other=0.0).to(tl.float64)
                     kept = tl.load(sums + row * width + at + column, mask=inside, other=0.0)
-                    kept = kept * rescale + weight * (mine - theirs).to(tl.float32)
+                    kept = kept * rescale + weight * (mine - theirs)
                     tl.store(sums + row * width + at + column, kept, mask=inside)
     tl.store(pivots + row, pivot)
     tl.store(totals + row, total)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 
 import pytest
@@ -35,3 +36,24 @@ def test_small(arch: int, d: int) -> None:
     assert count["rsqrt.approx"] > 0, "integer powers go by reciprocal square root"
     assert count["lg2.approx"] == count["ex2.approx"] == 0, "and need no logarithm"
     assert found["merge_splits"].shared <= 4096
+
+
+MATRIX = {80: ("mma.sync", ".bf16"), 90: ("wgmma.mma_async", ".bf16"), 100: ("tcgen05.mma", "kind::f16")}
+
+
+@pytest.mark.parametrize(("arch", "d"), [(80, 64), (90, 64), (90, 128), (90, 3072), (80, 3072), (100, 3072)])
+def test_matrix_products(arch: int, d: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    launcher = importlib.import_module(f"{kernels.__name__}.launch_gemm")
+    monkeypatch.setattr(launcher, "shape_index", lambda tensor: 0 if arch >= 90 else 1)
+    found = compile_call(arch, 128, 256, d, height=torch.zeros(128))
+    products = {
+        name: kernel for name, kernel in found.items() if name in ("sum_fused", "distances", "combine")
+    }
+    assert len(products) == (1 if d <= 256 else 2)
+    for name, kernel in products.items():
+        assert kernel.shared <= ahead.SHARED_LIMIT[arch], name
+        count = kernel.instructions(*MATRIX[arch], "tf32", "cp.async")
+        assert all(count[needed] > 0 for needed in MATRIX[arch]), f"{name}: {count}"
+        assert count["cp.async"] > 0, f"{name} is not pipelined"
+        assert count["tf32"] == 0, f"{name} rounds to tf32"
+        assert kernel.spilled is None or kernel.spilled <= 16, f"{name} spills {kernel.spilled} bytes"
