@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from . import plan
+from .launch_backward import Gradients, launch_backward
 from .launch_exact import launch_exact
 from .launch_gemm import centre_of, launch_gemm
 from .launch_small import launch_small
@@ -80,6 +81,58 @@ def riesz_sum(
         if call.precision == "exact":
             return launch_exact(call)
         return launch_small(call) if call.d <= plan.SMALL_D else launch_gemm(call)
+
+
+def riesz_sum_backward(
+    x: Tensor,
+    y: Tensor,
+    m: Tensor,
+    g_w: Tensor,
+    g_v: Tensor,
+    *,
+    power: float = math.nan,
+    kernel: str = "riesz",
+    bandwidth: float | None = None,
+    softening: float = 0.0,
+    weight: Tensor | None = None,
+    height: Tensor | None = None,
+    first_self: int | None = None,
+    needs_y: bool = True,
+    needs_weight: bool = True,
+) -> Gradients:
+    """Gradients of :func:`riesz_sum` at fixed log scale ``m``, which carries no gradient itself.
+
+    Whatever depends on (m, w, v) only through e^m w and e^m v then has its true gradient. Pairs are direct
+    differences for every D: exact, but bound by plain arithmetic, not by the tensor cores.
+
+    Args:
+        x, y, power, kernel, bandwidth, softening, weight, height, first_self: as in the sum.
+        m: log scale that the sum returned, float64 [N]. Rows where it is infinite pass nothing on.
+        g_w: gradient that reaches w, [N].
+        g_v: gradient that reaches v, [N, D].
+        needs_y: whether the charges' gradient is wanted; zeros if not.
+        needs_weight: whether the charge weights' gradient is wanted; zeros if not.
+
+    Returns:
+        Gradients with respect to x [N, D], y [M, D], weight [M] and height [N], float32.
+
+    Raises:
+        ValueError: naming the argument, what was expected and what came.
+    """
+    call = make_call(
+        x, y, power=power, kernel=kernel, bandwidth=bandwidth, softening=softening, weight=weight,
+        height=height, first_self=first_self, precision="default",
+    )  # fmt: skip
+    if m.shape != (call.n,) or g_w.shape != (call.n,) or g_v.shape != call.x.shape:
+        raise ValueError(
+            f"m, g_w, g_v: expected [{call.n}], [{call.n}] and {list(call.x.shape)}, "
+            f"got {list(m.shape)}, {list(g_w.shape)} and {list(g_v.shape)}"
+        )
+    with on_device(call.x):
+        return launch_backward(
+            call, m.double(), g_w.float().contiguous(), g_v.float().contiguous(), needs_y=needs_y,
+            needs_weight=needs_weight,
+        )  # fmt: skip
 
 
 def representable_points(x: Tensor, y: Tensor) -> Tensor:

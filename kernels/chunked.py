@@ -43,7 +43,7 @@ def distances(
     tl.store(s + row[:, None] * columns + column[None, :], result)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["charges", "self_offset"])
 def weights_of_rows(
     s, q, c, near, doubtful, pivots, totals, rests, rescales, high, low, marks, charges, self_offset, rate, heavy,
     ROWS: tl.constexpr, COLUMNS: tl.constexpr, KIND: tl.constexpr, HAS_Q: tl.constexpr, HAS_SELF: tl.constexpr,

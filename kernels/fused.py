@@ -49,7 +49,7 @@ def weigh(
     return new_pivot, total, rescale, tl.where(mark, 0.0, signed), mark
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["charges", "self_offset"])
 def sum_fused(
     xh, xl, c, near, doubtful, yh, yl, y2, q, marks, pivots, totals, rests, sums,
     rows, charges, per_split, chunk, words, self_offset, rate, heavy,

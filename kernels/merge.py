@@ -16,7 +16,7 @@ def log_kernel(r2, rate, KIND: tl.constexpr):
     return -r2 * (rate * 0.6931471805599453) if KIND == GAUSSIAN else -rate * tl.log(r2)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["N", "rows", "splits"])
 def merge_splits(
     x, centre, pivots, totals, sums, m, w, v, N, D, rows, width, splits, rate,
     KIND: tl.constexpr, MOMENTS: tl.constexpr, EXTRA: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr,

@@ -69,6 +69,9 @@ COMBINE, COMBINE_FEATURES = (Shape(128, 64, 8, 3), Shape(128, 32, 8, 3)), 128
 #: Rows of every padded buffer come in multiples of this.
 ROWS = 128
 
+#: Pair coefficients of the gradients.
+BACKWARD = Shape(64, 64, 8)
+
 #: The workspace: bfloat16 parts of a chunk of charges, distances and weights of a chunk, parts of the points,
 #: sums of the splits, marks. 232 MiB together, unless 128 rows of one of them are more.
 CHARGE_PARTS, PAIRS, POINT_PARTS, SUMS, MARKS = 96 << 20, 48 << 20, 24 << 20, 40 << 20, 24 << 20

@@ -13,7 +13,7 @@ from .weights import BIG, TINY
 NONE = tl.constexpr(2147483647)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["words", "mark_stride", "self_offset"])
 def rescore_marked(
     x, y, q, base, marks, pivots, totals, sums, D, width, words, mark_stride, self_offset, rate,
     KIND: tl.constexpr, HAS_Q: tl.constexpr, HAS_SELF: tl.constexpr, ONE_BLOCK: tl.constexpr,

@@ -58,7 +58,7 @@ def _tile(
     return new_pivot, total, sums
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["N", "M", "per_split", "first_self"])
 def sum_small(
     x, y, q, height, pivots, totals, sums, N, M, per_split, first_self, rate, softening2,
     D: tl.constexpr, KIND: tl.constexpr, POWER: tl.constexpr, HAS_Q: tl.constexpr, HAS_HEIGHT: tl.constexpr,

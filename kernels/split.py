@@ -10,7 +10,7 @@ import triton.language as tl
 from .weights import BIG, bfloat16_parts
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["rows"])
 def split_rows(
     source, centre, q, high, low, norm2, rows, D, width,
     HAS_Q: tl.constexpr, HAS_LOW: tl.constexpr, WIDE: tl.constexpr, EMULATED: tl.constexpr, ROWS: tl.constexpr,

@@ -57,3 +57,16 @@ def test_matrix_products(arch: int, d: int, monkeypatch: pytest.MonkeyPatch) -> 
         assert count["cp.async"] > 0, f"{name} is not pipelined"
         assert count["tf32"] == 0, f"{name} rounds to tf32"
         assert kernel.spilled is None or kernel.spilled <= 16, f"{name} spills {kernel.spilled} bytes"
+
+
+@pytest.mark.parametrize("arch", [80, 90])
+def test_gradients(arch: int) -> None:
+    x, y = torch.zeros(64, 40), torch.zeros(100, 40)
+    with ahead.recorded() as launches:
+        kernels.riesz_sum_backward(x, y, torch.zeros(64), torch.zeros(64), torch.zeros(64, 40), power=41.0)
+    names = {launch.name for launch in launches}
+    assert names == {"pair_coefficients", "gather"}
+    for launch in launches:
+        kernel = ahead.compiled(launch, arch)
+        assert kernel.shared <= ahead.SHARED_LIMIT[arch]
+        assert kernel.spilled is None or kernel.spilled <= 16, f"{kernel.name} spills {kernel.spilled} bytes"

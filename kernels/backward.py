@@ -1,0 +1,111 @@
+# mypy: ignore-errors
+# (device code: Triton reads these functions as its own language)
+"""Gradients of a sum over charges: two coefficients per pair, then a reduction over charges and one over points.
+
+With d_ij = x_i - y_j, rho_ij = e^(l_ij - m_i) at fixed m, k_ij = -power / r2_ij (Riesz) or -1 / bandwidth^2, and
+upstream gradients g_w, g_v:  a_ij = g_w_i + g_v_i . d_ij,  b_ij = q_j rho_ij k_ij a_ij,
+
+    grad x_i =  sum_j b_ij d_ij + q_j rho_ij g_v_i         grad h_i = h_i sum_j b_ij
+    grad y_j = -sum_i b_ij d_ij + q_j rho_ij g_v_i         grad q_j = sum_i rho_ij a_ij
+"""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+from .weights import GAUSSIAN, excess_weight
+
+
+@triton.jit(do_not_specialize=["N", "C", "self_offset"])
+def pair_coefficients(
+    x, y, q, base, pivots, g_w, g_v, b, q_rho, rho_a, N, C, D, columns, self_offset, rate,
+    KIND: tl.constexpr, HAS_Q: tl.constexpr, HAS_SELF: tl.constexpr, NEEDS_Q: tl.constexpr,
+    BLOCK_N: tl.constexpr, BLOCK_M: tl.constexpr, STEP: tl.constexpr,
+):  # fmt: skip
+    """b, q rho and (NEEDS_Q) rho a of a block of pairs, each [N, columns]; zero beyond C charges.
+
+    ``base`` is height^2 + softening^2 and ``pivots`` the r2 whose log kernel is m, both [N] float64; a pivot of 0
+    takes the row out. Squared distances are direct differences, in float32 within STEP features, float64 beyond.
+    """
+    row = tl.program_id(0).to(tl.int64) * BLOCK_N + tl.arange(0, BLOCK_N)
+    column = tl.program_id(1).to(tl.int64) * BLOCK_M + tl.arange(0, BLOCK_M)
+    in_rows = row < N
+    in_columns = column < C
+    pivot = tl.load(pivots + row, mask=in_rows, other=0.0)[:, None]
+    r2 = tl.zeros([BLOCK_N, BLOCK_M], tl.float64) + tl.load(base + row, mask=in_rows, other=0.0)[:, None]
+    a = tl.zeros([BLOCK_N, BLOCK_M], tl.float32) + tl.load(g_w + row, mask=in_rows, other=0.0)[:, None]
+    for start in range(0, D, STEP):
+        part = tl.zeros([BLOCK_N, BLOCK_M], tl.float32)
+        for feature in range(start, tl.minimum(start + STEP, D)):
+            own = tl.load(x + row * D + feature, mask=in_rows, other=0.0)
+            upstream = tl.load(g_v + row * D + feature, mask=in_rows, other=0.0)
+            other = tl.load(y + column * D + feature, mask=in_columns, other=0.0).to(tl.float32)
+            difference = own[:, None] - other[None, :]
+            part += difference * difference
+            a += upstream[:, None] * difference
+        r2 += part.to(tl.float64)
+    counts = (pivot > 0.0) & in_columns[None, :] & (r2 > 0.0)
+    if HAS_SELF:
+        counts = counts & (column[None, :] + self_offset != row[:, None])
+    inverse = tl.where(pivot > 0.0, 1.0 / tl.where(pivot > 0.0, pivot, 1.0), 0.0).to(tl.float32)
+    rho = tl.where(counts, excess_weight((r2 - pivot).to(tl.float32), inverse, rate, KIND), 0.0)
+    if KIND == GAUSSIAN:
+        slope = rho * (-2.0 * 0.6931471805599453 * rate)
+    else:
+        slope = tl.where(counts, -2.0 * rate * rho / tl.where(counts, r2, 1.0).to(tl.float32), 0.0)
+    if HAS_Q:
+        charge = tl.load(q + column, mask=in_columns, other=0.0)[None, :]
+        slope = tl.where(charge == 0.0, 0.0, slope * charge)
+        signed = tl.where(charge == 0.0, 0.0, rho * charge)
+    else:
+        signed = rho
+    place = row[:, None] * columns + column[None, :]
+    held = in_rows[:, None] & (column < columns)[None, :]
+    tl.store(b + place, slope * a, mask=held)
+    tl.store(q_rho + place, signed, mask=held)
+    if NEEDS_Q:
+        tl.store(rho_a + place, rho * a, mask=held)
+
+
+@triton.jit(do_not_specialize=["N", "count"])
+def gather(
+    own, other, g_v, b, q_rho, rho_a, grad, grad_sum, N, count, D, own_stride, other_stride,
+    POINTS: tl.constexpr, NEEDS_SUM: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr,
+):  # fmt: skip
+    """Reduce pair coefficients over their other index and add to ``grad`` [N, D], in place.
+
+    POINTS: ``own`` are points, ``other`` charges, and grad_sum [N] gains sum_j b. Else the other way round: grad
+    gains the negative, and grad_sum, if NEEDS_SUM, gains sum_i rho a.
+    """
+    row = tl.program_id(0).to(tl.int64) * BLOCK_N + tl.arange(0, BLOCK_N)
+    column = tl.program_id(1) * BLOCK_D + tl.arange(0, BLOCK_D)
+    in_rows = row < N
+    in_columns = column < D
+    both = in_rows[:, None] & in_columns[None, :]
+    place = row[:, None] * D + column[None, :]
+    mine = tl.load(own + place, mask=both, other=0.0).to(tl.float32)
+    acc = tl.zeros([BLOCK_N, BLOCK_D], tl.float32)
+    side = tl.zeros([BLOCK_N], tl.float32)
+    if POINTS:
+        upstream = tl.load(g_v + place, mask=both, other=0.0)
+    at = row * own_stride
+    theirs = column.to(tl.int64)
+    for _ in range(0, count):
+        factor = tl.load(b + at, mask=in_rows, other=0.0)
+        weight = tl.load(q_rho + at, mask=in_rows, other=0.0)
+        there = tl.load(other + theirs, mask=in_columns, other=0.0).to(tl.float32)
+        acc += factor[:, None] * (mine - there[None, :])
+        if POINTS:
+            acc += weight[:, None] * upstream
+            side += factor
+        else:
+            # the sign of the difference: own - other is y - x here
+            acc -= weight[:, None] * tl.load(g_v + theirs, mask=in_columns, other=0.0)[None, :]
+            if NEEDS_SUM:
+                side += tl.load(rho_a + at, mask=in_rows, other=0.0)
+        at += other_stride
+        theirs += D
+    tl.store(grad + place, tl.load(grad + place, mask=both, other=0.0) + acc, mask=both)
+    if NEEDS_SUM and tl.program_id(1) == 0:
+        tl.store(grad_sum + row, tl.load(grad_sum + row, mask=in_rows, other=0.0) + side, mask=in_rows)
