@@ -37,7 +37,7 @@ AVX512 = [
 INSTRUCTION_SETS = {
     "_avx2": ["-mavx2", "-mfma"],
     "_avx512": AVX512,
-    "_amx": [*AVX512, "-mamx-tile", "-mamx-bf16"],
+    "_amx": [*AVX512, "-mavx512bf16", "-mamx-tile", "-mamx-bf16"],
 }
 SANITIZE = os.environ.get("EFM_FAST_SANITIZE") == "1"
 

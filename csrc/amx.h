@@ -20,13 +20,11 @@ struct AmxKernels {
     // out[32][32] = sum over the listed steps of A times B; `exact_b`: B's lo tiles are zero and are skipped
     void (*multiply)(const uint16_t* a, const uint16_t* b, const int* steps, int count, bool exact_b, float* out);
 
-    // rows[r] + k0 .. k0 + 32 of up to 32 rows (null: zeros) into one step of an A panel; `count` of the 32
-    // columns exist
+    // `sign` times 32 rows (null: zeros) of `count` <= 32 numbers, into one step of an A panel
     void (*pack_a)(const float* const* rows, int count, float sign, uint16_t* out);
-    // 32 rows by 32 columns, rows the columns of B and columns the summed index, into one step of a B panel
-    void (*pack_b)(const float* const* rows, int count, uint16_t* out);
-    // 32 rows by 32 columns, rows the summed index and columns those of B
-    void (*pack_b_rows)(const float* const* rows, int count, uint16_t* out);
+    // 32 such rows into one step of two B panels: of one whose columns they are, and of one whose summed
+    // index they are
+    void (*pack_b)(const float* const* rows, int count, uint16_t* as_columns, uint16_t* as_sums);
     // target[r][c] += sign * block[r][c], rows x columns of the [32][32] block
     void (*accumulate)(float* target, int64_t stride, const float* block, int rows, int columns, float sign,
                        bool first);

@@ -22,7 +22,9 @@ Level supported() {
     unsigned a, b, c, d = 0;
     if (!__get_cpuid_count(7, 0, &a, &b, &c, &d)) return avx512;
     const bool tiles = (d >> 24) & 1, bfloat16 = (d >> 22) & 1;
-    return tiles && bfloat16 ? amx : avx512;
+    unsigned a1 = 0;
+    const bool conversions = __get_cpuid_count(7, 1, &a1, &b, &c, &d) && ((a1 >> 5) & 1);
+    return tiles && bfloat16 && conversions ? amx : avx512;
 #else
     return base;
 #endif

@@ -66,15 +66,16 @@ void multiply(const uint16_t* a, const uint16_t* b, const int* steps, int count,
     _tile_stored(3, out + 528, 128);
 }
 
-// 16 floats as bfloat16 in the low halves of 32-bit lanes: rounded to nearest, and the rest
-inline void split(__m512 value, __m512i* hi, __m512i* lo) {
-    const auto round = [](__m512 f) {
-        const __m512i bits = _mm512_castps_si512(f);
-        const __m512i odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
-        return _mm512_srli_epi32(_mm512_add_epi32(_mm512_add_epi32(bits, _mm512_set1_epi32(0x7fff)), odd), 16);
-    };
-    *hi = round(value);
-    *lo = round(_mm512_sub_ps(value, _mm512_castsi512_ps(_mm512_slli_epi32(*hi, 16))));
+inline __m512 widen(__m256i bfloat16) {
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(bfloat16), 16));
+}
+
+// 32 floats as the nearest bfloat16 and the rest as another
+inline void split(__m512 first, __m512 second, __m512i* hi, __m512i* lo) {
+    *hi = (__m512i)_mm512_cvtne2ps_pbh(second, first);
+    const __m512 rest_first = _mm512_sub_ps(first, widen(_mm512_castsi512_si256(*hi)));
+    const __m512 rest_second = _mm512_sub_ps(second, widen(_mm512_extracti64x4_epi64(*hi, 1)));
+    *lo = (__m512i)_mm512_cvtne2ps_pbh(rest_second, rest_first);
 }
 
 inline __m512 load_row(const float* row, int from, int count) {
@@ -84,14 +85,14 @@ inline __m512 load_row(const float* row, int from, int count) {
 }
 
 void pack_a(const float* const* rows, int count, float sign, uint16_t* out) {
+    const __m512 factor = _mm512_set1_ps(sign);
     for (int r = 0; r < 32; ++r) {
-        uint16_t* hi_row = out + (r / 16) * 512 + (r % 16) * 32;
-        for (int half = 0; half < 2; ++half) {
-            __m512i hi, lo;
-            split(_mm512_mul_ps(load_row(rows[r], 16 * half, count), _mm512_set1_ps(sign)), &hi, &lo);
-            _mm256_storeu_si256(reinterpret_cast<__m256i*>(hi_row + 16 * half), _mm512_cvtepi32_epi16(hi));
-            _mm256_storeu_si256(reinterpret_cast<__m256i*>(hi_row + 1024 + 16 * half), _mm512_cvtepi32_epi16(lo));
-        }
+        __m512i hi, lo;
+        split(_mm512_mul_ps(load_row(rows[r], 0, count), factor), _mm512_mul_ps(load_row(rows[r], 16, count), factor),
+              &hi, &lo);
+        uint16_t* row = out + (r / 16) * 512 + (r % 16) * 32;
+        _mm512_storeu_si512(row, hi);
+        _mm512_storeu_si512(row + 1024, lo);
     }
 }
 
@@ -120,38 +121,37 @@ inline void transpose(__m512i* r) {
     }
 }
 
-void pack_b(const float* const* rows, int count, uint16_t* out) {
+// 32 rows of 32 bfloat16, rows the columns of B: [index pair][column], pairs in 32 bits
+void store_columns(const __m512i* rows, uint16_t* out) {
     for (int tile = 0; tile < 2; ++tile) {
-        __m512i hi[16], lo[16];
-        for (int c = 0; c < 16; ++c) {
-            __m512i h[2], l[2];
-            for (int half = 0; half < 2; ++half)
-                split(load_row(rows[16 * tile + c], 16 * half, count), &h[half], &l[half]);
-            hi[c] = _mm512_inserti64x4(_mm512_castsi256_si512(_mm512_cvtepi32_epi16(h[0])),
-                                       _mm512_cvtepi32_epi16(h[1]), 1);
-            lo[c] = _mm512_inserti64x4(_mm512_castsi256_si512(_mm512_cvtepi32_epi16(l[0])),
-                                       _mm512_cvtepi32_epi16(l[1]), 1);
-        }
-        transpose(hi);
-        transpose(lo);
-        for (int r = 0; r < 16; ++r) {
-            _mm512_storeu_si512(out + tile * 512 + r * 32, hi[r]);
-            _mm512_storeu_si512(out + 1024 + tile * 512 + r * 32, lo[r]);
-        }
+        __m512i block[16];
+        for (int c = 0; c < 16; ++c) block[c] = rows[16 * tile + c];
+        transpose(block);
+        for (int r = 0; r < 16; ++r) _mm512_storeu_si512(out + tile * 512 + r * 32, block[r]);
     }
 }
 
-void pack_b_rows(const float* const* rows, int count, uint16_t* out) {
-    for (int tile = 0; tile < 2; ++tile) {
-        for (int r = 0; r < 16; ++r) {
-            __m512i h[2], l[2];
-            for (int i = 0; i < 2; ++i) split(load_row(rows[2 * r + i], 16 * tile, count), &h[i], &l[i]);
-            const __m512i hi = _mm512_or_si512(h[0], _mm512_slli_epi32(h[1], 16));
-            const __m512i lo = _mm512_or_si512(l[0], _mm512_slli_epi32(l[1], 16));
-            _mm512_storeu_si512(out + tile * 512 + r * 32, hi);
-            _mm512_storeu_si512(out + 1024 + tile * 512 + r * 32, lo);
-        }
+// 32 rows of 32 bfloat16, rows the summed index: neighbouring rows interleaved
+void store_rows(const __m512i* rows, uint16_t* out) {
+    alignas(64) uint16_t order[2][32];
+    for (int i = 0; i < 32; ++i) {
+        order[0][i] = static_cast<uint16_t>(i / 2 + 32 * (i % 2));
+        order[1][i] = static_cast<uint16_t>(16 + i / 2 + 32 * (i % 2));
     }
+    const __m512i first = _mm512_load_si512(order[0]), second = _mm512_load_si512(order[1]);
+    for (int r = 0; r < 16; ++r) {
+        _mm512_storeu_si512(out + r * 32, _mm512_permutex2var_epi16(rows[2 * r], first, rows[2 * r + 1]));
+        _mm512_storeu_si512(out + 512 + r * 32, _mm512_permutex2var_epi16(rows[2 * r], second, rows[2 * r + 1]));
+    }
+}
+
+void pack_b(const float* const* rows, int count, uint16_t* columns, uint16_t* sums) {
+    __m512i hi[32], lo[32];
+    for (int r = 0; r < 32; ++r) split(load_row(rows[r], 0, count), load_row(rows[r], 16, count), &hi[r], &lo[r]);
+    store_columns(hi, columns);
+    store_columns(lo, columns + 1024);
+    store_rows(hi, sums);
+    store_rows(lo, sums + 1024);
 }
 
 void accumulate(float* target, int64_t stride, const float* block, int rows, int columns, float sign, bool first) {
@@ -172,7 +172,7 @@ void accumulate(float* target, int64_t stride, const float* block, int rows, int
 namespace efm {
 
 const AmxKernels& amx_kernels() {
-    static const AmxKernels kernels{enable, begin, end, multiply, pack_a, pack_b, pack_b_rows, accumulate};
+    static const AmxKernels kernels{enable, begin, end, multiply, pack_a, pack_b, accumulate};
     return kernels;
 }
 

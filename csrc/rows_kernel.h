@@ -106,7 +106,7 @@ double weigh(const Request& r, float* s, const float* q, int n, float shift, dou
 }
 
 double distance(const float* x, const float* y, int64_t d) {
-    // float products of float differences are exact to a rounding each; their sums go to double every 64 lanes
+    // float products of float differences are exact to a rounding each; their sums go to double after every 8
     double total[W] = {};
     int64_t k = 0;
     while (k + W <= d) {
@@ -121,6 +121,27 @@ double distance(const float* x, const float* y, int64_t d) {
     for (; k < d; ++k) {
         const double diff = static_cast<double>(x[k] - y[k]);
         sum += diff * diff;
+    }
+    for (int i = 0; i < W; ++i) sum += total[i];
+    return sum;
+}
+
+double shift(float* y, const float* centre, int64_t d) {
+    double total[W] = {};
+    int64_t k = 0;
+    while (k + W <= d) {
+        V part = F32::set(0.0f);
+        for (int run = 0; run < 8 && k + W <= d; ++run, k += W) {
+            const V moved = F32::sub(F32::load(y + k), F32::load(centre + k));
+            F32::store(y + k, moved);
+            part = F32::fma(moved, moved, part);
+        }
+        F32::fold(total, part);
+    }
+    double sum = 0.0;
+    for (; k < d; ++k) {
+        y[k] -= centre[k];
+        sum += static_cast<double>(y[k]) * y[k];
     }
     for (int i = 0; i < W; ++i) sum += total[i];
     return sum;
@@ -149,7 +170,7 @@ void displace(float* v, float scale, float total, const float* centre, const flo
 namespace efm {
 
 const RowKernels& EFM_ROW_KERNELS() {
-    static const RowKernels kernels{nearest, weigh, distance, displace};
+    static const RowKernels kernels{nearest, weigh, distance, shift, displace};
     return kernels;
 }
 

@@ -8,6 +8,10 @@
 #include <stdexcept>
 #include <vector>
 
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
+
 #include "amx.h"
 #include "cpu.h"
 #include "elements.h"
@@ -24,7 +28,7 @@ bool amx_sum(const Request&, double*, float*, float*, int, int, const Poll&) { r
 
 namespace {
 
-constexpr int64_t chunk_bytes = int64_t{96} << 20;  // of packed charges: they stay in a large last-level cache
+constexpr int64_t chunk_bytes = int64_t{48} << 20;  // of packed charges: they stay in a large last-level cache
 constexpr int64_t block_bytes = int64_t{32} << 20;  // of packed points
 constexpr int largest_chunk = 8192, largest_block = 512;
 constexpr int cache_steps = 16;  // steps of all panels of a block that stay in the second-level cache together
@@ -38,9 +42,13 @@ struct Aligned {
 
     template <class T>
     static Array<T> make(int64_t count) {
-        const size_t bytes = (static_cast<size_t>(count) * sizeof(T) + 63) / 64 * 64;
-        void* p = std::aligned_alloc(64, std::max<size_t>(bytes, 64));
+        const size_t unit = static_cast<size_t>(count) * sizeof(T) >= size_t{8} << 20 ? size_t{2} << 20 : 64;
+        const size_t bytes = (static_cast<size_t>(count) * sizeof(T) + unit - 1) / unit * unit;
+        void* p = std::aligned_alloc(unit, std::max(bytes, unit));
         if (!p) throw std::bad_alloc();
+#if defined(MADV_HUGEPAGE)
+        if (unit > 64) madvise(p, bytes, MADV_HUGEPAGE);  // fewer page faults and translations; only a wish
+#endif
         return Array<T>(static_cast<T*>(p));
     }
 };
@@ -61,7 +69,7 @@ public:
         chunk_ = std::min(chunk_, panels_of(r.y.rows) * amx_panel);
         block_ = std::clamp<int64_t>(block_bytes / (steps_ * amx_panel * 4) / amx_panel * amx_panel, amx_panel, largest_block);
         block_ = std::min(block_, panels_of(n_) * amx_panel);
-        stride_ = chunk_ + 16;  // off the power of two that would map a panel's rows to one cache set
+        stride_ = chunk_ + 16;
         const int64_t chunk_panels = chunk_ / amx_panel, block_panels = block_ / amx_panel;
         y_columns_ = Aligned::make<uint16_t>(chunk_panels * steps_ * amx_step_words);
         y_rows_ = Aligned::make<uint16_t>(chunk_panels * steps_ * amx_step_words);
@@ -125,7 +133,7 @@ private:
         std::atomic<bool> bad{false};
         const int64_t panels = panels_of(charges_);
         const bool finished = parallel_for(panels, threads_, poll_, [&](int64_t p, int) {
-            std::vector<float> data(amx_panel * d_);
+            std::vector<float> data(amx_panel * row_stride());
             const float* rows[amx_panel];
             for (int c = 0; c < amx_panel; ++c) {
                 const int64_t j = p * amx_panel + c;
@@ -134,17 +142,9 @@ private:
                     if (j < chunk_) y2_[j] = std::numeric_limits<float>::infinity();
                     continue;
                 }
-                float* row = data.data() + c * d_;
+                float* row = data.data() + c * row_stride();
                 read_row(r_.y, first_charge_ + j, row);
-                double square = 0.0;
-                for (int64_t k0 = 0; k0 < d_; k0 += 64) {
-                    float part = 0.0f;
-                    for (int64_t k = k0; k < std::min(d_, k0 + 64); ++k) {
-                        row[k] -= centre_[k];
-                        part += row[k] * row[k];
-                    }
-                    square += part;
-                }
+                const double square = row_kernels().shift(row, centre_.data(), d_);
                 if (!std::isfinite(square)) bad = true;
                 const double q = r_.weight ? r_.weight[first_charge_ + j] : 1.0;
                 q_[j] = static_cast<float>(q);
@@ -154,8 +154,8 @@ private:
             }
             for (int64_t k = 0; k < steps_; ++k) {
                 const int columns = static_cast<int>(std::min<int64_t>(amx_step, d_ - k * amx_step));
-                amx.pack_b(rows, columns, y_columns_.get() + (p * steps_ + k) * amx_step_words);
-                amx.pack_b_rows(rows, columns, y_rows_.get() + (k * panels + p) * amx_step_words);
+                amx.pack_b(rows, columns, y_columns_.get() + (p * steps_ + k) * amx_step_words,
+                           y_rows_.get() + (k * panels + p) * amx_step_words);
                 for (auto& row : rows)
                     if (row) row += amx_step;
             }
@@ -168,14 +168,14 @@ private:
     bool pack_points() {
         const AmxKernels& amx = amx_kernels();
         return parallel_for(panels_of(points_), threads_, poll_, [&](int64_t p, int) {
-            std::vector<float> data(amx_panel * d_);
+            std::vector<float> data(amx_panel * row_stride());
             const float* rows[amx_panel] = {};
             for (int c = 0; c < amx_panel && p * amx_panel + c < points_; ++c) {
                 const int64_t i = p * amx_panel + c;
                 const float* x = static_cast<const float*>(r_.x.data) + (first_point_ + i) * r_.x.row_stride;
-                float* row = data.data() + c * d_;
-                for (int64_t k = 0; k < d_; ++k) row[k] = x[k] - centre_[k];
-                x2_[i] = row_kernels().distance(x, centre_.data(), d_);
+                float* row = data.data() + c * row_stride();
+                std::copy(x, x + d_, row);
+                x2_[i] = row_kernels().shift(row, centre_.data(), d_);
                 rows[c] = row;
             }
             for (int64_t k = 0; k < steps_; ++k) {
@@ -186,6 +186,9 @@ private:
             }
         });
     }
+
+    // off the power of two that would map all rows of a panel to one cache set
+    int64_t row_stride() const { return d_ + 16; }
 
     int64_t group_of(int64_t panels) const { return std::clamp<int64_t>(panels / (4 * threads_), 1, 8); }
 
