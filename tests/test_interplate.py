@@ -31,7 +31,7 @@ def test_heights_are_log_uniform_on_both_sides() -> None:
     assert len(behind) + len(inside) == 40_000
     distance = torch.where(behind < 0, -behind, behind - 2.0)
     level = distance.log() - math.log(0.01)
-    assert 0 <= level.min()
+    assert level.min() >= 0
     assert level.max() <= math.log(1000)
     assert level.mean() == pytest.approx(math.log(1000) / 2, rel=0.03)
     assert len(behind) / 40_000 == pytest.approx(math.log(1000) / (math.log(1000) + math.log(199)), abs=0.02)
@@ -64,7 +64,9 @@ def test_the_posterior_target_is_unbiased_and_the_linear_one_is_not_needed_for_i
     total, g = torch.zeros(2, dtype=torch.float64), generator(1)
     found = 0
     for _ in range(400):
-        batch = Plates(charges[torch.randint(3, (2,), generator=g)], other[torch.randint(2, (2,), generator=g)], L)
+        batch = Plates(
+            charges[torch.randint(3, (2,), generator=g)], other[torch.randint(2, (2,), generator=g)], L
+        )
         points = strategy(batch, 2000, g)
         cell = ((points.x[:, 0] - centre[0]).abs() < half) & ((points.z - centre[1]).abs() < half)
         moment = plate_posterior(points).moment(points.x, points.z, L)

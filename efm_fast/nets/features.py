@@ -19,6 +19,7 @@ class Geometry:
         nearest: height under which a point counts as on the plate.
         shape: (D,) of vectors, (C, H, W) of images.
         centre: mean of both plates' data, one number per feature.
+        radius: largest distance of a datum from the centre.
         scale: root mean square of one centred feature.
         low: smallest value of any feature of the data.
         high: largest value of any feature of the data.
@@ -29,6 +30,7 @@ class Geometry:
     nearest: float
     shape: tuple[int, ...]
     centre: tuple[float, ...]
+    radius: float
     scale: float
     low: float
     high: float

@@ -9,9 +9,15 @@ from torch import Tensor, nn
 
 from .features import BoundedFeatures, Geometry, HeightFeatures
 
+_WAVES = (1.0, 2.0, 4.0)  # radians per standard deviation
+_FEW = 16
+
 
 class MLP(nn.Module):
     """(x [N, D], z [N]) -> features [N, groups, D] and a scalar [N].
+
+    Up to 16 features also enter as sines and cosines: a plain MLP is slow to learn the fine structure that a
+    field has near a plate of few features.
 
     Args:
         geometry: lengths to scale the inputs by.
@@ -26,8 +32,7 @@ class MLP(nn.Module):
         self.groups = groups
         self.features = BoundedFeatures(geometry)
         self.heights = HeightFeatures(geometry)
-        import os
-        self.waves = (1.0, 2.0, 4.0) if dimension <= 16 and os.environ.get('WAVES','1')=='1' else ()
+        self.waves = _WAVES if dimension <= _FEW else ()
         sizes = [dimension * (1 + 2 * len(self.waves)) + 1 + HeightFeatures.size, *[width] * depth]
         hidden = [m for a, b in itertools.pairwise(sizes) for m in (nn.Linear(a, b), nn.SiLU())]
         self.hidden = nn.Sequential(*hidden)

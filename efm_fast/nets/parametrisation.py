@@ -39,79 +39,98 @@ class Parametrisation(Protocol):
 
 
 class PlateMeans:
-    """The field as E ~ rho (x~ - m+) - (1 - rho) (x~ - m-)."""
+    """The field as E ~ rho (x~ - m+) - (1 - rho) (x~ - m-).
+
+    m+- are the posterior means of the plates' charges and rho = W+ / (W+ + W-) is the share of the positive
+    plate. The network gives what is not known of them beforehand:
+
+    - m_s = c + k (x - c) + g F, with c the data's centre, k = 1 / (1 + (h_s / scale)^2), g = h_s sqrt(k) and F the
+      network. At a plate the charges lie around x within about h_s, and the lateral field is in proportion to
+      (x - m_s) / h_s: so F, not m_s, must be learned to a fixed accuracy at every height.
+    - logit rho without log(W+ / W-) of two smooth blobs of charge, which is log(h- / h+) between the plates and
+      the dipole's law far away, where the field is a small difference of large terms.
+
+    The far field and the singular layer at a plate are then analytic, and close to a plate its mean is where
+    the line lands.
+    """
 
     groups = 2
 
     def __init__(self, geometry: Geometry) -> None:
-        import os
-        self.L, self.nearest, self.scale = geometry.L, geometry.nearest, geometry.scale
-        self.low, self.high = geometry.low, geometry.high
-        self.centre = torch.tensor(geometry.centre)
-        self.n = len(geometry.centre) + 1
-        self.skip = os.environ.get('SKIP', '1') == '1'
-        self.lam = float(os.environ.get('LAM', '1'))
-        self.pw = float(os.environ.get('PW', '0.5'))
-        self.far = os.environ.get('FARF', '1') == '1'
-        self.radius = float(os.environ.get('RAD', '4.'))
-
-    def _coef(self, z):
-        h = torch.stack([z.abs(), (z - self.L).abs()], 1).float()
-        k = 1 / (1 + (h / self.scale) ** 2)
-        g = h * k.sqrt()
-        return h, k, g
+        self.geometry = geometry
+        self.margin = 0.05 * (geometry.high - geometry.low)
 
     def means(self, features: Tensor, x: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
         """m+ and m-, each [N, D], data units."""
-        if not self.skip:
-            mid, reach = (self.high + self.low) / 2, .55 * (self.high - self.low)
-            bounded = mid + reach * torch.tanh(features)
-            return bounded[:, 0], bounded[:, 1]
-        h, k, g = self._coef(z)
-        xc = x.clamp(self.low, self.high) - self.centre
-        m = self.centre + k[:, :, None] * xc[:, None] + g[:, :, None] * features
-        w = 0.05 * (self.high - self.low)
-        if not torch.is_grad_enabled():
-            m = m.clamp(self.low - w, self.high + w)
-        return m[:, 0], m[:, 1]
+        centre = self._centre(x)
+        keep, gain = self._mixing(z, x.dtype)
+        inside = x.clamp(self.geometry.low, self.geometry.high) - centre
+        means = centre + keep[:, :, None] * inside[:, None] + gain[:, :, None] * features
+        return means[:, 0], means[:, 1]
 
     def logit(self, scalar: Tensor, x: Tensor, z: Tensor) -> Tensor:
         """log(rho / (1 - rho)), [N]."""
-        skin = self.nearest * 1e-3
-        if not self.far:
-            known = torch.log((z - self.L).abs() + skin) - torch.log(z.abs() + skin)
-            return scalar + known.to(scalar.dtype)
-        r = (x - self.centre).double().norm(dim=1)
-        e = (r - self.radius).clamp_min(0.)
-        A2 = self.n * (self.n - 1) * self.scale ** 2
-        def lw(h):
-            return -0.5 * torch.log(h * h + e * e + skin**2) - 0.5 * (self.n - 1) * torch.log(r * r + h * h + A2)
-        return scalar + (lw(z.double()) - lw(z.double() - self.L)).to(scalar.dtype)
+        known = self._log_blob(x, z) - self._log_blob(x, z - self.geometry.L)
+        return scalar + known.to(scalar.dtype)
 
     def direction(self, features: Tensor, scalar: Tensor, x: Tensor, z: Tensor) -> Tensor:
-        plus, minus = self.means(features, x, z)
+        """T of the plate means, [N, D+1]: the field over the potential's weights, data units."""
+        plus, minus = (self._bounded(m) for m in self.means(features, x, z))
         rho = torch.sigmoid(self.logit(scalar, x, z))
-        return PlatePosterior(rho, plus, minus).moment(x, z, self.L)
+        return PlatePosterior(rho, plus, minus).moment(x, z, self.geometry.L)
 
-    def arrival(self, features: Tensor, scalar: Tensor, x, z, plate: str) -> Tensor:
+    def arrival(self, features: Tensor, scalar: Tensor, x: Tensor, z: Tensor, plate: str) -> Tensor:
+        """The plate's posterior mean, [N, D]."""
         plus, minus = self.means(features, x, z)
-        return plus if plate == "plus" else minus
+        return self._bounded(plus if plate == "plus" else minus)
 
     def target(self, points: InterplatePoints) -> PlatePosterior:
+        """Posterior of the minibatch's charges at ``points``."""
         return plate_posterior(points)
 
-    def loss(self, features: Tensor, scalar: Tensor, points: InterplatePoints, target: PlatePosterior) -> Tensor:
+    def loss(
+        self, features: Tensor, scalar: Tensor, points: InterplatePoints, target: PlatePosterior
+    ) -> Tensor:
+        """Squared error of the means, each weighted by its plate's share, plus cross-entropy of the share.
+
+        Weighted so, the minimiser at generated points is the posterior mean of the whole distribution whatever
+        the number of charges in the minibatch. The further factor sqrt(scale / g), a function of z alone, stands
+        between equal weight for m and equal weight for F: the minibatch's mean is noisy in F near a plate.
+        """
         plus, minus = self.means(features, points.x, points.z)
         share = target.share_plus
-        h, k, g = self._coef(points.z)
-        if self.skip:
-            v = g ** 2 * (self.scale / g) ** (2 * self.pw)
-        else:
-            v = torch.full_like(g, self.scale ** 2)
-        error_plus = (plus - target.mean_plus).square().mean(1) / v[:, 0]
-        error_minus = (minus - target.mean_minus).square().mean(1) / v[:, 1]
+        _, gain = self._mixing(points.z, plus.dtype)
+        weight = self.geometry.scale**-1.5 / gain.clamp_min(1e-6 * self.geometry.scale).sqrt()
+        error_plus = weight[:, 0] * (plus - target.mean_plus).square().mean(1)
+        error_minus = weight[:, 1] * (minus - target.mean_minus).square().mean(1)
         split = F.binary_cross_entropy_with_logits(self.logit(scalar, points.x, points.z), share)
-        return self.lam * (share * error_plus + (1.0 - share) * error_minus).mean() + split
+        return (share * error_plus + (1.0 - share) * error_minus).mean() + split
+
+    def _centre(self, x: Tensor) -> Tensor:
+        return torch.tensor(self.geometry.centre, dtype=x.dtype, device=x.device)
+
+    def _mixing(self, z: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        """k and g of both plates, each [N, 2]."""
+        height = torch.stack([z, z - self.geometry.L], 1).abs().to(dtype)
+        keep = 1.0 / (1.0 + (height / self.geometry.scale) ** 2)
+        return keep, height * keep.sqrt()
+
+    def _log_blob(self, x: Tensor, height: Tensor) -> Tensor:
+        """log W, up to a constant, of a disc of charge as wide as the data, float64 [N].
+
+        -log h above the disc, -n log r far away; the width under the second root keeps the logit moderate
+        where r is not yet large against sqrt(n) times the data's radius.
+        """
+        n = x.shape[1] + 1
+        away = torch.linalg.vector_norm(x - self._centre(x), dim=1, dtype=torch.float64)
+        beside = (away - self.geometry.radius).clamp_min(0.0)
+        width = n * (n - 1) * self.geometry.scale**2
+        skin = (1e-3 * self.geometry.nearest) ** 2
+        near = torch.log(height.double() ** 2 + beside**2 + skin)
+        return -0.5 * near - 0.5 * (n - 1) * torch.log(away**2 + height.double() ** 2 + width)
+
+    def _bounded(self, means: Tensor) -> Tensor:
+        return means.clamp(self.geometry.low - self.margin, self.geometry.high + self.margin)
 
 
 class DirectField:

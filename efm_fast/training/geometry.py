@@ -44,6 +44,7 @@ def measure(config: Config, plus: Source, minus: Source) -> Geometry:
         nearest=nearest,
         shape=plus.shape,
         centre=tuple(centre.tolist()),
+        radius=float((both - centre).norm(dim=1).max()),
         scale=scale,
         low=low,
         high=high,

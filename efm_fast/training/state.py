@@ -30,7 +30,7 @@ class TrainingState:
     """
 
     def __init__(self, field: LearnedField, config: TrainConfig) -> None:
-        self.field = field
+        self.field, self.config = field, config
         self.average = AveragedModel(field, multi_avg_fn=get_ema_multi_avg_fn(config.ema), use_buffers=True)
         self.optimizer = torch.optim.AdamW(
             field.parameters(), lr=config.lr, weight_decay=config.weight_decay, betas=(0.9, 0.99)
@@ -48,7 +48,7 @@ class TrainingState:
     @property
     def learning_rate(self) -> float:
         """The rate of the next step."""
-        return float(self.schedule.get_last_lr()[0])
+        return self.config.lr * learning_rate_factor(self.step, self.config.steps, self.config.warmup)
 
     def save(self, folder: Path) -> None:
         """Write weights.safetensors (the average) and state.safetensors (everything) into ``folder``."""
@@ -83,9 +83,8 @@ class TrainingState:
         except (RuntimeError, ValueError, KeyError) as problem:
             raise RunError(f"{path} does not fit the network of its config.yaml: {problem}") from None
         self.schedule.load_state_dict(self.schedule.state_dict() | {"last_epoch": self.step})
-        for group, rate in zip(self.optimizer.param_groups, self.schedule.get_lr(), strict=True):
-            group["lr"] = rate
-        self.schedule._last_lr = [group["lr"] for group in self.optimizer.param_groups]
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.learning_rate
 
     def _optimizer_state(self, tensors: dict[str, Tensor]) -> dict[str, object]:
         state: dict[int, dict[str, Tensor]] = {}

@@ -96,9 +96,10 @@ def interrupted(tmp_path: Path, more: dict[str, object], after: int) -> Path:
             raise Stop
         original(self, step, **numbers)
 
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(Stop):
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr(report.Reporter, "log", log)
-        train("gaussian_to_swissroll", settings(tmp_path, "interrupted", **more), progress=False)
+        with pytest.raises(Stop):
+            train("gaussian_to_swissroll", settings(tmp_path, "interrupted", **more), progress=False)
     return tmp_path / "interrupted"
 
 
