@@ -39,7 +39,7 @@ def tensor(
 def positive(name: str, value: float) -> float:
     """Return ``value`` as a float if it is finite and above zero, else raise InputError."""
     number = float(value)
-    if not (math.isfinite(number) and number > 0):
+    if not 0 < number < math.inf:  # NaN too; and torch.compile traces comparisons, not math.isfinite
         raise InputError(f"{name}: expected a finite number above 0, got {value!r}")
     return number
 

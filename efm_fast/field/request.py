@@ -26,7 +26,7 @@ class SumRequest:
         softening: Plummer softening length, data units, 0 for none.
         weight: charge weights q_j of either sign, [M], or None for all ones.
         height: h_i, distance of the point from the charges' plate, [N], or None for 0. Kept apart from the
-            features because in float32 it would drown in r2 (PHYSICS: precision).
+            features because where the plates are far apart its square would drown their differences in float32.
         first_self: pair (i, j) is left out where j + first_self == i; None leaves nothing out.
         precision: "fast", "default" or "exact"; the same promise on every backend.
     """

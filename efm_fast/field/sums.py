@@ -147,7 +147,9 @@ def make_request(
         if other is not None and other.device != x.device:
             raise InputError(f"{name}: expected the device of x, {x.device}, got {other.device}")
     checks.choice("precision", precision, get_args(Precision))
-    if not (math.isfinite(softening) and softening >= 0):
+    if first_self is not None and not isinstance(first_self, int):
+        raise InputError(f"first_self: expected an int or None, got {first_self!r}")
+    if not 0 <= softening < math.inf:
         raise InputError(f"softening: expected a finite number of at least 0, got {softening!r}")
     if x.dtype not in (torch.float32, torch.float64):
         x = x.float()

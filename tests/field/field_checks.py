@@ -10,9 +10,9 @@ from efm_fast.field.request import SumRequest
 from efm_fast.types import CapacitorField, RieszSum
 
 
-def serving_backends(d: int = 2) -> list[str]:
-    """Names of the backends that serve a plain float32 sum in ``d`` dimensions on the CPU here."""
-    request = SumRequest(torch.zeros(1, d), torch.zeros(1, d), power=d + 1.0)
+def serving_backends(d: int = 2, dtype: torch.dtype = torch.float32) -> list[str]:
+    """Names of the backends that serve a plain sum in ``d`` dimensions on the CPU here."""
+    request = SumRequest(torch.zeros(1, d, dtype=dtype), torch.zeros(1, d, dtype=dtype), power=d + 1.0)
     return [row.name for row in backends.TABLE if row.why_not(request) is None]
 
 

@@ -82,8 +82,16 @@ def test_far_points_see_one_charge(backend, d, distance):
     assert (got_v - want_v).norm(dim=1).max() < 1e-5
 
 
-@pytest.mark.parametrize(("backend", "d"), _cases(2, 16, 17, 200))
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize(
+    ("backend", "d", "dtype"),
+    [
+        (backend, d, dtype)
+        for dtype in (torch.float32, torch.float64)
+        for d in (2, 16, 17, 200)
+        for backend in serving_backends(d, dtype)
+        if backend != "reference"
+    ],
+)
 def test_weights_heights_softening_and_gaussians(backend, d, dtype):
     generator = torch.Generator().manual_seed(d)
     x, y = (torch.randn(k, d, generator=generator, dtype=dtype) for k in (31, 257))

@@ -241,6 +241,7 @@ BAD = {
     r"y: expected the device of x, cpu, got meta": {"y": torch.zeros(4, 2, device="meta")},
     r"power: expected a finite number above 0, got -1": {"power": -1},
     r"softening: expected a finite number of at least 0, got nan": {"softening": float("nan")},
+    r"first_self: expected an int or None, got 0.5": {"first_self": 0.5},
     r"precision: expected one of fast, default, exact, got 'exakt'; did you mean exact": {
         "precision": "exakt"
     },

@@ -33,7 +33,7 @@ def test_gradients_of_what_does_not_depend_on_the_log_scale(backend, d, first_se
             )
             return total.log_weight(), total.posterior_mean(x)
 
-        assert torch.autograd.gradcheck(outputs, inputs, rtol=1e-5, atol=1e-7)
+        assert torch.autograd.gradcheck(outputs, inputs, rtol=1e-5, atol=1e-7, fast_mode=d > 2)
 
 
 @pytest.mark.parametrize(("backend", "d"), cases(*DIMENSIONS))
@@ -45,7 +45,8 @@ def test_gradients_of_the_capacitor_field(backend, d):
         field = capacitor_field(x, z, plus, minus, 1.7, plus_weight=plus_weight, backend=backend)
         return field.direction, field.log_norm
 
-    assert torch.autograd.gradcheck(outputs, (x, z, plus, minus, plus_weight), rtol=1e-5, atol=1e-7)
+    inputs = (x, z, plus, minus, plus_weight)
+    assert torch.autograd.gradcheck(outputs, inputs, rtol=1e-5, atol=1e-7, fast_mode=d > 2)
 
 
 def test_gradients_through_merge():
@@ -211,7 +212,7 @@ def test_compiled_calls_agree_with_eager_ones(d):
 
     torch._dynamo.reset()
     compiled = torch.compile(loss, fullgraph=True, backend="aot_eager", dynamic=None)
-    for n in (6, 5, 4):
+    for n in (6, 5):
         inputs = [t.detach().clone().requires_grad_() for t in (x[:n], y, weight, height[:n])]
         again = [t.detach().clone().requires_grad_() for t in inputs]
         eager_value, compiled_value = loss(*inputs), compiled(*again)
@@ -227,11 +228,12 @@ def test_a_compiled_function_may_return_the_records():
     x, y, _, height = (t.detach() for t in _draw(6, 30, 2, dtype=torch.float32))
     torch._dynamo.reset()
     compiled = torch.compile(
-        lambda x, h: capacitor_field(x, h, y, y + 1, 2.0), fullgraph=True, backend="aot_eager"
+        lambda x, h, L: capacitor_field(x, h, y, y + 1, L), fullgraph=True, backend="aot_eager"
     )
-    got, want = compiled(x, height), capacitor_field(x, height, y, y + 1, 2.0)
-    torch.testing.assert_close(got.direction, want.direction)
-    torch.testing.assert_close(got.log_norm, want.log_norm)
+    for L in (2.0, 2.5):  # the second value makes it a symbolic number
+        got, want = compiled(x, height, L), capacitor_field(x, height, y, y + 1, L)
+        torch.testing.assert_close(got.direction, want.direction)
+        torch.testing.assert_close(got.log_norm, want.log_norm)
 
 
 def test_bad_input_is_named_inside_compile_too():
