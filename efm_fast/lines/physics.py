@@ -16,7 +16,7 @@ from .trace import TraceMethod, trace_lines
 def cap_fraction(cosine: Tensor, n: int) -> Tensor:
     """Fraction of the unit sphere of R^n within the angle of that cosine, float64."""
     c = cosine.double().clamp(-1.0, 1.0)
-    beyond = torch.as_tensor(special.betainc(0.5, (n - 1) / 2, c.square().numpy()))
+    beyond = torch.as_tensor(special.betainc(0.5, (n - 1) / 2, c.square().cpu().numpy())).to(c.device)
     return 0.5 - 0.5 * torch.sign(c) * beyond
 
 
@@ -83,7 +83,7 @@ def flux_p_value(charge: Tensor, n_charges: int) -> float:
         n_charges: how many negative charges there are; N should be at least five times as many.
     """
     counts = torch.bincount(charge[charge >= 0], minlength=n_charges)
-    return float(stats.chisquare(counts.numpy()).pvalue)
+    return float(stats.chisquare(counts.cpu().numpy()).pvalue)
 
 
 def same_target(lines: Lines, reference: Lines) -> float:
