@@ -101,15 +101,21 @@ def run_study(study: Study, seeds: int, quick: bool, pool: ProcessPoolExecutor) 
 
 def main() -> None:
     """Parse the command line and run the studies."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("studies", nargs="*", metavar="STUDY", help=f"any of {', '.join(STUDIES)}; default all")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "studies", nargs="*", metavar="STUDY", help=f"any of {', '.join(STUDIES)}; default all"
+    )
     parser.add_argument("--seeds", type=int, default=3, help="seeds per row (default 3)")
     parser.add_argument("--quick", action="store_true", help="short training, one seed")
     parser.add_argument("--jobs", type=int, default=torch.get_num_threads(), help="rows run side by side")
     options = parser.parse_args()
     unknown = sorted(set(options.studies) - set(STUDIES))
     if unknown or options.seeds < 1 or options.jobs < 1:
-        parser.error(f"expected studies from {', '.join(STUDIES)}, seeds and jobs of at least 1; got {unknown}")
+        parser.error(
+            f"expected studies from {', '.join(STUDIES)}, seeds and jobs of at least 1; got {unknown}"
+        )
     with ProcessPoolExecutor(options.jobs, get_context("spawn")) as pool:
         for name in options.studies or STUDIES:
             run_study(STUDIES[name], 1 if options.quick else options.seeds, options.quick, pool)

@@ -119,7 +119,9 @@ class ForeignTarget:
 
     def __call__(self, plates: Plates, n: int, generator: Generator, step: int = 0) -> InterplatePoints:
         """Points of charges that the step's target does not hold."""
-        rows = [s.draw(len(plates.plus), step_generator(0, step, 700 + k)) for k, s in enumerate(self.sources)]
+        rows = [
+            s.draw(len(plates.plus), step_generator(0, step, 700 + k)) for k, s in enumerate(self.sources)
+        ]
         points = self.inner(Plates(rows[0], rows[1], plates.L), n, generator, step)
         return InterplatePoints(points.x, points.z, plates, generated=True)
 
@@ -143,7 +145,9 @@ def _digit_numbers(x0: Tensor, ends: Tensor, source: Source, target: Source) -> 
     return generation_report(ends, target, reader=DigitReader(target)).as_dict()
 
 
-def digit_maps(preset: str, overrides: Overrides, steps: tuple[int, ...] = (2, 6, 14)) -> list[dict[str, Any]]:
+def digit_maps(
+    preset: str, overrides: Overrides, steps: tuple[int, ...] = (2, 6, 14)
+) -> list[dict[str, Any]]:
     """Train, then measure the forward map at several numbers of steps on held-out digits."""
     return _measure_digits(train(preset, overrides, progress=False), steps)
 
@@ -234,7 +238,12 @@ STUDIES: dict[str, Study] = {
             "normalization",
             "True superposition against the authors' per-plate form, same budget (direct field)",
             tuple(
-                Row(f"{points} points, {form}", _TOY, learned_maps, _PAPER | {"points.strategy": points} | more)
+                Row(
+                    f"{points} points, {form}",
+                    _TOY,
+                    learned_maps,
+                    _PAPER | {"points.strategy": points} | more,
+                )
                 for points in ("linear", "lines")
                 for form, more in (
                     ("superposition", {}),

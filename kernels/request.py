@@ -102,7 +102,7 @@ def make_call(
         x=x.contiguous(),
         y=y.contiguous(),
         q=None if weight is None else weight.to(torch.float32).contiguous(),
-        height=None if height is None else height.to(torch.float32).contiguous(),
+        height=None if height is None else height.contiguous(),
         first_self=first_self,
         softening2=float(softening) ** 2,
         rate=float(rate),

@@ -78,7 +78,7 @@ def sum_small(
         vs += (tl.zeros([1, BLOCK_N], tl.float32),)
     base = tl.full([1, BLOCK_N], TINY, tl.float32) + softening2
     if HAS_HEIGHT:
-        h = tl.load(height + rows, mask=valid, other=0.0)
+        h = tl.load(height + rows, mask=valid, other=0.0).to(tl.float32)
         base += h * h
     pivot = tl.full([1, BLOCK_N], BIG, tl.float32)
     total = tl.zeros([1, BLOCK_N], tl.float32)
