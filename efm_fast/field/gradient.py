@@ -25,6 +25,7 @@ from .request import SumRequest
 _DIRECT_DIMENSION = 16
 _NEAREST = 8
 _CHUNK_PAIRS = 1 << 21
+_DIRECT_PAIRS = 1 << 18  # elementwise work is bound by memory: stay near the cache
 _CHUNK_CHARGES = 4096
 _GATHER_ELEMENTS = 1 << 23
 _NEGLIGIBLE = -60.0
@@ -80,11 +81,12 @@ def riesz_sum_backward(
     g_w, g_v = g_w.to(dtype), g_v.to(dtype)
     out = _Gradients(request, dtype)
     if len(request.x) and len(request.y):
-        chunk = _direct_chunk if request.x.shape[1] <= _DIRECT_DIMENSION else _gemm_chunk
+        direct = request.x.shape[1] <= _DIRECT_DIMENSION
+        chunk, pairs = (_direct_chunk, _DIRECT_PAIRS) if direct else (_gemm_chunk, _CHUNK_PAIRS)
         extra, pivot = reference.extra_r2(request), _pivot(request, m)
         dead = torch.isinf(m)
         width = min(_CHUNK_CHARGES, len(request.y))
-        for rows in reference.blocks(len(request.x), max(1, _CHUNK_PAIRS // width)):
+        for rows in reference.blocks(len(request.x), max(1, pairs // width)):
             points = _Rows(request.x[rows], g_w[rows], g_v[rows], pivot[rows], extra[rows], dead[rows])
             for columns in reference.blocks(len(request.y), width):
                 chunk(request, points, rows, columns, needs, out)

@@ -81,6 +81,7 @@ def test_the_chunks_of_the_backward_pass_do_not_matter(monkeypatch):
     results = []
     for pairs, charges in ((1 << 21, 4096), (12, 4)):
         monkeypatch.setattr(gradient, "_CHUNK_PAIRS", pairs)
+        monkeypatch.setattr(gradient, "_DIRECT_PAIRS", pairs)
         monkeypatch.setattr(gradient, "_CHUNK_CHARGES", charges)
         monkeypatch.setattr(gradient, "_GATHER_ELEMENTS", 64)
         for d in (2, 20):
