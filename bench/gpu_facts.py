@@ -7,6 +7,7 @@ as docs/gpu.md shows them.
 from __future__ import annotations
 
 import importlib
+from typing import Any
 
 import torch
 from record import print_table
@@ -28,7 +29,7 @@ MATRIX = {80: "mma.sync", 90: "wgmma.mma_async", 100: "tcgen05.mma"}
 
 def facts(arch: int, d: int) -> list[dict[str, object]]:
     """One row per kernel that a sum in ``d`` features launches."""
-    launcher = importlib.import_module("efm_fast.kernels.launch_gemm")
+    launcher: Any = importlib.import_module("efm_fast.kernels.launch_gemm")
     chosen = launcher.shape_index
     launcher.shape_index = lambda tensor: 0 if arch >= 90 else 1
     try:
