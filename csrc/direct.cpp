@@ -150,6 +150,33 @@ bool sum(const Request& r, const Result& out, int threads, const Poll& poll) {
 
 }  // namespace
 
+namespace {
+
+bool counts(const Request& r, int64_t point, int64_t j) {
+    if (r.first_self != no_self && j == point - r.first_self) return false;
+    return !(r.weight && r.weight[j] == 0.0);
+}
+
+// Charges exactly at x: true if there are any, with their weights added up. Most rows differ in their first
+// feature, so this reads little more than that.
+bool coincident_weight(const Request& r, int64_t point, const double* x, double* total) {
+    bool found = false;
+    *total = 0.0;
+    with_elements(r.y, [&](auto* data) {
+        for (int64_t j = 0; j < r.y.rows; ++j) {
+            const auto* row = data + j * r.y.row_stride;
+            int64_t k = 0;
+            while (k < r.y.cols && static_cast<double>(row[k * r.y.col_stride]) == x[k]) ++k;
+            if (k < r.y.cols || !counts(r, point, j)) continue;
+            found = true;
+            *total += r.weight ? r.weight[j] : 1.0;
+        }
+    });
+    return found;
+}
+
+}  // namespace
+
 void careful_point(const Request& r, int64_t point, double* m, double* sums) {
     const int64_t d = r.x.cols;
     const double nan = std::numeric_limits<double>::quiet_NaN();
@@ -157,7 +184,6 @@ void careful_point(const Request& r, int64_t point, double* m, double* sums) {
     std::vector<long double> total(d + 1);
     read_row(r.x, point, x.data());
     const long double h2 = r.height2 ? r.height2[point] : r.softening2;
-    const int64_t self = r.first_self == no_self ? -1 : point - r.first_self;
 
     auto square = [&](int64_t j) {
         read_row(r.y, j, y.data());
@@ -168,33 +194,31 @@ void careful_point(const Request& r, int64_t point, double* m, double* sums) {
         }
         return r2;
     };
-    auto counts = [&](int64_t j) { return j != self && !(r.weight && r.weight[j] == 0.0); };
 
     bool bad = !std::isfinite(static_cast<double>(h2));
     for (double value : x) bad = bad || !std::isfinite(value);
     long double nearest = std::numeric_limits<long double>::infinity();
     double on_it = 0.0;
+    if (!bad && h2 == 0.0L && r.kernel == Kernel::riesz && coincident_weight(r, point, x.data(), &on_it)) {
+        *m = std::numeric_limits<double>::infinity();
+        std::fill(sums, sums + d + 1, 0.0);
+        sums[0] = on_it;
+        return;
+    }
     for (int64_t j = 0; j < r.y.rows && !bad; ++j) {
-        if (!counts(j)) continue;
+        if (!counts(r, point, j)) continue;
         const long double r2 = square(j);
         bad = !std::isfinite(r2);
         nearest = std::min(nearest, r2);
-        if (r2 == 0.0L) on_it += r.weight ? r.weight[j] : 1.0;
     }
     if (bad) {
         *m = nan;
         std::fill(sums, sums + d + 1, nan);
         return;
     }
-    if (nearest == 0.0L && r.kernel == Kernel::riesz) {
-        *m = std::numeric_limits<double>::infinity();
-        std::fill(sums, sums + d + 1, 0.0);
-        sums[0] = on_it;
-        return;
-    }
     const long double rate = r.kernel == Kernel::riesz ? 0.5L * r.power : 0.5L / (r.bandwidth * r.bandwidth);
     for (int64_t j = 0; j < r.y.rows; ++j) {
-        if (!counts(j)) continue;
+        if (!counts(r, point, j)) continue;
         const long double r2 = square(j);
         const long double log_weight = r.kernel == Kernel::riesz ? -rate * std::log(r2 / nearest) : -rate * (r2 - nearest);
         const long double weight = std::exp(log_weight) * (r.weight ? r.weight[j] : 1.0);
