@@ -1,0 +1,349 @@
+"""One row of the bench: first whether its answer is right, then, only if it is, how long it takes.
+
+The gate compares directions with float64 direct differences at the four kinds of points of
+``efm_fast.field.queries`` and at some of the points that are timed, so that the path that is timed is the path
+that is judged.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import gc
+import os
+import re
+import signal
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from competitors import Form
+from torch import Tensor
+from torch.utils.benchmark import Timer
+
+from efm_fast.field import capacitor_field
+from efm_fast.field.queries import KINDS, QuerySet, query_set
+from efm_fast.types import CapacitorField
+
+#: D: points and charges per plate of the sets that judge accuracy.
+GATE_SIZES = {8: (256, 2048), 64: (128, 1024), 784: (48, 256), 3072: (24, 96), 12288: (8, 32)}
+LOG_NORM_TOLERANCE = 1e-3
+_JUDGED = 4  # of the timed points
+
+
+@dataclass(frozen=True)
+class Case:
+    """What one row is asked: both plates' field at ``n`` points from ``m`` charges per plate.
+
+    Attributes:
+        d: features.
+        n: points.
+        m: charges per plate.
+        device: torch device.
+        dtype: of the charges; points are float64 where the charges are, else float32.
+        call_seconds: a form slower than this per call gets fewer points.
+        min_run_time: seconds of timing.
+    """
+
+    d: int
+    n: int
+    m: int
+    device: str = "cpu"
+    dtype: str = "float32"
+    call_seconds: float = 0.4
+    min_run_time: float = 0.8
+
+
+@dataclass(frozen=True)
+class Speed:
+    """How fast a form is.
+
+    Attributes:
+        seconds: median time of a call.
+        low: 10 % quantile of the times.
+        high: 90 % quantile of the times.
+        runs: number of calls.
+        pairs_per_second: pairs of a point and a charge, of both plates.
+        flops: 4 N M D per plate and second.
+    """
+
+    seconds: float
+    low: float
+    high: float
+    runs: int
+    pairs_per_second: float
+    flops: float
+
+
+@dataclass
+class Measurement:
+    """One row. Speed is absent where the gate is red or the form could not run; ``reason`` says why.
+
+    Attributes:
+        form: name of the row.
+        d: features.
+        n: points that were timed.
+        m: charges per plate.
+        errors: largest direction error by kind of points, and the largest error of log |E|.
+        passed: whether every error is within its tolerance; None if nothing ran.
+        reason: why there is no speed.
+        speed: None where there is none.
+        peak_bytes: memory at its peak during a call beyond what was there before; None if unknown.
+    """
+
+    form: str
+    d: int
+    n: int | None = None
+    m: int | None = None
+    errors: dict[str, float] = field(default_factory=dict)
+    passed: bool | None = None
+    reason: str | None = None
+    speed: Speed | None = None
+    peak_bytes: int | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """The row as plain data."""
+        return asdict(self)
+
+
+class OverBudgetError(Exception):
+    """A form took longer than its time budget."""
+
+
+def tolerance(d: int) -> float:
+    """Largest direction error that passes: 1e-4 up to D = 3072, 2e-4 up to 12288, 1e-3 above."""
+    return 1e-4 if d <= 3072 else 2e-4 if d <= 12288 else 1e-3
+
+
+def measure(form: Form, case: Case, budget: float | None = None) -> Measurement:
+    """Judge ``form`` and, if its answer is right, time it.
+
+    Args:
+        form: the row.
+        case: shapes, device and dtype.
+        budget: seconds after which a form that compiles is stopped; None for no limit.
+    """
+    row = Measurement(form.name, case.d)
+    row.reason = form.why_not(case.d, torch.device(case.device))
+    if row.reason is not None:
+        return row
+    try:
+        with _Alarm(budget):
+            _judge(form, case, row)
+    except OverBudgetError:
+        row.reason = f"compiling took more than its {budget:.0f} s; --full gives it more"
+    except Exception as problem:  # a competitor may fail in any way, and says so in its row
+        text = str(problem).strip().split("\n")[0]
+        row.reason = f"failed: {type(problem).__name__}: {text[:160]}"
+    gc.collect()
+    return row
+
+
+def _judge(form: Form, case: Case, row: Measurement) -> None:
+    errors = {kind: _errors(form, kind, case) for kind in KINDS}
+    row.errors = {kind: direction for kind, (direction, _) in errors.items()}
+    row.errors["log_norm"] = max(log_norm for _, log_norm in errors.values())
+    n, seconds = _affordable(form, case)
+    judged = _timed_errors(form, case, n)
+    row.errors["interpolated"] = max(row.errors["interpolated"], judged[0])
+    row.errors["log_norm"] = max(row.errors["log_norm"], judged[1])
+    row.peak_bytes = judged[2]
+    row.n, row.m = n, case.m
+    red = red_kinds(row.errors, case.d)
+    row.passed = not red
+    if red:
+        row.reason = f"wrong at {', '.join(red)}: no speed"
+        return
+    row.speed = _speed(form, case, n, seconds)
+
+
+def red_kinds(errors: dict[str, float], d: int) -> list[str]:
+    """The kinds of points whose error is beyond tolerance, or not a number."""
+    return [
+        kind
+        for kind, error in errors.items()
+        if not error <= (LOG_NORM_TOLERANCE if kind == "log_norm" else tolerance(d))
+    ]
+
+
+def _errors(form: Form, kind: str, case: Case) -> tuple[float, float]:
+    points = gate_set(kind, case.d, case.dtype)
+    return _compare(form.field(*_on(points, case.device)), gate_truth(kind, case.d, case.dtype))
+
+
+def _compare(got: CapacitorField, want: CapacitorField) -> tuple[float, float]:
+    """Largest error of the direction and of the log norm; NaN counts as infinite."""
+    direction = torch.linalg.vector_norm(got.direction.double().cpu() - want.direction, dim=1)
+    log_norm = (got.log_norm.double().cpu() - want.log_norm).abs()
+    return tuple(float(e.nan_to_num(nan=torch.inf).max()) for e in (direction, log_norm))  # type: ignore[return-value]
+
+
+def _with_dtype(points: QuerySet, dtype: str) -> QuerySet:
+    kind = getattr(torch, dtype)
+    x = points.x.double() if dtype == "float64" else points.x
+    return QuerySet(points.kind, x, points.z, points.plus.to(kind), points.minus.to(kind), points.L)
+
+
+@functools.lru_cache(maxsize=32)
+def gate_set(kind: str, d: int, dtype: str) -> QuerySet:
+    """Points and charges that judge accuracy in ``d`` features."""
+    n, m = next((size for most, size in GATE_SIZES.items() if d <= most), (2, 8))
+    return _with_dtype(query_set(kind, n, m, d, seed=d, uint8=dtype == "uint8"), dtype)
+
+
+def truth(points: QuerySet, n: int | None = None) -> CapacitorField:
+    """Direct differences in float64 at the first ``n`` points."""
+    x, z = points.x[:n].double(), points.z[:n]
+    return capacitor_field(x, z, points.plus, points.minus, points.L, backend="reference")
+
+
+@functools.lru_cache(maxsize=32)
+def gate_truth(kind: str, d: int, dtype: str) -> CapacitorField:
+    """The right answer to :func:`gate_set`."""
+    return truth(gate_set(kind, d, dtype))
+
+
+@functools.lru_cache(maxsize=1)
+def timed_set(d: int, n: int, m: int, dtype: str) -> tuple[QuerySet, CapacitorField]:
+    """Points and charges that are timed, and the right answer at the first of them."""
+    points = _with_dtype(query_set("interpolated", n, m, d, uint8=dtype == "uint8"), dtype)
+    return points, truth(points, _JUDGED)
+
+
+def _on(points: QuerySet, device: str, n: int | None = None) -> tuple[Tensor, Tensor, Tensor, Tensor, float]:
+    x, z = points.x[:n].to(device), points.z[:n].to(device)
+    return x, z, points.plus.to(device), points.minus.to(device), points.L
+
+
+def _synchronise(device: str) -> None:
+    if torch.device(device).type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def _seconds(form: Form, arguments: tuple[Any, ...], device: str) -> float:
+    _synchronise(device)
+    begin = time.perf_counter()
+    form.field(*arguments)
+    _synchronise(device)
+    return time.perf_counter() - begin
+
+
+def _affordable(form: Form, case: Case) -> tuple[int, float]:
+    """Points, a power of two or all, for which a call takes about ``case.call_seconds``, and that call's seconds."""
+    points, _ = timed_set(case.d, case.n, case.m, case.dtype)
+    most = case.n
+    if form.elements is not None:
+        most = min(most, max(1, form.elements // (case.m * case.d)))
+
+    def run(n: int) -> float:
+        return _seconds(form, _on(points, case.device, n), case.device)
+
+    n, before = 1, (0, 0.0)
+    run(n)  # compiles and warms up
+    while True:
+        seconds = run(n)
+        # what the next points cost, reading the charges aside
+        each = max((seconds - before[1]) / (n - before[0]), seconds / (8 * n))
+        affordable = n + int((case.call_seconds - seconds) / each)
+        if n == most or affordable < 2 * n:
+            return n, seconds
+        before = (n, seconds)
+        larger = min(most, 8 * n, affordable)
+        n = larger if larger == most else 1 << (larger.bit_length() - 1)
+
+
+def _timed_errors(form: Form, case: Case, n: int) -> tuple[float, float, int | None]:
+    """Largest errors of direction and log norm among the points that are timed, and the call's peak memory."""
+    points, want = timed_set(case.d, case.n, case.m, case.dtype)
+    arguments = _on(points, case.device, n)
+    with PeakMemory(case.device) as memory:
+        got = form.field(*arguments)
+    k = min(n, _JUDGED)
+    part = CapacitorField(got.direction[:k], got.log_norm[:k])
+    return *_compare(part, CapacitorField(want.direction[:k], want.log_norm[:k])), memory.bytes
+
+
+def _speed(form: Form, case: Case, n: int, seconds: float) -> Speed:
+    points, _ = timed_set(case.d, case.n, case.m, case.dtype)
+    call = {"f": form.field, "a": _on(points, case.device, n)}
+    timer = Timer("f(*a)", globals=call, num_threads=torch.get_num_threads())
+    runs = timer.blocked_autorange(min_run_time=max(case.min_run_time, 2 * seconds))
+    times = torch.tensor(runs.times, dtype=torch.float64)
+    low, median, high = torch.quantile(times, torch.tensor([0.1, 0.5, 0.9]).double()).tolist()
+    pairs = 2.0 * n * case.m
+    count = len(runs.times) * runs.number_per_run
+    return Speed(median, low, high, count, pairs / median, 4.0 * case.d * pairs / median)
+
+
+class PeakMemory:
+    """Memory that a call needs at its peak beyond what was there: CUDA's own count, or the process's on Linux."""
+
+    bytes: int | None = None
+
+    def __init__(self, device: str) -> None:
+        self._cuda = torch.device(device).type == "cuda"
+        self._device = device
+
+    def __enter__(self) -> PeakMemory:
+        gc.collect()
+        if self._cuda:
+            torch.cuda.synchronize(self._device)
+            torch.cuda.reset_peak_memory_stats(self._device)
+            self._before: int | None = torch.cuda.memory_allocated(self._device)
+            return self
+        _give_back()
+        try:
+            Path("/proc/self/clear_refs").write_text("5")  # the peak starts again from here
+        except OSError:
+            self._before = None
+        else:
+            self._before = _status("VmRSS")
+        return self
+
+    def __exit__(self, *problem: object) -> None:
+        if self._cuda:
+            torch.cuda.synchronize(self._device)
+            peak: int | None = torch.cuda.max_memory_allocated(self._device)
+        else:
+            peak = _status("VmHWM")
+        if self._before is not None and peak is not None:
+            self.bytes = max(0, peak - self._before)
+
+
+def _give_back() -> None:
+    """Hand freed memory back to the system, else a call that reuses it seems to need none."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if os.name == "posix" else None
+    if trim is not None:
+        trim(0)
+
+
+def _status(name: str) -> int | None:
+    """A field of the process's status in bytes; None where the system has none."""
+    try:
+        found = re.search(rf"^{name}:\s+(\d+) kB", Path("/proc/self/status").read_text(), re.MULTILINE)
+    except OSError:
+        return None
+    return int(found[1]) << 10 if found else None
+
+
+class _Alarm:
+    """Raises :class:`OverBudgetError` in the main thread after some seconds; does nothing without SIGALRM."""
+
+    def __init__(self, seconds: float | None) -> None:
+        self._seconds = seconds if hasattr(signal, "SIGALRM") else None
+
+    def __enter__(self) -> None:
+        if self._seconds is not None:
+            self._before = signal.signal(signal.SIGALRM, self._ring)
+            signal.setitimer(signal.ITIMER_REAL, self._seconds)
+
+    def __exit__(self, *problem: object) -> None:
+        if self._seconds is not None:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, self._before)
+
+    @staticmethod
+    def _ring(number: int, frame: object) -> None:
+        raise OverBudgetError
