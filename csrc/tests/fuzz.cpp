@@ -1,0 +1,122 @@
+// Sums of random shapes, types, strides and weights, for the sanitizers to watch. Buffers are exactly as long
+// as the shapes say, so that a read or write past an end is seen. Usage: fuzz ROUNDS [SEED]
+#include <cmath>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+#include <random>
+#include <vector>
+
+#include "../cpu.h"
+#include "../direct_sum.h"
+#include "../large.h"
+
+namespace {
+
+using namespace efm;
+
+size_t size_of(Dtype t) {
+    switch (t) {
+        case Dtype::u8: case Dtype::i8: return 1;
+        case Dtype::f16: case Dtype::bf16: case Dtype::i16: return 2;
+        case Dtype::f32: case Dtype::i32: return 4;
+        default: return 8;
+    }
+}
+
+class Fuzz {
+public:
+    explicit Fuzz(unsigned seed) : random_(seed) {}
+
+    // True if every row of the result was written and is in order.
+    bool round() {
+        static const int64_t dimensions[] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 15, 16, 17, 31, 33, 63, 64, 65, 70, 97, 130};
+        const int64_t d = dimensions[pick(20)], n = 1 + pick(90), m = 1 + pick(300);
+        const bool large = pick(2) && amx_available();
+        const bool x_double = !large && pick(3) == 0;
+        std::vector<char> x_data, y_data;
+        static const Dtype narrow[] = {Dtype::f32, Dtype::f16, Dtype::bf16, Dtype::u8, Dtype::i8, Dtype::i16};
+        static const Dtype any[] = {Dtype::f32, Dtype::f64, Dtype::f16, Dtype::bf16, Dtype::u8, Dtype::i8, Dtype::i16, Dtype::i32, Dtype::i64};
+        Request r{};
+        r.x = matrix(x_data, x_double ? Dtype::f64 : Dtype::f32, n, d, !large);
+        r.y = matrix(y_data, large ? narrow[pick(6)] : any[pick(9)], m, d, true);
+        std::vector<double> weight(m), height(n);
+        for (auto& q : weight) q = pick(4) ? normal() : 0.0;
+        for (auto& h : height) h = pick(3) ? normal() * normal() : 0.0;
+        r.weight = pick(2) ? weight.data() : nullptr;
+        for (auto& h : height) h = std::fabs(h);
+        r.height2 = pick(2) ? height.data() : nullptr;
+        r.softening2 = pick(2) ? 0.0 : 0.01;
+        r.kernel = pick(4) ? Kernel::riesz : Kernel::gaussian;
+        r.power = pick(2) ? static_cast<double>(d + 1) : 0.5 + pick(80) * 0.5;
+        r.bandwidth = 0.1 + pick(30);
+        r.first_self = pick(3) ? no_self : pick(60) - 30;
+        r.wide = x_double || pick(4) == 0;
+        const double unwritten = -12345.678;
+        std::vector<double> log_scale(n, unwritten);
+        const bool out_double = !large && x_double;
+        std::vector<char> w(n * (out_double ? 8 : 4)), v(n * d * (out_double ? 8 : 4));
+        const int threads = 1 + static_cast<int>(pick(4));
+        const Poll never = [] { return false; };
+        const bool finished = large ? amx_sum(r, log_scale.data(), reinterpret_cast<float*>(w.data()), reinterpret_cast<float*>(v.data()),
+                                              pick(2) ? 8 : 1, threads, never)
+                                    : direct_sum(r, {log_scale.data(), w.data(), v.data(), out_double}, threads, never);
+        for (double value : log_scale)
+            if (value == unwritten || std::isnan(value)) return false;
+        return finished;
+    }
+
+private:
+    int64_t pick(int64_t count) { return static_cast<int64_t>(random_() % static_cast<unsigned>(count)); }
+    double normal() { return std::normal_distribution<double>()(random_); }
+
+    // Small whole numbers and halves: every type holds them, and points meet charges.
+    Matrix matrix(std::vector<char>& data, Dtype dtype, int64_t rows, int64_t cols, bool strides) {
+        const int64_t gap = strides ? 1 + pick(3) : 1;
+        const bool transposed = strides && pick(3) == 0;
+        const int64_t row_stride = transposed ? gap : cols * gap, col_stride = transposed ? rows * gap : gap;
+        const size_t size = size_of(dtype);
+        data.assign(((rows - 1) * row_stride + (cols - 1) * col_stride + 1) * size, 0);
+        for (size_t k = 0; k < data.size() / size; ++k) write(data.data() + k * size, dtype, static_cast<int>(pick(9)));
+        return {data.data(), dtype, rows, cols, row_stride, col_stride};
+    }
+
+    template <class T>
+    static void put(char* p, T value) { std::memcpy(p, &value, sizeof(T)); }
+
+    static void write(char* p, Dtype dtype, int value) {
+        static const uint16_t half[] = {0, 0x3c00, 0x4000, 0x4200, 0x4400, 0x4500, 0x4600, 0x4700, 0x4800};
+        const float wide = static_cast<float>(value);
+        uint32_t bits;
+        std::memcpy(&bits, &wide, 4);
+        switch (dtype) {
+            case Dtype::f32: return put(p, wide);
+            case Dtype::f64: return put(p, static_cast<double>(value) * 1.0001);
+            case Dtype::f16: return put(p, half[value]);
+            case Dtype::bf16: return put(p, static_cast<uint16_t>(bits >> 16));
+            case Dtype::u8: return put(p, static_cast<uint8_t>(value));
+            case Dtype::i8: return put(p, static_cast<int8_t>(value));
+            case Dtype::i16: return put(p, static_cast<int16_t>(value));
+            case Dtype::i32: return put(p, static_cast<int32_t>(value));
+            case Dtype::i64: return put(p, static_cast<int64_t>(value));
+        }
+    }
+
+    std::mt19937 random_;
+};
+
+}  // namespace
+
+int main(int argc, char** argv) {
+    const int rounds = argc > 1 ? std::atoi(argv[1]) : 200;
+    const unsigned seed = argc > 2 ? static_cast<unsigned>(std::atoi(argv[2])) : 1;
+    for (int i = 0; i < rounds; ++i) {
+        if (!Fuzz(seed + static_cast<unsigned>(i)).round()) {
+            std::fprintf(stderr, "seed %u: a row was not written or is not a number\n", seed + static_cast<unsigned>(i));
+            return 1;
+        }
+    }
+    std::printf("%d sums on %s: nothing found\n", rounds, efm::instruction_set().c_str());
+    return 0;
+}
