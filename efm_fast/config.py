@@ -107,8 +107,14 @@ class SampleConfig(_Section):
     map: Literal["full", "forward"] = Field(
         default="full", description="full stochastic map, or forward only"
     )
+    margin: float = Field(
+        default=0.05,
+        gt=0,
+        lt=0.5,
+        description="forward: share of L left out at each plate; a field that knows where its lines land jumps there",
+    )
     steps: PositiveInt = Field(default=40, description="forward: steps; full: at most so many steps per line")
-    step: PositiveFloat = Field(default=0.5, description="full: step over the distance to the charges")
+    step: PositiveFloat = Field(default=0.35, description="full: step over the distance to the charges")
 
 
 class Config(_Section):

@@ -22,7 +22,11 @@ def describe() -> dict[str, Any]:
         "versions": name to version or None; "devices": names of what torch sees; "backends": one row per
         backend and device with "serves" and, where it does not, "reason".
     """
-    versions: dict[str, str | None] = {"efm_fast": __version__, "python": platform.python_version(), "torch": torch.__version__}
+    versions: dict[str, str | None] = {
+        "efm_fast": __version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+    }
     versions |= {name: _version(name) for name in _LIBRARIES}
     cuda = [
         f"cuda:{k} {torch.cuda.get_device_name(k)}, compute capability {torch.cuda.get_device_capability(k)}"

@@ -54,15 +54,15 @@ def sample(
     checks.tensor("x0", x0, ndim=2, columns=run.plus.dimension)
     x0 = x0.to(run.device, torch.float32)
     if kind == "forward":
-        near = run.geometry.nearest
+        margin = settings.margin * run.geometry.L
         return forward_map(
             run.field,
             x0,
             steps=steps,
             method="midpoint",
             spacing="log",
-            start=near,
-            stop=run.geometry.L - near,
+            start=margin,
+            stop=run.geometry.L - margin,
             return_paths=return_paths,
         )
     return full_map(

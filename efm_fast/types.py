@@ -21,7 +21,7 @@ def _scaled(values: Tensor, log_factor: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class RieszSum:
-    """Sums over charges in log scale, a monoid under :meth:`merge` (DESIGN: one reduction).
+    """Sums over charges in log scale, a monoid under :meth:`merge`.
 
     With l_ij the log kernel between point i and charge j and q_j the charge weights,
 

@@ -78,7 +78,24 @@ def gaussian_sum(
     """Sum the kernel exp(-r2 / (2 bandwidth^2)) and its displacements, for Stein-type and diffusion targets.
 
     The diffusion posterior mean at noise level s is ``gaussian_sum(x, y, bandwidth=s).posterior_mean(x)``.
-    ``bandwidth`` is in data units, above 0; arguments, result and errors else are those of :func:`riesz_sum`.
+
+    Args:
+        x: points, [N, D].
+        y: charges, [M, D], or a stream of them.
+        bandwidth: standard deviation of the kernel, data units, above 0.
+        weight: charge weights, [M].
+        height: distance of each point from the charges' plate, [N] or one number, data units.
+        first_self: leave out the pair (i, j) where j + first_self == i.
+        backend: "auto", or a name that ``efm-fast info`` lists.
+        precision: "fast", "default" or "exact".
+        progress: show a progress bar over a stream's chunks.
+
+    Returns:
+        RieszSum, as from :func:`riesz_sum`.
+
+    Raises:
+        InputError: an argument has the wrong type, shape, device or range.
+        BackendUnavailableError: ``backend`` was named and cannot serve.
     """
     bandwidth = checks.positive("bandwidth", bandwidth)
     return sum_and_charge(

@@ -20,7 +20,7 @@ from .support import Support
 _FAR = 3.0
 #: Lines beyond this many times the far field's radius are given up.
 _ESCAPE = 1e3
-_LAYER, _FLOOR = 0.1, 0.3
+_LAYER, _FLOOR = 0.02, 0.3
 
 
 def full_map(
@@ -60,7 +60,7 @@ def full_map(
             that by e^step. At 0.35 a Gaussian goes to a Swiss roll in 15 to 40 evaluations; 0.25 halves the
             error of the lines.
         floor: distance scale on a plate, data units; 0.3 of the smaller of L and ``support.scale`` by default.
-        layer: half thickness of a plate, data units: lines start at this height and are decided at it; 0.1 of
+        layer: half thickness of a plate, data units: lines start at this height and are decided at it; 0.02 of
             the smaller of L and ``support.scale`` by default.
         max_steps: lines that take more end as STEP_LIMIT.
         seed: of all random decisions.

@@ -12,6 +12,8 @@ from ..interplate import InterplatePoints
 from ..targets import Normalization, PlatePosterior, field_direction, plate_posterior
 from .features import Geometry
 
+_IMAGE_WEIGHT = 10.0  # of the means against the shares, whose cross-entropy is mostly irreducible noise
+
 
 class Parametrisation(Protocol):
     """Turns a backbone's raw output into the field, and a target into a loss.
@@ -44,9 +46,11 @@ class PlateMeans:
     m+- are the posterior means of the plates' charges and rho = W+ / (W+ + W-) is the share of the positive
     plate. The network gives what is not known of them beforehand:
 
-    - m_s = c + k (x - c) + g F, with c the data's centre, k = 1 / (1 + (h_s / scale)^2), g = h_s sqrt(k) and F the
-      network. At a plate the charges lie around x within about h_s, and the lateral field is in proportion to
-      (x - m_s) / h_s: so F, not m_s, must be learned to a fixed accuracy at every height.
+    - For vectors, m_s = c + k (x - c) + g F, with c the data's centre, k = 1 / (1 + (h_s / scale)^2),
+      g = h_s sqrt(k) and F the network. At a plate the charges lie around x within about h_s, and the lateral
+      field is in proportion to (x - m_s) / h_s: so F, not m_s, must be learned to a fixed accuracy at every
+      height. Images lie near a thin sheet in their space, x off it is mostly noise that F would have to
+      cancel pixel by pixel; for them m_s is the network's output itself, bounded to the data's range.
     - logit rho without log(W+ / W-) of two smooth blobs of charge, which is log(h- / h+) between the plates and
       the dipole's law far away, where the field is a small difference of large terms.
 
@@ -59,9 +63,14 @@ class PlateMeans:
     def __init__(self, geometry: Geometry) -> None:
         self.geometry = geometry
         self.margin = 0.05 * (geometry.high - geometry.low)
+        self.passes_x = len(geometry.shape) == 1
 
     def means(self, features: Tensor, x: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
         """m+ and m-, each [N, D], data units."""
+        if not self.passes_x:
+            middle = (self.geometry.high + self.geometry.low) / 2
+            bounded = middle + (middle - self.geometry.low + self.margin) * torch.tanh(features)
+            return bounded[:, 0], bounded[:, 1]
         centre = self._centre(x)
         keep, gain = self._mixing(z, x.dtype)
         inside = x.clamp(self.geometry.low, self.geometry.high) - centre
@@ -94,17 +103,25 @@ class PlateMeans:
         """Squared error of the means, each weighted by its plate's share, plus cross-entropy of the share.
 
         Weighted so, the minimiser at generated points is the posterior mean of the whole distribution whatever
-        the number of charges in the minibatch. The further factor sqrt(scale / g), a function of z alone, stands
-        between equal weight for m and equal weight for F: the minibatch's mean is noisy in F near a plate.
+        the number of charges in the minibatch. For vectors a further factor sqrt(scale / g), a function of z
+        alone, stands between equal weight for m and equal weight for F: the minibatch's mean is noisy in F near
+        a plate.
         """
         plus, minus = self.means(features, points.x, points.z)
         share = target.share_plus
-        _, gain = self._mixing(points.z, plus.dtype)
-        weight = self.geometry.scale**-1.5 / gain.clamp_min(1e-6 * self.geometry.scale).sqrt()
+        weight = self._weight(points.z, plus.dtype)
         error_plus = weight[:, 0] * (plus - target.mean_plus).square().mean(1)
         error_minus = weight[:, 1] * (minus - target.mean_minus).square().mean(1)
         split = F.binary_cross_entropy_with_logits(self.logit(scalar, points.x, points.z), share)
         return (share * error_plus + (1.0 - share) * error_minus).mean() + split
+
+    def _weight(self, z: Tensor, dtype: torch.dtype) -> Tensor:
+        """Weight of the means' squared errors against the cross-entropy, [N, 2] or [1, 2], per squared length."""
+        scale = self.geometry.scale
+        if not self.passes_x:
+            return torch.full((1, 2), _IMAGE_WEIGHT / scale**2, dtype=dtype, device=z.device)
+        _, gain = self._mixing(z, dtype)
+        return scale**-1.5 / gain.clamp_min(1e-6 * scale).sqrt()
 
     def _centre(self, x: Tensor) -> Tensor:
         return torch.tensor(self.geometry.centre, dtype=x.dtype, device=x.device)
