@@ -30,8 +30,8 @@ MATRIX = {80: "mma.sync", 90: "wgmma.mma_async", 100: "tcgen05.mma"}
 def facts(arch: int, d: int) -> list[dict[str, object]]:
     """One row per kernel that a sum in ``d`` features launches."""
     launcher: Any = importlib.import_module("efm_fast.kernels.launch_gemm")
-    chosen = launcher.shape_index
-    launcher.shape_index = lambda tensor: 0 if arch >= 90 else 1
+    chosen, generation = launcher.shape_index, kernels.platform.generation
+    launcher.shape_index = lambda tensor: generation(arch)
     try:
         with kernels.ahead.recorded() as launches:
             x, y = torch.zeros(512, d), torch.zeros(20_000, d)

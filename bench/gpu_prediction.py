@@ -94,7 +94,7 @@ def predict(problem: Problem, ceilings: Ceilings) -> Prediction:
             0.0, (size * m * d + 8.0 * n * d) / ceilings.copy, (1 + 4 / 16) * pairs / ceilings.special,
             pairs * (6 + 5.8 * d) / ceilings.plain,
         )  # fmt: skip
-    fused = plan.fused_shapes(0)
+    fused = plan.fused_shapes(1)
     width = plan.padded_width(d, fused)
     matrix = 2.0 * problem.products * pairs * width / ceilings.matrix
     parts = (2 if problem.uint8 else 4) * m * width

@@ -55,22 +55,31 @@ def splits(
     return -(-m // per), per
 
 
-#: The fused pass by padded width. First for compute capability 9.0 and newer, where two programs of four warps
-#: share a multiprocessor and one multiplies while the other takes exponentials; then for older ones, whose matrix
-#: instructions keep their operands in registers.
+_HOPPER = {
+    32: Shape(64, 64, 4, 3),
+    64: Shape(64, 64, 4, 3),
+    128: Shape(64, 64, 4, 2),
+    256: Shape(128, 32, 8, 2),
+}
+#: Every tuple below holds shapes for compute capability 8, 9 and beyond (:func:`platform.shape_index`).
+#: The fused pass by padded width. From capability 9 on two programs of four warps share a multiprocessor, and one
+#: multiplies while the other takes exponentials; older matrix instructions keep their operands in registers.
 FUSED = (
-    {32: Shape(64, 64, 4, 3), 64: Shape(64, 64, 4, 3), 128: Shape(64, 64, 4, 2), 256: Shape(128, 32, 8, 2)},
     {32: Shape(64, 64, 4, 2), 64: Shape(64, 64, 4, 2), 128: Shape(128, 32, 8, 2)},
+    _HOPPER,
+    _HOPPER,
 )
 #: Distances of a chunk: points x charges, and the depth of one step over the features.
-DISTANCES, DISTANCES_DEPTH = (Shape(128, 128, 8, 3), Shape(128, 128, 8, 2)), (64, 32)
+DISTANCES = (Shape(128, 128, 8, 2), Shape(128, 128, 8, 3), Shape(128, 128, 8, 2))
+DISTANCES_DEPTH = (32, 64, 64)
 #: Weights x charges: points x charges of one step, and features.
-COMBINE, COMBINE_FEATURES = (Shape(128, 64, 8, 3), Shape(128, 32, 8, 3)), 128
+COMBINE = (Shape(128, 32, 8, 3), Shape(128, 64, 8, 3), Shape(128, 64, 8, 2))
+COMBINE_FEATURES = 128
 #: Rows of every padded buffer come in multiples of this.
 ROWS = 128
 
 #: Pair coefficients of the gradients.
-BACKWARD = Shape(64, 64, 8)
+BACKWARD = Shape(32, 64, 8)
 
 #: The workspace: bfloat16 parts of a chunk of charges, distances and weights of a chunk, parts of the points,
 #: sums of the splits, marks. 232 MiB together, unless 128 rows of one of them are more.

@@ -45,5 +45,10 @@ def on_device(tensor: Tensor) -> Any:
 
 
 def shape_index(tensor: Tensor) -> int:
-    """Which of a pair of launch shapes serves the tensor's device: 0 from compute capability 9.0 on, else 1."""
-    return 0 if not tensor.is_cuda or architecture(tensor.device.index) >= 90 else 1
+    """Which of three launch shapes serves the tensor's device: 0 for compute capability 8, 1 for 9, 2 beyond."""
+    return generation(architecture(tensor.device.index)) if tensor.is_cuda else 1
+
+
+def generation(capability: int) -> int:
+    """The same for a compute capability written as one number, 90 for 9.0."""
+    return min(max(capability // 10 - 8, 0), 2)
