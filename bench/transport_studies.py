@@ -65,7 +65,8 @@ def _transport(kind: str, lines: Lines, x0: Tensor, target: Tensor, other: Tenso
 
 def _held_out(plus: Source, minus: Source, n: int, seed: int) -> tuple[Tensor, Tensor, Tensor]:
     generator = step_generator(seed, 0, _STREAM)
-    return tuple(s.draw(n, generator, "test") for s in (plus, minus, minus))  # type: ignore[return-value]
+    x0, target, other = (source.draw(n, generator, "test") for source in (plus, minus, minus))
+    return x0, target, other
 
 
 def learned_maps(preset: str, overrides: Overrides) -> list[dict[str, Any]]:
@@ -134,7 +135,7 @@ def _train_biased(preset: str, overrides: Overrides) -> Run:
     sources = [make_source(spec, seed=config.seed) for spec in (config.plus, config.minus)]
     inner = make_strategy(config, measure(config, *sources), *sources)
     assert isinstance(inner, FluxPoints)
-    return train(config, strategy=ForeignTarget(*sources, inner), progress=False)
+    return train(config, strategy=ForeignTarget(sources[0], sources[1], inner), progress=False)
 
 
 def _digit_numbers(x0: Tensor, ends: Tensor, source: Source, target: Source) -> dict[str, Any]:

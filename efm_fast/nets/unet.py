@@ -48,7 +48,7 @@ class UNet(nn.Module):
         if width % _GROUP_NORM:
             raise InputError(f"net.width: unet expects a multiple of {_GROUP_NORM}, got {width}")
         try:
-            from diffusers import UNet2DModel
+            from diffusers.models.unets.unet_2d import UNet2DModel
         except ImportError as cause:
             raise InputError(
                 f"net.backbone: unet needs diffusers: pip install 'efm_fast[images]' ({cause})"
