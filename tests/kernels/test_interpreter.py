@@ -25,4 +25,6 @@ def test_in_the_interpreter(name: str) -> None:
     result = subprocess.run(
         command, env=environment, cwd=FOLDER.parents[1], capture_output=True, text=True, timeout=280
     )
+    if "only 0-dimensional arrays can be converted" in result.stdout:
+        pytest.skip("this Triton's interpreter is older than numpy 2.4 and fails at every loop with it")
     assert result.returncode == 0, result.stdout[-4000:] + result.stderr[-2000:]
