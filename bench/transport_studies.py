@@ -74,7 +74,7 @@ def learned_maps(preset: str, overrides: Overrides) -> list[dict[str, Any]]:
     run = train(preset, overrides, progress=False)
     x0, target, other = _held_out(run.plus, run.minus, _POINTS, run.config.seed)
     return [
-        _transport(f"learned, {kind}", sample(run, x0, map=kind), x0, target, other)  # type: ignore[arg-type]
+        _transport(f"learned, {kind}", sample(run, x0, map=kind), x0, target, other)
         for kind in ("full", "forward")
     ]
 
