@@ -95,10 +95,24 @@ def capacitor_potential(
 ) -> SignedLog:
     """Potential of two plates of charge 1 and -1: the field of ``capacitor_field`` is minus its gradient.
 
-    Arguments and errors are those of :func:`efm_fast.capacitor_field`, with D at least 2.
+    Args:
+        x: features of the points, [N, D], D at least 2, data units.
+        z: heights of the points, [N], data units.
+        plus: positive charges on z = 0, [M, D].
+        minus: negative charges on z = L, [M', D].
+        L: distance between the plates, data units, above 0.
+        plus_weight: relative weights of the charges, [M], scaled to total charge 1; None means equal.
+        minus_weight: the same for ``minus``, [M'].
+        softening: r2 becomes r2 + softening^2; data units.
+        backend: see :func:`efm_fast.riesz_sum`.
+        precision: see :func:`efm_fast.riesz_sum`.
 
     Returns:
         SignedLog: float64 [N], positive near the plate at z = 0, negative near the one at z = L.
+
+    Raises:
+        InputError: an argument has the wrong type, shape, device or range.
+        BackendUnavailableError: ``backend`` was named and cannot serve.
     """
     checks.tensor("z", z, ndim=1)
     checks.positive("L", L)
@@ -131,11 +145,23 @@ def energy(
 ) -> SignedLog:
     """Electrostatic energy of both plates' charges: the sum of q q' / ((D - 1) r^(D - 1)) over pairs.
 
-    Arguments and errors are those of :func:`efm_fast.capacitor_field`, with D at least 2.
+    Args:
+        plus: positive charges on z = 0, [M, D].
+        minus: negative charges on z = L, [M', D].
+        L: distance between the plates, data units, above 0.
+        plus_weight: relative weights of the charges, [M], scaled to total charge 1; None means equal.
+        minus_weight: the same for ``minus``, [M'].
+        softening: r2 becomes r2 + softening^2; data units.
+        backend: see :func:`efm_fast.riesz_sum`.
+        precision: see :func:`efm_fast.riesz_sum`.
 
     Returns:
         SignedLog: one number, float64. Its log is +inf where two charges of one plate coincide and
         ``softening`` is 0.
+
+    Raises:
+        InputError: an argument has the wrong type, shape, device or range.
+        BackendUnavailableError: ``backend`` was named and cannot serve.
     """
     checks.positive("L", L)
     options = {"softening": softening, "backend": backend, "precision": precision}
