@@ -93,9 +93,16 @@ def _curve(axes: Axes, step: Array, value: Array, colour: str) -> None:
     axes.tick_params(length=0)
     axes.tick_params(which="minor", length=0)
     axes.annotate(
-        f"{value[-1]:.3g}", (1, 1), xycoords="axes fraction", ha="right", va="bottom", fontsize=9,
-        color=colour, xytext=(0, 4), textcoords="offset points",
-    )  # fmt: skip
+        f"{value[-1]:.3g}",
+        (1, 1),
+        xycoords="axes fraction",
+        ha="right",
+        va="bottom",
+        fontsize=9,
+        color=colour,
+        xytext=(0, 4),
+        textcoords="offset points",
+    )
 
 
 def _running_mean(value: Array, width: int) -> Array:

@@ -185,9 +185,16 @@ def _space(figure: Figure, stage: _Stage, charges: tuple[Array, Array]) -> Any:
             )
         )
         axes.scatter(
-            np.full(len(points), z), points[:, 0], points[:, 1],
-            s=2.6, color=colour, alpha=0.8, linewidths=0, depthshade=False, zorder=order + 1,
-        )  # fmt: skip
+            np.full(len(points), z),
+            points[:, 0],
+            points[:, 1],
+            s=2.6,
+            color=colour,
+            alpha=0.8,
+            linewidths=0,
+            depthshade=False,
+            zorder=order + 1,
+        )
         name = "P,  z = 0" if z == 0 else f"Q,  z = L = {stage.L:g}"
         axes.text(z, cx, cy + 1.16 * stage.half, f"{sign}  {name}", color=colour, ha="center", fontsize=9)
     return axes
@@ -210,7 +217,7 @@ def _draw(axes: Any, stage: _Stage, lines: Sequence[Array], width: float, alpha:
             alpha=alpha,
             zorder=2.5,
             capstyle="round",
-        )  # fmt: skip
+        )
     )
 
 
@@ -224,9 +231,16 @@ def _visible(line: Array, stage: _Stage) -> Array:
 def _heads(axes: Any, stage: _Stage, heads: Array) -> None:
     shown = heads[stage.inside(heads)]
     axes.scatter(
-        shown[:, 2], shown[:, 0], shown[:, 1], s=11, color=style.charge_map()(np.clip(shown[:, 2] / stage.L, 0, 1)),
-        edgecolors=style.PAPER, linewidths=0.4, depthshade=False, zorder=6,
-    )  # fmt: skip
+        shown[:, 2],
+        shown[:, 0],
+        shown[:, 1],
+        s=11,
+        color=style.charge_map()(np.clip(shown[:, 2] / stage.L, 0, 1)),
+        edgecolors=style.PAPER,
+        linewidths=0.4,
+        depthshade=False,
+        zorder=6,
+    )
 
 
 def _shot(figure: Figure) -> Image.Image:

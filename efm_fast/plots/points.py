@@ -61,9 +61,15 @@ def plot_transport(
             outside = len(points) - int(_within(points, frame).sum())
             if outside:
                 axes.text(
-                    0.5, 0.01, f"{outside} outside the frame", transform=axes.transAxes,
-                    ha="center", va="bottom", fontsize=7.5, color=style.PLUS,
-                )  # fmt: skip
+                    0.5,
+                    0.01,
+                    f"{outside} outside the frame",
+                    transform=axes.transAxes,
+                    ha="center",
+                    va="bottom",
+                    fontsize=7.5,
+                    color=style.PLUS,
+                )
         if note:
             figure.supxlabel(note, fontsize=8.5, color=style.MUTED)
         return style.save(figure, path)
