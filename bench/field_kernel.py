@@ -16,6 +16,7 @@ import time
 from typing import Any, get_args
 
 import ceilings
+import record
 import torch
 from competitors import Form, forms
 from measure import Case, Measurement, measure, tolerance
@@ -42,7 +43,8 @@ COLUMNS = [
     *("row", "N", "ms", "10-90 %", "Gpair/s", "GFLOP/s", "share", "MiB"),
     *("inter", "tie", "plate", "twin"),
 ]
-QUICK_SECONDS = 105.0  # of the whole run without --full
+QUICK_SECONDS = 100.0  # of the whole run without --full
+_PATIENCE = 300.0  # seconds for a form that compiles, with --full
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
@@ -61,7 +63,9 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--backends", nargs="+", metavar="ROW", help=f"rows to run: {', '.join(forms())}; or ours, others"
     )
-    parser.add_argument("--full", action="store_true", help="all sizes, 3 s of timing per row, no time limit")
+    parser.add_argument(
+        "--full", action="store_true", help="all sizes, 3 s of timing per row, 5 minutes to compile"
+    )
     parser.add_argument("--name", help="of the files in bench/results/; by default field_kernel-DEVICE")
     return parser.parse_args(arguments)
 
@@ -70,11 +74,14 @@ def cases(options: argparse.Namespace, device: str) -> list[Case]:
     """One case for each size asked for.
 
     Raises:
-        InputError: a size cannot be read.
+        InputError: a size cannot be read, or two sizes have the same D.
     """
     wanted = options.sizes or [str(d) for d in (SHAPES if options.full else QUICK[torch.device(device).type])]
     call, run = (2.0, 3.0) if options.full else (0.4, 0.8)
-    return [Case(*_size(text), device, options.dtype, call, run) for text in wanted]
+    sizes = [_size(text) for text in wanted]
+    if len({d for d, _, _ in sizes}) < len(sizes):
+        raise InputError(f"--sizes: expected every D once, got {' '.join(wanted)}")
+    return [Case(*size, device, options.dtype, call, run) for size in sizes]
 
 
 def _size(text: str) -> tuple[int, int, int]:
@@ -82,11 +89,14 @@ def _size(text: str) -> tuple[int, int, int]:
     try:
         if colon:
             n, _, m = counts.partition("x")
-            return int(d), int(n), int(m)
-        nearest = min(SHAPES, key=lambda known: abs(known - int(d)))
-        return int(d), *SHAPES[nearest]
+            size = int(d), int(n), int(m)
+        else:
+            size = int(d), *SHAPES[min(SHAPES, key=lambda known: abs(known - int(d)))]
+        if min(size) > 0:
+            return size
     except ValueError:
-        raise InputError(f"--sizes: expected D or D:NxM, such as 64 or 64:2048x16384, got {text!r}") from None
+        pass
+    raise InputError(f"--sizes: expected D or D:NxM, such as 64 or 64:2048x16384, got {text!r}")
 
 
 def chosen(rows: dict[str, Form], wanted: list[str] | None) -> list[Form]:
@@ -119,13 +129,13 @@ def measure_all(
                 _say(f"D = {case.d}, {row.name}")
                 found[case.d, row.name] = measure(row, case)
     worker = Worker(precision)
-    compiling = [(case, row) for row in rows if row.compiles for case in shapes]
+    compiling = [(case, row) for case in shapes for row in rows if row.compiles]
     try:
         for k, (case, row) in enumerate(compiling):
             _say(f"D = {case.d}, {row.name}")
-            left = 600.0 if end is None else end - time.monotonic()
-            share = left / (len(compiling) - k) if end is None else left
-            found[case.d, row.name] = _compiling(worker, row, case, max(share, 0.0) if end else left)
+            # the first ones compile for the later ones too, so each may use half of what is left
+            left = _PATIENCE if end is None else (end - time.monotonic()) / min(2, len(compiling) - k)
+            found[case.d, row.name] = _compiling(worker, row, case, left)
     finally:
         worker.close()
         _say("")
@@ -178,6 +188,7 @@ def main(arguments: list[str] | None = None) -> int:
         device = _device(options.device)
         shapes = cases(options, device)
         rows = chosen(forms(options.precision), options.backends)
+        result = record.checked_name("--name", options.name or f"field_kernel-{torch.device(device).type}")
     except EfmError as problem:
         print(f"field_kernel.py: {problem}", file=sys.stderr)
         return 2
@@ -199,9 +210,8 @@ def main(arguments: list[str] | None = None) -> int:
     red = [row for row in found if row.passed is False]
     for row in red:
         print(f"red: {row.form}, D = {row.d}: {row.reason}")
-    name = options.name or f"field_kernel-{torch.device(device).type}"
     path = write_result(
-        name,
+        result,
         {
             "settings": {"device": device, "dtype": options.dtype, "precision": options.precision},
             "shapes": [{"d": c.d, "n": c.n, "m": c.m, "plates": 2} for c in shapes],

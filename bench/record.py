@@ -53,8 +53,7 @@ def write_result(name: str, payload: Mapping[str, Any]) -> Path:
         InputError: ``name`` is no plain file name, or ``payload`` holds a reserved key.
         RunError: the file cannot be written.
     """
-    if not _NAME.fullmatch(name):
-        raise InputError(f"name: expected letters, digits, '.', '_' and '-', got {name!r}")
+    checked_name("name", name)
     head = conditions()
     taken = sorted({"name", *head} & set(payload))
     if taken:
@@ -63,6 +62,13 @@ def write_result(name: str, payload: Mapping[str, Any]) -> Path:
     path = RESULTS / f"{name}.json"
     write_text(path, json.dumps({"name": name, **head, **payload}, indent=1) + "\n")
     return path
+
+
+def checked_name(argument: str, name: str) -> str:
+    """Return ``name`` if it can be a file's, else raise InputError that names ``argument``."""
+    if not _NAME.fullmatch(name):
+        raise InputError(f"{argument}: expected letters, digits, '.', '_' and '-', got {name!r}")
+    return name
 
 
 def conditions() -> dict[str, Any]:

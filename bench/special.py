@@ -1,3 +1,4 @@
+# mypy: disable-error-code="no-untyped-def"
 """Special functions per second of a GPU, in registers: what bounds a sum whose every pair takes a few of them."""
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ def chain(out, rounds, NAME: tl.constexpr, BLOCK: tl.constexpr, CHAIN: tl.conste
 
 def run(name: str, out: torch.Tensor, rounds: int) -> None:
     """One launch: ``len(out)`` * CHAIN * ``rounds`` calls of ``name``."""
-    chain[(len(out) // BLOCK,)](out, rounds, name, BLOCK, CHAIN, num_warps=8)  # type: ignore[index]
+    chain[(len(out) // BLOCK,)](out, rounds, name, BLOCK, CHAIN, num_warps=8)
 
 
 def rate(name: str, device: torch.device, rounds: int = 256) -> float:
