@@ -226,4 +226,5 @@ def flex(
 
     run = attention or _flex_attention()
     mean, lse = run(q, k, k, score_mod=logit, scale=1.0, return_lse=True)
-    return lse[0, 0], torch.ones_like(lse[0, 0]), xc - mean[0, 0, :, :d]
+    scale = lse[0, 0]  # of weights that sum to one
+    return scale, torch.ones_like(scale), xc - mean[0, 0, :, :d]

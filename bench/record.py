@@ -37,13 +37,16 @@ _FLAGS = (
     *("avx2", "fma", "avx512f", "avx512bw", "avx512_bf16", "avx512_fp16", "avx_vnni"),
     *("amx_tile", "amx_bf16", "amx_int8", "asimd", "sve", "bf16", "i8mm"),
 )
+# what else the machine was doing when this process began: times taken beside other work mean little
+_LOAD = round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 def write_result(name: str, payload: Mapping[str, Any]) -> Path:
     """Write ``bench/results/<name>.json``, whole or not at all, and return its path.
 
-    Beside ``payload`` it holds "name", "date", "command", "commit", "hardware" and "versions".
+    Beside ``payload`` it holds "name", "date", "command", "commit", "hardware", "load" (of the machine when the
+    process began, in processes) and "versions".
 
     Args:
         name: of the file, without ending.
@@ -78,6 +81,7 @@ def conditions() -> dict[str, Any]:
         "command": command(),
         "commit": commit(),
         "hardware": hardware(),
+        "load": _LOAD,
         "versions": versions(),
     }
 

@@ -87,6 +87,9 @@ def source(result: dict[str, Any]) -> str:
     commit, hardware, versions = result["commit"], result["hardware"], result["versions"]
     where = [gpu["name"] for gpu in hardware["gpus"]] or [f"{hardware['cpu']}, {hardware['threads']} threads"]
     text = f"{result['date'][:10]}, {', '.join(where)}, torch {versions['torch']}"
+    load = result.get("load") or 0.0
+    if load > 1.0:
+        text += f", beside other work (load {load:.1f} on {hardware['cores']} cores)"
     if commit is not None:
         text += f", commit {commit['hash'][:10]}" + (" with local changes" if commit["dirty"] else "")
     return f"*{text}: `{result['command']}` wrote `bench/results/{result['name']}.json`.*\n"

@@ -1,0 +1,19 @@
+"""Benches are scripts that import each other by name, so their folder goes on the path."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "bench"))
+
+
+@pytest.fixture
+def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of its own for what a bench writes."""
+    import record
+
+    monkeypatch.setattr(record, "RESULTS", tmp_path)
+    return tmp_path

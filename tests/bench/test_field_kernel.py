@@ -1,0 +1,201 @@
+"""The gate of the bench: a kernel that is broken on purpose turns red and loses its speed."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import ceilings
+import competitors
+import field_kernel
+import measure
+import pytest
+import record
+import torch
+from competitors import Form, capacitor_of
+from torch import Tensor
+
+from efm_fast.field import torch_backend
+
+QUICK = {"call_seconds": 0.01, "min_run_time": 0.01}
+RATES = ceilings.Ceilings(1e11, 3e11, 1e10, 1e9, 1e9, 1e9)
+
+
+def tf32(a: Tensor) -> Tensor:
+    """``a`` with the ten mantissa bits that the tensor cores of tf32 read."""
+    bits = a.float().view(torch.int32)
+    return ((bits + 0x1000) & ~0x1FFF).view(torch.float32)
+
+
+def case(d: int) -> measure.Case:
+    return measure.Case(d, 8, 64, **QUICK)  # type: ignore[arg-type]
+
+
+def row_of(form: Form, d: int) -> tuple[measure.Measurement, list[object]]:
+    found = measure.measure(form, case(d))
+    return found, field_kernel.table_row(found, ceilings.limit(d, 8, 64, RATES, "cpu"))
+
+
+def test_an_exact_row_is_green_and_has_its_speed() -> None:
+    found, cells = row_of(competitors.forms()["ours: torch"], 64)
+    assert found.passed
+    assert found.reason is None
+    assert found.speed is not None
+    assert found.speed.pairs_per_second == pytest.approx(2 * found.n * 64 / found.speed.seconds)  # type: ignore[operator]
+    assert found.speed.flops == pytest.approx(4 * 64 * found.speed.pairs_per_second)
+    assert found.speed.low <= found.speed.seconds <= found.speed.high
+    assert len(cells) == len(field_kernel.COLUMNS)
+    assert "red" not in cells
+
+
+@pytest.mark.parametrize("d", [64, 784])
+def test_tf32_distances_turn_a_backend_red_and_take_its_speed(
+    monkeypatch: pytest.MonkeyPatch, d: int
+) -> None:
+    plain = torch.addmm
+    monkeypatch.setattr(torch, "addmm", lambda c, a, b, **kw: plain(c, tf32(a), tf32(b), **kw))
+    monkeypatch.setattr(torch_backend, "_NEAREST", 1)  # rescoring would mend most of it
+    found, cells = row_of(competitors.forms()["ours: torch"], d)
+    assert found.passed is False
+    assert found.speed is None
+    assert found.errors["tie"] > 10 * measure.tolerance(d)
+    assert found.reason is not None
+    assert "tie" in found.reason
+    assert cells[2:8] == ["red", None, None, None, None, None]
+    assert cells[8:] == [f"{found.errors[kind]:.0e}" for kind in ("interpolated", "tie", "plate_tie", "twin")]
+
+
+def test_nan_is_red() -> None:
+    plain = competitors.forms()["ours: reference"]
+
+    def spoiled(*arguments: object) -> object:
+        field = plain.field(*arguments)  # type: ignore[arg-type]
+        field.direction[-1] = torch.nan
+        return field
+
+    found, _ = row_of(dataclasses.replace(plain, field=spoiled), 2)  # type: ignore[arg-type]
+    assert found.passed is False
+    assert found.speed is None
+
+
+def test_a_wrong_answer_at_the_timed_points_alone_is_red() -> None:
+    plain = competitors.forms()["ours: reference"]
+
+    def spoiled(x: Tensor, *rest: object) -> object:
+        return plain.field(x + 0.01 if len(x) <= 8 else x, *rest)  # type: ignore[arg-type]
+
+    found, _ = row_of(dataclasses.replace(plain, field=spoiled), 2)  # type: ignore[arg-type]
+    assert found.passed is False
+    assert found.reason is not None
+    assert "interpolated" in found.reason
+
+
+def test_a_form_that_fails_or_cannot_run_says_so() -> None:
+    def broken(*arguments: object) -> object:
+        raise MemoryError("no room\nfor this")
+
+    found, cells = row_of(Form("x", broken), 2)  # type: ignore[arg-type]
+    assert cells == ["x", "failed: MemoryError: no room"]
+    assert found.passed is None
+    _, cells = row_of(Form("x", broken, why_not=lambda d, device: "not installed"), 2)  # type: ignore[arg-type]
+    assert cells == ["x", "not installed"]
+
+
+@pytest.mark.parametrize("chunk", [competitors.direct_chunk, competitors.gemm_chunk])
+def test_forms_by_hand_agree_with_the_reference_where_no_distances_cancel(
+    chunk: competitors.PlateSum,
+) -> None:
+    differences = chunk is competitors.direct_chunk
+    form = Form("x", capacitor_of(functools.partial(competitors.chunked, chunk, differences)))
+    found, _ = row_of(form, 8)
+    for kind in ("interpolated", "tie", "plate_tie"):
+        assert found.errors[kind] < 1e-4
+    # the same sums written as attention, uncompiled
+    if not differences:
+        from torch.nn.attention.flex_attention import flex_attention
+
+        flex = functools.partial(competitors.flex, attention=flex_attention)
+        found, _ = row_of(Form("flex", capacitor_of(flex)), 8)
+        for kind in ("interpolated", "tie", "plate_tie"):
+            assert found.errors[kind] < 1e-4
+
+
+def test_chunks_merge_to_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    points = measure.gate_set("tie", 8, "float32")
+    x, h2 = points.x[:40], points.z[:40].float() ** 2
+    monkeypatch.setattr(competitors, "_CACHED", 1 << 10)
+    parts = competitors.chunked(competitors.direct_chunk, True, x, h2, points.plus)
+    for got, want in zip(parts, competitors.direct_chunk(x, h2, points.plus), strict=True):
+        torch.testing.assert_close(got, want, rtol=1e-4, atol=1e-4)
+
+
+def test_the_limit_counts_instructions_and_products() -> None:
+    # D = 2, power 3: 6 for the features, 3 around them, a root, one product, four to repair it
+    assert ceilings.direct_instructions(2) == 15
+    assert ceilings.direct_instructions(8) == 24 + 3 + 1 + 3 + 5
+    small, large = (ceilings.limit(d, 4096, 4096, RATES, "cpu") for d in (2, 3072))
+    assert small.bound == "vector instructions"
+    assert small.pairs_per_second == pytest.approx(1e11 / 2 / 15)
+    assert large.bound == "matrix products"
+    assert large.pairs_per_second == pytest.approx(1e11 / (4 * 3072))
+
+
+def test_the_command_writes_result_and_picture(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["--device", "cpu", "--sizes", "2:8x64", "64:8x64", "--backends", "ours", "chunks, GEMM"]
+    assert field_kernel.main([*arguments, "--name", "try"]) == 0
+    printed = capsys.readouterr().out
+    assert max(len(line) for line in printed.split("\n")) <= 100
+    assert "red: chunks, GEMM, D = 64" in printed
+    assert (results / "try.png").read_bytes().startswith(b"\x89PNG")
+    result = json.loads((results / "try.json").read_text())
+    assert set(result["tables"]) == {"ceilings", "limits", "D=2", "D=64"}
+    assert set(result["ceilings"]) == {"gemm_fp32", "gemm_bf16", "bandwidth", "exp", "log", "rsqrt"}
+    for row in result["rows"]:
+        assert (row["speed"] is None) == (row["reason"] is not None)
+    for table in result["tables"].values():
+        assert all(len(row) <= len(table["columns"]) for row in table["rows"])
+
+
+def test_the_worst_table_fits_a_terminal() -> None:
+    speed = measure.Speed(1234.5678, 1234.5678, 1234.5678, 3, 1.234e-3 * 1e9, 123456.789e9)
+    errors = dict.fromkeys(("interpolated", "tie", "plate_tie", "twin"), 1.23456e-7)
+    row = measure.Measurement("ours: reference", 2, 4096, 65536, errors, True, None, speed, 123456 << 20)
+    text = record.format_table(
+        [field_kernel.table_row(row, ceilings.limit(2, 9, 9, RATES, "cpu"))], field_kernel.COLUMNS
+    )
+    assert max(len(line) for line in text.split("\n")) <= 100
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        (["--sizes", "two"], "--sizes"),
+        (["--sizes", "2:3"], "--sizes"),
+        (["--sizes", "0:4x4"], "--sizes"),
+        (["--sizes", "2", "2:8x8"], "--sizes"),
+        (["--backends", "cp"], "ours: cpp"),
+        (["--device", "tpu"], "--device"),
+        (["--precision", "max"], "--precision"),
+        (["--dtype", "int3"], "--dtype"),
+        (["--name", "a/b"], "--name"),
+    ],
+)
+def test_mistakes_are_named_before_anything_runs(
+    arguments: list[str], word: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert field_kernel.main(arguments) == 2
+    problem = capsys.readouterr().err
+    assert word in problem
+    assert problem.count("\n") == 1
+
+
+def test_help_names_every_option() -> None:
+    script = record.ROOT / "bench" / "field_kernel.py"
+    done = subprocess.run([sys.executable, script, "--help"], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0
+    for option in ("--device", "--dtype", "--precision", "--sizes", "--backends", "--full"):
+        assert option in done.stdout
