@@ -17,7 +17,7 @@ from efm_fast.data import ColouredShapes, Source, make_source, step_generator
 from efm_fast.interplate import FluxPoints, InterplatePoints
 from efm_fast.lines import ExactField, Lines, Support, forward_map, full_map
 from efm_fast.metrics import DigitReader, generation_report, translation_report, transport_report
-from efm_fast.sample import sample
+from efm_fast.sampling import sample
 from efm_fast.training import Run, train
 from efm_fast.types import Plates
 
@@ -80,7 +80,7 @@ def learned_maps(preset: str, overrides: Overrides) -> list[dict[str, Any]]:
 
 
 def exact_maps(preset: str, overrides: Overrides) -> list[dict[str, Any]]:
-    """The exact field of 2048 charges per plate: full map, and algorithm 2 with 100 Euler steps."""
+    """The exact field of 2048 charges per plate: full map, and algorithm 2 with 100 Euler steps from 0.05 L."""
     config = Config.load(preset, overrides)
     plus, minus = (make_source(spec, seed=config.seed) for spec in (config.plus, config.minus))
     generator = step_generator(config.seed, 1, _STREAM)
@@ -89,7 +89,7 @@ def exact_maps(preset: str, overrides: Overrides) -> list[dict[str, Any]]:
     exact, support = ExactField(plates), Support.of(plates.plus, plates.minus)
     maps = {
         "exact, full": full_map(exact, x0, support=support, seed=config.seed),
-        "exact, algorithm 2": forward_map(exact, x0, steps=100),
+        "exact, algorithm 2": forward_map(exact, x0, steps=100, start=0.05 * plates.L),
     }
     return [_transport(kind, lines, x0, target, other) for kind, lines in maps.items()]
 

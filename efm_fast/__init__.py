@@ -21,7 +21,7 @@ _HOME = {
     "capacitor_field": ".field",
     "capacitor_potential": ".field",
     "energy": ".field",
-    "evaluate": ".evaluate",
+    "evaluate": ".evaluation",
     "forward_map": ".lines",
     "full_map": ".lines",
     "gaussian_sum": ".field",
@@ -29,7 +29,7 @@ _HOME = {
     "potential": ".field",
     "resume": ".training",
     "riesz_sum": ".field",
-    "sample": ".sample",
+    "sample": ".sampling",
     "trace_lines": ".lines",
     "train": ".training",
 }

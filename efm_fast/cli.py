@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -23,6 +24,7 @@ app = typer.Typer(
 
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="Run folder that `efm-fast train` wrote.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")]
+Samples = Annotated[int, typer.Option("--n", min=2, help="Samples per plate to measure with.")]
 Seed = Annotated[int, typer.Option(help="Seed of the starts and of the map.")]
 
 
@@ -33,6 +35,7 @@ def train(
         list[str] | None,
         typer.Argument(metavar="[KEY=VALUE]...", help="Settings to replace, such as train.steps=2000."),
     ] = None,
+    n: Samples = 2000,
     quiet: Quiet = False,
 ) -> None:
     """Train a field, then measure it.
@@ -48,15 +51,15 @@ def train(
     from .training import train as train_run
 
     run = train_run(cfg, _overrides(settings or []), progress=not quiet)
-    _evaluate(run, 2000, 0)
+    _evaluate(run, n, 0)
 
 
 @app.command()
-def resume(run: RunFolder, quiet: Quiet = False) -> None:
+def resume(run: RunFolder, n: Samples = 2000, quiet: Quiet = False) -> None:
     """Continue a stopped or killed run exactly where its last checkpoint stands, then measure it."""
     from .training import resume as resume_run
 
-    _evaluate(resume_run(run, progress=not quiet), 2000, 0)
+    _evaluate(resume_run(run, progress=not quiet), n, 0)
 
 
 @app.command()
@@ -70,8 +73,8 @@ def sample(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
 ) -> None:
     """Draw samples: carry held-out data of the plus plate to the minus plate."""
-    from .sample import sample as draw
-    from .sample import starts
+    from .sampling import sample as draw
+    from .sampling import starts
     from .show import save_samples
     from .training import load
 
@@ -88,7 +91,7 @@ def sample(
 @app.command()
 def evaluate(
     run: RunFolder,
-    n: Annotated[int, typer.Option(min=1, help="Samples per plate.")] = 2000,
+    n: Samples = 2000,
     seed: Seed = 0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
 ) -> None:
@@ -126,6 +129,17 @@ def info(as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = Fal
         typer.echo(f"{row['operation']:<20} {row['device']:<5} {row['backend']:<10} {answer}")
 
 
+@app.command(
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
+)
+def bench(ctx: typer.Context) -> None:
+    """Measure the field kernels on this machine (needs a checkout of the project)."""
+    script = Path(__file__).resolve().parent.parent / "bench" / "field_kernel.py"
+    if not script.is_file():
+        raise InputError("bench: needs a checkout of the project; bench/field_kernel.py is not installed")
+    raise typer.Exit(subprocess.call([sys.executable, str(script), *ctx.args]))
+
+
 def main() -> None:
     """Run the command line; a user's mistake prints one line and exits with 1, Ctrl-C with 130."""
     try:
@@ -152,7 +166,7 @@ def _overrides(settings: list[str]) -> dict[str, Any]:
 
 
 def _evaluate(run: Any, n: int, seed: int) -> None:
-    from .evaluate import evaluate as measure
+    from .evaluation import evaluate as measure
     from .show import write_evaluation
 
     result = measure(run, n=n, seed=seed)

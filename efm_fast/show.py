@@ -11,10 +11,10 @@ from torch import Tensor
 
 from .data import step_generator
 from .errors import InputError
-from .evaluate import Evaluation
+from .evaluation import Evaluation
 from .lines import Lines
 from .plots import plot_field_lines_3d, plot_image_grid, plot_image_pairs, plot_transport
-from .sample import sample, starts
+from .sampling import sample, starts
 from .training.files import write_atomically, write_text
 from .training.run import Run
 

@@ -21,8 +21,8 @@ RANKS = [
     {"interplate", "config", "metrics", "plots"},
     {"targets", "info"},
     {"nets"},
-    {"training", "sample"},
-    {"evaluate"},
+    {"training", "sampling"},
+    {"evaluation"},
     {"show"},
     {"cli"},
 ]

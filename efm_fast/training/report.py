@@ -47,7 +47,7 @@ class Reporter(contextlib.AbstractContextManager["Reporter"]):
 
     def picture(self, step: int) -> None:
         """Draw samples of the field as it stands."""
-        from ..sample import sample, starts
+        from ..sampling import sample, starts
         from ..show import plot_samples
 
         run = self.run

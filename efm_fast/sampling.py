@@ -35,7 +35,7 @@ def sample(
         map: "full" (the stochastic map of EFM, theorem 3.1) or "forward" (algorithm 2 at midpoint steps,
             heights log-spaced from both plates, landing on the plate mean); the run's own setting by default.
         steps: forward: number of steps; full: most steps per line. The run's own setting by default.
-        seed: of the starts and of the full map's decisions; sample k depends on (seed, k) alone.
+        seed: of the starts, and of the full map's decisions, which depend on (seed, k) alone for sample k.
         return_paths: also return the lines' points.
 
     Returns:

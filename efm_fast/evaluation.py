@@ -12,7 +12,7 @@ from . import checks
 from .data import ColouredShapes, Source, step_generator
 from .lines import ExactField, Lines, Support, full_map
 from .metrics import DigitReader, generation_report, translation_report, transport_report
-from .sample import sample
+from .sampling import sample
 from .training.run import Run
 from .types import Plates
 
