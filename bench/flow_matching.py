@@ -18,7 +18,6 @@ from efm_fast.training.schedule import learning_rate_factor
 
 def train_flow(config: Config) -> MLP:
     """Train the velocity field from plus to minus with ``config``'s backbone, batch, steps and optimiser."""
-    settings = config.train
     plus, minus = (make_source(spec, seed=config.seed) for spec in (config.plus, config.minus))
     # time plays the part of z; "nearest" this large makes the height features smooth in it
     geometry = dataclasses.replace(measure(config, plus, minus), L=1.0, nearest=0.1)

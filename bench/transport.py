@@ -80,13 +80,13 @@ def cells(study: Study, table: list[dict[str, Any]]) -> dict[str, Any]:
 def run_study(study: Study, seeds: int, quick: bool, pool: ProcessPoolExecutor) -> None:
     """Run all rows of a study over seeds; print and write what they give."""
     steps = QUICK["digits" if study.images else "toy"] if quick else None
-    jobs = {
-        (row.name, seed): pool.submit(run_row, row, seed, steps)
+    jobs = [
+        pool.submit(run_row, row, seed, steps)
         for seed in range(seeds)
         for row in study.rows
         if seed == 0 or not row.once
-    }
-    found = [entry for job in tqdm(jobs.values(), study.name, unit="run") for entry in job.result()]
+    ]
+    found = [entry for job in tqdm(jobs, study.name, unit="run") for entry in job.result()]
     table = summarise(study, found)
     text = cells(study, table)
     print(f"\n{study.title}")

@@ -35,7 +35,7 @@ def run(tmp_path_factory: pytest.TempPathFactory):  # type: ignore[no-untyped-de
 
 def test_a_short_run_carries_noise_towards_the_target(run) -> None:  # type: ignore[no-untyped-def]
     maps = {report.name: report.numbers for report in evaluate(run, n=500).maps}
-    assert maps["learned, full"]["w2"] < 0.6 * maps["learned, full"]["start"]
+    assert maps["learned, full"]["w2"] < 0.75 * maps["learned, full"]["start"]
     assert (run.folder / "samples" / "step_0000400.png").stat().st_size > 0
 
 
