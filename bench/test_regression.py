@@ -37,8 +37,8 @@ def test_field(benchmark: Any, form: Form, d: int) -> None:
     """Time of the field of both plates."""
     for kind in ("tie", "twin"):
         points = gate_set(kind, d, "float32")
-        tensors = [t.to(DEVICE) for t in (points.x, points.z, points.plus, points.minus)]
-        got = form.field(*tensors, points.L).direction.double().cpu()
+        x, z, plus, minus = (t.to(DEVICE) for t in (points.x, points.z, points.plus, points.minus))
+        got = form.field(x, z, plus, minus, points.L).direction.double().cpu()
         assert (got - gate_truth(kind, d, "float32").direction).norm(dim=1).max() <= tolerance(d)
     n, m = SHAPES[d]
     q = query_set("interpolated", n, m, d)

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Generator
+from torch import Generator, Tensor
 from tqdm import tqdm
 
 from ..config import Config
-from ..data import charge_loader, make_source, step_generator
+from ..data import Source, charge_loader, make_source, step_generator
+from ..errors import RunError
 from ..interplate import InterplateStrategy
 from ..nets import Geometry, build_field
 from ..types import Plates
@@ -46,19 +47,19 @@ def train(
 
     Raises:
         InputError: a setting, the data or the device is not what the run needs; the text names the key.
-        RunError: the run folder is already there, or a file cannot be written.
+        RunError: the run folder is already there, a file cannot be written, or training diverged.
     """
     config = Config.load(cfg, overrides)
     resolve_device(config.device)
-    sources = [make_source(spec, seed=config.seed) for spec in (config.plus, config.minus)]
-    geometry = measure(config, *sources)
+    plus, minus = (make_source(spec, seed=config.seed) for spec in (config.plus, config.minus))
+    geometry = measure(config, plus, minus)
     with torch.random.fork_rng(devices=[]):  # the caller's random state is not ours to move
         torch.manual_seed(step_generator(config.seed, 0, _WEIGHTS).initial_seed())
         state = _state(config, geometry)
     folder = new_folder(config)
     write_description(folder, config, geometry)
     state.save(folder)
-    return _fit(folder, config, state, *sources, strategy=strategy, progress=progress)
+    return _fit(folder, config, state, plus, minus, strategy=strategy, progress=progress)
 
 
 def resume(folder: str | Path, *, strategy: InterplateStrategy | None = None, progress: bool = True) -> Run:
@@ -78,10 +79,10 @@ def resume(folder: str | Path, *, strategy: InterplateStrategy | None = None, pr
     """
     folder = Path(folder)
     config, geometry = read_description(folder)
-    sources = [make_source(spec, seed=config.seed) for spec in (config.plus, config.minus)]
+    plus, minus = (make_source(spec, seed=config.seed) for spec in (config.plus, config.minus))
     state = _state(config, geometry)
     state.load(folder)
-    return _fit(folder, config, state, *sources, strategy=strategy, progress=progress)
+    return _fit(folder, config, state, plus, minus, strategy=strategy, progress=progress)
 
 
 def _state(config: Config, geometry: Geometry) -> TrainingState:
@@ -89,7 +90,17 @@ def _state(config: Config, geometry: Geometry) -> TrainingState:
     return TrainingState(field, config.train)
 
 
-def _fit(folder, config, state, plus, minus, *, strategy, progress) -> Run:  # type: ignore[no-untyped-def]
+def _fit(
+    folder: Path,
+    config: Config,
+    state: TrainingState,
+    plus: Source,
+    minus: Source,
+    *,
+    strategy: InterplateStrategy | None,
+    progress: bool,
+) -> Run:
+    """Train ``state`` to the last step; everything random in a step is a function of (seed, step)."""
     settings, field = config.train, state.field
     geometry, device = field.geometry, next(field.parameters()).device
     if strategy is None:
@@ -119,30 +130,28 @@ def _fit(folder, config, state, plus, minus, *, strategy, progress) -> Run:  # t
             with torch.autocast(device.type, torch.bfloat16, enabled=settings.bf16):
                 features, scalar = network(points.x, points.z)
             loss = parametrisation.loss(features.float(), scalar.float(), points, target)
-            state.optimizer.zero_grad()
-            loss.backward()
-            norm = torch.nn.utils.clip_grad_norm_(field.parameters(), settings.clip)
-            state.optimizer.step()
-            state.schedule.step()
-            state.average.update_parameters(field)
-            state.step = step + 1
+            norm = state.advance(loss)
             if state.step % settings.log_every == 0:
                 rate = settings.log_every / (time.perf_counter() - started)
                 started = time.perf_counter()
-                reporter.log(
-                    state.step,
-                    loss=float(loss.detach()),
-                    grad_norm=float(norm),
-                    lr=state.learning_rate,
-                    rate=rate,
-                )
-                steps.set_postfix(loss=f"{float(loss.detach()):.4f}")
+                value = float(loss.detach())
+                reporter.log(state.step, loss=value, grad_norm=float(norm), lr=state.learning_rate, rate=rate)
+                steps.set_postfix(loss=f"{value:.4f}")
             if state.step % settings.checkpoint_every == 0 or state.step == settings.steps:
+                _refuse_divergence(folder, state.step, norm)
                 state.save(folder)
             if state.step % settings.picture_every == 0:
                 reporter.picture(state.step)
         reporter.curves()
     return Run(folder, config, geometry, state.averaged_field.eval(), plus, minus, state.step)
+
+
+def _refuse_divergence(folder: Path, step: int, norm: Tensor) -> None:
+    if not torch.isfinite(norm):
+        raise RunError(
+            f"{folder}: the gradient is not finite at step {step}; the last checkpoint is whole."
+            " Start again with a smaller train.lr"
+        )
 
 
 def _generator(seed: int, step: int, device: torch.device) -> Generator:

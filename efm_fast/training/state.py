@@ -50,6 +50,17 @@ class TrainingState:
         """The rate of the next step."""
         return self.config.lr * learning_rate_factor(self.step, self.config.steps, self.config.warmup)
 
+    def advance(self, loss: Tensor) -> Tensor:
+        """Take one optimiser step down ``loss`` and average; returns the norm of the unclipped gradient."""
+        self.optimizer.zero_grad()
+        loss.backward()
+        norm = torch.nn.utils.clip_grad_norm_(self.field.parameters(), self.config.clip)
+        self.optimizer.step()
+        self.schedule.step()
+        self.average.update_parameters(self.field)
+        self.step += 1
+        return norm
+
     def save(self, folder: Path) -> None:
         """Write weights.safetensors (the average) and state.safetensors (everything) into ``folder``."""
         step = {"step": torch.tensor(self.step)}

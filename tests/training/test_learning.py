@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from efm_fast import evaluate, load, sample, train
-from efm_fast.errors import InputError
+from efm_fast.errors import InputError, RunError
 from efm_fast.interplate import FluxPoints, InterplatePoints
 from efm_fast.types import Plates
 
@@ -96,3 +96,17 @@ def test_images_train_with_the_unet(tmp_path: Path) -> None:
     assert lines.end.shape == (4, 192)
     assert int(lines.evaluations[0]) == 5
     assert (run.folder / "samples" / "step_0000002.png").stat().st_size > 0
+
+
+def test_a_diverging_run_stops_and_keeps_its_last_whole_checkpoint(tmp_path: Path) -> None:
+    def broken(plates: Plates, n: int, generator: torch.Generator, step: int = 0) -> InterplatePoints:
+        points = FluxPoints(nearest=0.1)(plates, n, generator, step)
+        x = points.x * torch.nan if step == 7 else points.x
+        return InterplatePoints(x, points.z, plates, generated=True)
+
+    settings = short(tmp_path, **{"train.steps": 10, "train.checkpoint_every": 4, "name": "diverging"})
+    with pytest.raises(RunError, match=r"not finite at step 8.*train\.lr"):
+        train("gaussian_to_swissroll", settings, strategy=broken, progress=False)
+    run = load(tmp_path / "diverging")
+    assert run.step == 4
+    assert all(torch.isfinite(weight).all() for weight in run.field.parameters())
