@@ -239,13 +239,7 @@ STUDIES: dict[str, Study] = {
             "normalization",
             "True superposition against the authors' per-plate form, same budget (direct field)",
             tuple(
-                Row(
-                    f"{points} points, {form}",
-                    _TOY,
-                    learned_maps,
-                    _PAPER | {"points.strategy": points} | more,
-                )
-                for points in ("linear", "lines")
+                Row(f"linear points, {form}", _TOY, learned_maps, _PAPER | more)
                 for form, more in (
                     ("superposition", {}),
                     ("per plate", {"target.normalization": "per_plate"}),
