@@ -203,8 +203,8 @@ def main(arguments: list[str] | None = None) -> int:
         limit = limits[case.d]
         some = [table_row(row, limit) for row in found if row.d == case.d]
         tables[f"D={case.d}"] = {"columns": COLUMNS, "rows": some}
-        print(f"\nD = {case.d}, both plates, M = {case.m} {case.dtype} charges each; ", end="")
-        print(f"at most {limit.pairs_per_second / 1e9:.3g} Gpair/s, bound by {limit.bound}; ", end="")
+        print(f"\nD = {case.d}, 2 x {case.m} {case.dtype} charges; ", end="")
+        print(f"at most {limit.pairs_per_second / 1e9:.3g} Gpair/s, by {limit.bound}; ", end="")
         print(f"gate {tolerance(case.d):.0e}")
         print_table(some, COLUMNS)
     red = [row for row in found if row.passed is False]
