@@ -97,6 +97,7 @@ def riesz_sum_backward(
     weight: Tensor | None = None,
     height: Tensor | None = None,
     first_self: int | None = None,
+    needs_x: bool = True,
     needs_y: bool = True,
     needs_weight: bool = True,
 ) -> Gradients:
@@ -110,6 +111,7 @@ def riesz_sum_backward(
         m: log scale that the sum returned, float64 [N]. Rows where it is infinite pass nothing on.
         g_w: gradient that reaches w, [N].
         g_v: gradient that reaches v, [N, D].
+        needs_x: whether the gradients of points and heights are wanted; zeros if not.
         needs_y: whether the charges' gradient is wanted; zeros if not.
         needs_weight: whether the charge weights' gradient is wanted; zeros if not.
 
@@ -130,8 +132,8 @@ def riesz_sum_backward(
         )
     with on_device(call.x):
         return launch_backward(
-            call, m.double(), g_w.float().contiguous(), g_v.float().contiguous(), needs_y=needs_y,
-            needs_weight=needs_weight,
+            call, m.double(), g_w.float().contiguous(), g_v.float().contiguous(), needs_x=needs_x,
+            needs_y=needs_y, needs_weight=needs_weight,
         )  # fmt: skip
 
 

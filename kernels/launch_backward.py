@@ -36,7 +36,7 @@ def pivots_of(call: Call, m: Tensor) -> Tensor:
 
 
 def launch_backward(
-    call: Call, m: Tensor, g_w: Tensor, g_v: Tensor, *, needs_y: bool, needs_weight: bool
+    call: Call, m: Tensor, g_w: Tensor, g_v: Tensor, *, needs_x: bool, needs_y: bool, needs_weight: bool
 ) -> Gradients:
     """Gradients of a sum, see :func:`api.riesz_sum_backward`."""
     device, d = call.x.device, call.d
@@ -70,10 +70,11 @@ def launch_backward(
                 NEEDS_Q=needs_weight, BLOCK_N=shape.block_n, BLOCK_M=shape.block_m, STEP=32,
                 num_warps=shape.warps, **LAUNCH,
             )  # fmt: skip
-            gather[(triton.cdiv(n, 32), triton.cdiv(d, block_d))](
-                x, y, upstream, b, q_rho, None, out.x[rows], out.height[rows], n, c, d, columns, 1, POINTS=True,
-                NEEDS_SUM=True, BLOCK_N=32, BLOCK_D=block_d, num_warps=4, **LAUNCH,
-            )  # fmt: skip
+            if needs_x:
+                gather[(triton.cdiv(n, 32), triton.cdiv(d, block_d))](
+                    x, y, upstream, b, q_rho, None, out.x[rows], out.height[rows], n, c, d, columns, 1, POINTS=True,
+                    NEEDS_SUM=True, BLOCK_N=32, BLOCK_D=block_d, num_warps=4, **LAUNCH,
+                )  # fmt: skip
             if needs_y or needs_weight:
                 gather[(triton.cdiv(c, 32), triton.cdiv(d, block_d))](
                     y, x, upstream, b, q_rho, rho_a, out.y[left:], out.weight[left:], c, n, d, 1, columns,

@@ -80,6 +80,8 @@ ROWS = 128
 
 #: Pair coefficients of the gradients.
 BACKWARD = Shape(32, 64, 8)
+#: Features up to which gradients by direct difference are quicker than matrix products in plain float32.
+BACKWARD_D = 256
 
 #: The workspace: bfloat16 parts of a chunk of charges, distances and weights of a chunk, parts of the points,
 #: sums of the splits, marks. 232 MiB together, unless 128 rows of one of them are more.

@@ -13,10 +13,12 @@ from types import ModuleType
 from typing import NamedTuple
 
 import torch
+from torch import Tensor
 
 from .. import checks
 from ..errors import BackendUnavailableError
 from ..types import RieszSum
+from . import gradient
 from .matmul import is_plain, plain_matmul
 from .request import SumRequest
 
@@ -26,6 +28,9 @@ ENVIRONMENT_VARIABLE = "EFM_FAST_BACKEND"
 @dataclass(frozen=True)
 class Backend:
     """One row of the table: its module, imported on first use, offers ``why_not`` and ``riesz_sum``.
+
+    A module may offer ``riesz_sum_backward`` too, with the arguments and results of
+    :func:`efm_fast.field.gradient.riesz_sum_backward`, or None for a sum that it leaves to that formula.
 
     Attributes:
         name: as in the ``backend`` argument.
@@ -58,6 +63,16 @@ class Backend:
             return module.riesz_sum(request)
         with plain_matmul(device_type):
             return module.riesz_sum(request)
+
+    def riesz_sum_backward(
+        self, request: SumRequest, m: Tensor, g_w: Tensor, g_v: Tensor, needs: gradient.Needs
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Gradients of the sum that this backend served, by its own kernels or by the formula in plain torch."""
+        module = importlib.import_module(self.module, __package__)
+        own = getattr(module, "riesz_sum_backward", None)
+        with plain_matmul(request.x.device.type):
+            found = None if own is None else own(request, m, g_w, g_v, needs)
+            return gradient.riesz_sum_backward(request, m, g_w, g_v, needs) if found is None else found
 
 
 @functools.cache

@@ -16,8 +16,7 @@ from torch.autograd import forward_ad
 
 from ..types import RieszSum
 from . import backends
-from .gradient import Needs, riesz_sum_backward
-from .matmul import plain_matmul
+from .gradient import Needs
 from .request import Kernel, SumRequest
 
 _OPTIONS = "str kernel, float scale, float softening, int? first_self, str backend, str precision"
@@ -76,8 +75,7 @@ def field_sum_backward(  # type: ignore[no-untyped-def]
 ):
     """Gradients with respect to x, y, weight and height, in their dtypes; [0] where ``needs`` says no."""
     request = _request(x, y, weight, height, kernel, scale, softening, first_self, precision)
-    with plain_matmul(x.device.type):
-        gradients = riesz_sum_backward(request, m, g_w, g_v, Needs(*needs))
+    gradients = backends.select(request, backend).riesz_sum_backward(request, m, g_w, g_v, Needs(*needs))
     return tuple(
         gradient.to(x.dtype if source is None else source.dtype)
         for gradient, source in zip(gradients, (x, y, weight, height), strict=True)

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import math
 
+from typing import Any
+
 import torch
+from torch import Tensor
 
 from .. import kernels
 from ..types import RieszSum
+from .gradient import Needs
 from .request import SumRequest
 
 _CHARGES = (torch.float32, torch.bfloat16, torch.float16, torch.uint8)
@@ -28,18 +32,46 @@ def why_not(request: SumRequest) -> str | None:
     return None
 
 
+def _arguments(request: SumRequest) -> dict[str, Any]:
+    return {
+        "power": request.power,
+        "kernel": request.kernel,
+        "bandwidth": None if math.isnan(request.bandwidth) else request.bandwidth,
+        "softening": request.softening,
+        "weight": request.weight,
+        "height": request.height,
+        "first_self": request.first_self,
+    }
+
+
 def riesz_sum(request: SumRequest) -> RieszSum:
     """The sum of ``request``: m float64 [N], w and v float32."""
-    m, w, v = kernels.riesz_sum(
+    m, w, v = kernels.riesz_sum(request.x, request.y, precision=request.precision, **_arguments(request))
+    return RieszSum(m, w, v)
+
+
+def riesz_sum_backward(
+    request: SumRequest, m: Tensor, g_w: Tensor, g_v: Tensor, needs: Needs
+) -> tuple[Tensor, Tensor, Tensor, Tensor] | None:
+    """Gradients in float32; None for more features than the kernels' direct differences are quick for.
+
+    ``precision="exact"`` is left to the formula in torch too, which then computes in float64.
+    """
+    if request.precision == "exact" or request.x.shape[1] > kernels.plan.BACKWARD_D:
+        return None
+    found = kernels.riesz_sum_backward(
         request.x,
         request.y,
-        power=request.power,
-        kernel=request.kernel,
-        bandwidth=None if math.isnan(request.bandwidth) else request.bandwidth,
-        softening=request.softening,
-        weight=request.weight,
-        height=request.height,
-        first_self=request.first_self,
-        precision=request.precision,
+        m,
+        g_w,
+        g_v,
+        needs_x=needs.x or needs.height,
+        needs_y=needs.y,
+        needs_weight=needs.weight,
+        **_arguments(request),
     )
-    return RieszSum(m, w, v)
+    nothing = g_v.new_zeros(0)
+    x, y, weight, height = (
+        part if needed else nothing for part, needed in zip(found, vars(needs).values(), strict=True)
+    )
+    return x, y, weight, height

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 from kernel_cases import DEVICE, draw, kernels
 
+from efm_fast.field import backends, riesz_sum
+from efm_fast.field import triton as triton_backend
 from efm_fast.field.gradient import Needs, riesz_sum_backward
-from efm_fast.field.request import SumRequest
+from efm_fast.field.request import Precision, SumRequest
 
 
 def compare(d: int, n: int, m: int, tolerance: float, **arguments: object) -> None:
@@ -57,3 +60,28 @@ def test_rows_without_a_scale_pass_nothing_on() -> None:
     assert (got.x[1] == 0).all()
     assert got.x[0].abs().max() > 0
     assert all(torch.isfinite(gradient).all() for gradient in got)
+
+
+@pytest.mark.parametrize("precision", ["default", "exact"])
+def test_the_operator_takes_its_gradients_from_the_kernels(
+    precision: Precision, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # the interpreter runs on the CPU, which the table keeps from this backend
+    table = tuple(replace(row, device_type=None) for row in backends.TABLE if row.name in ("triton", "torch"))
+    monkeypatch.setattr(backends, "TABLE", table)
+    served = []
+    plain = triton_backend.kernels.riesz_sum_backward
+    monkeypatch.setattr(
+        triton_backend.kernels, "riesz_sum_backward", lambda *a, **k: served.append(1) or plain(*a, **k)
+    )
+    gradients = []
+    for backend in ("triton", "torch"):
+        x, y, height = draw(5, 30, 3)
+        weight = torch.linspace(0.5, 2.0, 30, device=DEVICE)
+        leaves = [t.requires_grad_() for t in (x, weight, height)]
+        total = riesz_sum(x, y, power=4.0, weight=weight, height=height, backend=backend, precision=precision)
+        (total.posterior_mean(x).sin().sum() + total.log_weight().sum()).backward()
+        gradients.append([leaf.grad for leaf in leaves])
+    assert len(served) == (1 if precision == "default" else 0), "float64 gradients are torch's"
+    for one, other in zip(*gradients, strict=True):
+        assert (one - other).abs().max() <= 1e-4 * other.abs().max()
