@@ -7,6 +7,7 @@
 #include "cpu.h"
 #include "direct_sum.h"
 #include "large.h"
+#include "line_bindings.h"
 
 namespace py = pybind11;
 
@@ -89,4 +90,6 @@ PYBIND11_MODULE(_C, module) {
                py::arg("softening2"), py::arg("kernel"), py::arg("power"), py::arg("bandwidth"),
                py::arg("first_self"), py::arg("m"), py::arg("w"), py::arg("v"), py::arg("nearest"),
                py::arg("threads"), "Sum over charges with both matrix products on AMX tiles.");
+
+    efm::bind_lines(module, python_wants_to_stop);
 }

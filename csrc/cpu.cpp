@@ -60,6 +60,14 @@ const RowKernels& row_kernels() {
     return row_kernels_base();
 }
 
+const NearestKernels& nearest_kernels() {
+#if defined(EFM_FAST_X86)
+    if (level() >= avx512) return nearest_kernels_avx512();
+    if (level() == avx2) return nearest_kernels_avx2();
+#endif
+    return nearest_kernels_base();
+}
+
 bool cpu_has_amx() { return level() == amx; }
 
 std::string instruction_set() { return cpu_has_amx() ? "avx512 and amx" : direct_kernels().name; }

@@ -4,6 +4,7 @@
 #include <string>
 
 #include "direct.h"
+#include "nearest.h"
 #include "rows.h"
 
 namespace efm {
@@ -13,6 +14,9 @@ const DirectKernels& direct_kernels();
 
 // The row kernels of the same instruction set.
 const RowKernels& row_kernels();
+
+// The search for the nearest charges in the same instruction set.
+const NearestKernels& nearest_kernels();
 
 // True where the processor has AMX tiles for bfloat16 and EFM_FAST_ISA does not ask for less.
 bool cpu_has_amx();

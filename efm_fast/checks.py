@@ -44,6 +44,13 @@ def positive(name: str, value: float) -> float:
     return number
 
 
+def count(name: str, value: int) -> int:
+    """Return ``value`` if it is an integer of at least 1, else raise InputError."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise InputError(f"{name}: expected an integer of at least 1, got {value!r}")
+    return value
+
+
 def finite(name: str, value: Tensor) -> Tensor:
     """Return ``value`` if it holds no NaN and no infinity, else raise InputError with the first bad place."""
     if value.is_floating_point() and not torch.isfinite(value).all():

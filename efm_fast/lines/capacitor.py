@@ -80,12 +80,16 @@ class Capacitor:
         Returns:
             New x [N, D], new z [N], and which points were mirrored, bool [N].
         """
-        s = self.support
-        axis = torch.cat([s.plus_center - s.minus_center, s.plus_center.new_tensor([-self.L])]).to(x)
-        axis = axis / axis.norm()
-        lateral, axial = x - 0.5 * (s.plus_center + s.minus_center).to(x), z - 0.5 * self.L
+        center, axis = (part.to(x) for part in self.dipole())
+        lateral, axial = x - center, z - 0.5 * self.L
         outward = (lateral * axis[:-1]).sum(dim=1) + axial * axis[-1]
         away = torch.hypot(lateral.norm(dim=1), axial) > self.far
         mirrored = away & (outward > 0)
         twice = torch.where(mirrored, 2 * outward, 0.0)
         return x - twice[:, None] * axis[:-1], z - twice * axis[-1], mirrored
+
+    def dipole(self) -> tuple[Tensor, Tensor]:
+        """Features of the point midway between the plates' centres, [D], and the unit dipole, [D+1]; float64."""
+        s = self.support
+        axis = torch.cat([s.plus_center - s.minus_center, s.plus_center.new_tensor([-self.L])])
+        return 0.5 * (s.plus_center + s.minus_center), axis / axis.norm()

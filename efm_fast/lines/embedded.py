@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 #: Rows of the matrix from the second stage on; the last one is also the fifth-order weights.
-_ROWS: tuple[tuple[float, ...], ...] = (
+ROWS: tuple[tuple[float, ...], ...] = (
     (1 / 5,),
     (3 / 40, 9 / 40),
     (44 / 45, -56 / 15, 32 / 9),
@@ -17,7 +17,7 @@ _ROWS: tuple[tuple[float, ...], ...] = (
     (35 / 384, 0.0, 500 / 1113, 125 / 192, -2187 / 6784, 11 / 84),
 )
 #: Fifth-order minus fourth-order weights.
-_ERROR: tuple[float, ...] = (
+ERROR: tuple[float, ...] = (
     71 / 57600,
     0.0,
     -71 / 16695,
@@ -27,7 +27,7 @@ _ERROR: tuple[float, ...] = (
     -1 / 40,
 )
 #: Evaluations per step: seven stages, of which the first is the last one of the step before.
-EVALUATIONS = len(_ROWS)
+EVALUATIONS = len(ROWS)
 
 
 def dormand_prince(
@@ -46,10 +46,10 @@ def dormand_prince(
     """
     stages = [first]
     new = points
-    for row in _ROWS:
+    for row in ROWS:
         new = points + ds[:, None] * _combine(row, stages)
         stages.append(direction(new))
-    error = ds * _combine(_ERROR, stages).norm(dim=1)
+    error = ds * _combine(ERROR, stages).norm(dim=1)
     return new, stages[-1], error
 
 

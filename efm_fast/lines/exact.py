@@ -18,8 +18,7 @@ from ..types import Plates
 class ExactField:
     """The superposed Coulomb field of a capacitor's charges; satisfies :class:`efm_fast.types.Field`.
 
-    Rows are computed independently of each other wherever the backend that serves the call does so;
-    the direct
+    Rows are computed independently of each other wherever the backend that serves the call does so: the direct
     sums for small D do, matrix products for large D round differently for another number of rows.
 
     Attributes:

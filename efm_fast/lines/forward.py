@@ -8,7 +8,11 @@ import torch
 from torch import Tensor
 
 from .. import checks
+from ..errors import BackendUnavailableError
 from ..types import Field
+from . import engines
+from .engines import Engine, Problem, uses_extension
+from .exact import ExactField
 from .heights import Heights, Spacing, heights
 from .record import Lines, LineStatus
 from .steps import TABLEAUS, Method, runge_kutta, slope
@@ -23,7 +27,9 @@ def forward_map(
     spacing: Spacing = "uniform",
     start: float | None = None,
     stop: float | None = None,
+    engine: Engine = "auto",
     return_paths: bool = False,
+    every: int = 1,
 ) -> Lines:
     """Carry samples of P from the plus plate to the minus plate along the field, never behind a plate.
 
@@ -44,7 +50,10 @@ def forward_map(
         start: first height in data units; 0 by default, 0.01 L for "log". The start's features are x0 there.
         stop: last height in data units; L by default, 0.99 L for "log". In high dimension lines arrive with
             slope about sqrt(D + 1), so stop short of the plate there.
-        return_paths: also return the points at every height, [T, N, D+1].
+        engine: for an :class:`ExactField`: "extension" takes all steps in one call, "torch" steps all lines at
+            once, "auto" takes the extension where it serves; see :func:`trace_lines`. Learned fields step in torch.
+        return_paths: also return the points of the lines, [T, N, D+1].
+        every: of these, every so many heights and the last.
 
     Returns:
         Lines with ``charge`` None; every finite line is FRONT, at height L, or at ``stop`` where it did not
@@ -56,8 +65,25 @@ def forward_map(
     checks.tensor("x0", x0, ndim=2)
     checks.choice("method", method, TABLEAUS)
     schedule = heights(spacing, checks.positive("field.L", field.L), steps, start, stop)
+    checks.count("every", every)
     x = x0 if x0.is_floating_point() else x0.float()
     steepest = 10.0 * math.sqrt(x.shape[1] + 1)
+    keep = every if return_paths else 0
+    if isinstance(field, ExactField):
+        problem = Problem(
+            x, x.new_full((len(x),), schedule.start), field.plates, field.backend, field.precision
+        )
+        if uses_extension(problem, engine):
+            return _landed(field, engines.forward(problem, schedule, method, steepest, keep), schedule)
+    elif engine == "extension":
+        raise BackendUnavailableError("engine 'extension' integrates an ExactField; this field is another")
+    return _landed(field, _in_torch(field, x, schedule, method, steepest, keep), schedule)
+
+
+def _in_torch(
+    field: Field, x: Tensor, schedule: Heights, method: Method, steepest: float, every: int
+) -> Lines:
+    """All lines at once, height by height, to the schedule's last one."""
 
     def rate(at: Tensor, share: float) -> Tensor:
         t = now + share * schedule.dt
@@ -65,23 +91,18 @@ def forward_map(
         return slope(field.direction(at, z).to(at.dtype), steepest) * schedule.dz_dt(t)
 
     now, z, length = schedule.first, schedule.start, x.new_zeros(len(x))
-    paths = [_point(x, z)] if return_paths else []
+    paths = [_point(x, z)] if every else []
     for k in range(schedule.steps):
         now = schedule.first + k * schedule.dt
         new = runge_kutta(rate, x, schedule.dt, method)
-        new_z = schedule.stop if k == schedule.steps - 1 else schedule.z(now + schedule.dt)
+        last = k == schedule.steps - 1
+        new_z = schedule.stop if last else schedule.z(now + schedule.dt)
         length = length + _hop(x, z, new, new_z)
         x, z = new, new_z
-        if return_paths:
-            paths.append(_point(x, z))
-    evaluations = schedule.steps * len(TABLEAUS[method][0])
-    landing = _landing(field, x, schedule)
-    if landing is not None:
-        length = length + _hop(x, z, landing, schedule.L)
-        x, z, evaluations = landing, schedule.L, evaluations + 1
-        if return_paths:
+        if every and (last or (k + 1) % every == 0):
             paths.append(_point(x, z))
     finite = torch.isfinite(x).all(dim=1)
+    evaluations = schedule.steps * len(TABLEAUS[method][0])
     return Lines(
         end=torch.where(finite[:, None], x, math.nan),
         end_z=x.new_full((len(x),), z),
@@ -89,7 +110,25 @@ def forward_map(
         charge=None,
         evaluations=torch.full((len(x),), evaluations, dtype=torch.int64, device=x.device),
         length=length,
-        paths=torch.stack(paths) if return_paths else None,
+        paths=torch.stack(paths) if every else None,
+    )
+
+
+def _landed(field: Field, lines: Lines, schedule: Heights) -> Lines:
+    """The lines after the jump to the plate, where the schedule stops short and the field knows the place."""
+    end = _landing(field, lines.end, schedule)
+    if end is None:
+        return lines
+    finite = torch.isfinite(end).all(dim=1)
+    paths = lines.paths
+    return Lines(
+        end=torch.where(finite[:, None], end, math.nan),
+        end_z=torch.full_like(lines.end_z, schedule.L),
+        status=torch.where(finite, lines.status, int(LineStatus.FAILED)),
+        charge=None,
+        evaluations=lines.evaluations + 1,
+        length=lines.length + _hop(lines.end, schedule.stop, end, schedule.L),
+        paths=None if paths is None else torch.cat([paths, _point(end, schedule.L)[None]]),
     )
 
 

@@ -74,8 +74,7 @@ def full_map(
         InputError: a wrong shape, an index that does not fit x0, or a setting out of range.
     """
     checks.tensor("x0", x0, ndim=2, columns=len(support.plus_center))
-    if isinstance(max_steps, bool) or not isinstance(max_steps, int) or max_steps < 1:
-        raise InputError(f"max_steps: expected an integer of at least 1, got {max_steps!r}")
+    checks.count("max_steps", max_steps)
     walk = _Walk(
         field,
         x0 if x0.is_floating_point() else x0.float(),

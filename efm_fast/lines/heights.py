@@ -6,6 +6,9 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+import torch
+from torch import Tensor
+
 from .. import checks
 from ..errors import InputError
 
@@ -59,6 +62,17 @@ class Heights:
         z = self.z(t)
         return z * (self.L - z) / self.L
 
+    def stages(self, nodes: tuple[float, ...]) -> tuple[Tensor, Tensor, Tensor]:
+        """For a method with these nodes, float64: z and dz/dt at every stage, [steps, stages] each, and the
+        height after every step, [steps]."""
+        steps = range(self.steps)
+        times = [[self.first + (k + node) * self.dt for node in nodes] for k in steps]
+        z = torch.tensor([[self.z(t) for t in row] for row in times], dtype=torch.float64)
+        dz_dt = torch.tensor([[self.dz_dt(t) for t in row] for row in times], dtype=torch.float64)
+        after = [self.z(self.first + (k + 1) * self.dt) for k in steps]
+        after[-1] = self.stop
+        return z, dz_dt, torch.tensor(after, dtype=torch.float64)
+
 
 def heights(spacing: str, L: float, steps: int, start: float | None, stop: float | None) -> Heights:
     """A checked schedule; ``start`` and ``stop`` default to the plates, or just inside them for "log".
@@ -67,8 +81,7 @@ def heights(spacing: str, L: float, steps: int, start: float | None, stop: float
         InputError: unknown spacing, steps below 1, or heights that do not rise from 0 to L.
     """
     checks.choice("spacing", spacing, ("uniform", "log"))
-    if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
-        raise InputError(f"steps: expected an integer of at least 1, got {steps!r}")
+    checks.count("steps", steps)
     margin = LOG_MARGIN * L if spacing == "log" else 0.0
     low = margin if start is None else float(start)
     high = L - margin if stop is None else float(stop)

@@ -14,9 +14,11 @@ from .. import checks
 from ..errors import InputError
 from ..field import capacitor_field
 from ..field.request import Precision
-from . import seeds
+from ..types import Plates
+from . import engines, seeds
 from .capacitor import Capacitor
 from .embedded import EVALUATIONS, dormand_prince, next_step
+from .engines import Engine, Problem, uses_extension
 from .nearest import nearest_charges
 from .record import Lines, LineStatus
 from .steps import TABLEAUS, arc_step, runge_kutta, unit
@@ -58,7 +60,9 @@ def trace_lines(
     max_steps: int = 2000,
     backend: str = "auto",
     precision: Precision = "default",
+    engine: Engine = "auto",
     return_paths: bool = False,
+    every: int = 1,
 ) -> Lines:
     """Follow the exact field of a capacitor's charges from the given points to the negative charges.
 
@@ -84,7 +88,11 @@ def trace_lines(
         max_steps: lines that take more (dopri5: including rejected ones) end as STEP_LIMIT.
         backend: see :func:`efm_fast.riesz_sum`.
         precision: see :func:`efm_fast.riesz_sum`.
-        return_paths: also return the points after every step, [T, N, D+1].
+        engine: "extension" integrates whole lines in one call, up to D = 64 on the CPU and 16 on a CUDA device,
+            and then a line is bitwise the same alone and in any batch; "torch" steps all lines at once and serves
+            everything; "auto" takes the extension where it serves. EFM_FAST_LINES sets what "auto" means.
+        return_paths: also return the points of the lines, [T, N, D+1].
+        every: of these, every so many steps (rejected attempts are none) and the end.
 
     Returns:
         Lines; ``charge`` is the index into ``minus`` of the charge a line ended on, and its end that charge's
@@ -99,8 +107,8 @@ def trace_lines(
     checks.tensor("plus", plus, ndim=2, columns=x.shape[1])
     checks.tensor("minus", minus, ndim=2, columns=x.shape[1])
     checks.positive("L", L)
-    if isinstance(max_steps, bool) or not isinstance(max_steps, int) or max_steps < 1:
-        raise InputError(f"max_steps: expected an integer of at least 1, got {max_steps!r}")
+    checks.count("max_steps", max_steps)
+    checks.count("every", every)
     n = x.shape[1] + 1
     rule = StepRule(
         method or ("rk4" if n <= 17 else "dopri5"),
@@ -109,6 +117,12 @@ def trace_lines(
     )
     checks.choice("method", rule.method, get_args(TraceMethod))
 
+    x = x if x.is_floating_point() else x.float()
+    capacitor, capture = _capacitor(plus, minus, L), max(0.1, 1e-8 ** (1.0 / (n - 1)))
+    problem = Problem(x, z, Plates(plus, minus, L), backend, precision)
+    if uses_extension(problem, engine):
+        return engines.trace(problem, rule, capacitor, capture, max_steps, every if return_paths else 0)
+
     def direction(points: Tensor) -> Tensor:
         return unit(
             capacitor_field(
@@ -116,27 +130,14 @@ def trace_lines(
             ).direction
         )
 
-    points = torch.cat([x, z[:, None].to(x.dtype)], dim=1)
-    trace = _Trace(points if points.is_floating_point() else points.float(), plus, minus, L, rule, direction)
-    paths = [trace.points.clone()] if return_paths else []
-    for _ in range(max_steps + 1):
-        rows = (trace.status == LineStatus.RUNNING).nonzero()[:, 0]
-        if len(rows) == 0:
-            break
-        trace.advance(rows)
-        if return_paths:
-            paths.append(trace.points.clone())
-    trace.status[trace.status == LineStatus.RUNNING] = int(LineStatus.STEP_LIMIT)
-    failed = (trace.status == LineStatus.FAILED)[:, None]
-    return Lines(
-        end=torch.where(failed, math.nan, trace.points[:, :-1]),
-        end_z=trace.points[:, -1],
-        status=trace.status,
-        charge=trace.charge,
-        evaluations=trace.evaluations,
-        length=trace.length,
-        paths=torch.stack(paths) if return_paths else None,
-    )
+    trace = _Trace(problem, rule, capacitor, capture, direction)
+    return trace.run(max_steps, every if return_paths else 0)
+
+
+def _capacitor(plus: Tensor, minus: Tensor, L: float) -> Capacitor:
+    support = Support.of(plus, minus)
+    far = _FAR * ((plus.shape[1] + 1) / 3) * (L + support.plus_radius + support.minus_radius)
+    return Capacitor(support, L, layer=0.0, aspect=1.0, far=far)
 
 
 class _Trace:
@@ -144,20 +145,15 @@ class _Trace:
 
     def __init__(
         self,
-        points: Tensor,
-        plus: Tensor,
-        minus: Tensor,
-        L: float,
+        problem: Problem,
         rule: StepRule,
+        capacitor: Capacitor,
+        capture: float,
         direction: Callable[[Tensor], Tensor],
     ) -> None:
-        n = points.shape[1]
-        self.points, self.plus, self.minus, self.L = points, plus, minus, L
-        self.rule, self.field = rule, direction
-        support = Support.of(plus, minus)
-        far = _FAR * (n / 3) * (L + support.plus_radius + support.minus_radius)
-        self.capacitor = Capacitor(support, L, layer=0.0, aspect=1.0, far=far)
-        self.capture = max(0.1, 1e-8 ** (1.0 / (n - 1)))
+        self.points = points = torch.cat([problem.x, problem.z[:, None].to(problem.x.dtype)], dim=1)
+        self.plus, self.minus, self.L = problem.plates.plus, problem.plates.minus, problem.plates.L
+        self.rule, self.capacitor, self.capture, self.field = rule, capacitor, capture, direction
         started = torch.isfinite(points).all(dim=1)
         self.status = torch.where(started, int(LineStatus.RUNNING), int(LineStatus.FAILED))
         self.evaluations = torch.zeros_like(self.status)
@@ -167,6 +163,30 @@ class _Trace:
         self.first = torch.zeros_like(points)
         if rule.method == "dopri5":
             self._evaluate_first(started.nonzero()[:, 0])
+
+    def run(self, max_steps: int, every: int) -> Lines:
+        """Take steps until every line has ended; ``every``: how often paths are kept, 0 for never."""
+        paths = [self.points.clone()] if every else []
+        for step in range(max_steps + 1):
+            rows = (self.status == LineStatus.RUNNING).nonzero()[:, 0]
+            if len(rows) == 0:
+                break
+            self.advance(rows)
+            if every and (step + 1) % every == 0:
+                paths.append(self.points.clone())
+        if every > 1:
+            paths.append(self.points.clone())
+        self.status[self.status == LineStatus.RUNNING] = int(LineStatus.STEP_LIMIT)
+        failed = (self.status == LineStatus.FAILED)[:, None]
+        return Lines(
+            end=torch.where(failed, math.nan, self.points[:, :-1]),
+            end_z=self.points[:, -1],
+            status=self.status,
+            charge=self.charge,
+            evaluations=self.evaluations,
+            length=self.length,
+            paths=torch.stack(paths) if every else None,
+        )
 
     def advance(self, rows: Tensor) -> None:
         """Land the lines that a charge owns; one step, or one attempt at it, of the others."""

@@ -1,0 +1,82 @@
+// Whole field lines: what goes in and out, for host and device alike. Raw pointers, rows contiguous.
+#pragma once
+
+#include <cstdint>
+
+#ifdef __CUDACC__
+#define EFM_HD __host__ __device__
+#else
+#define EFM_HD
+#endif
+
+namespace efm {
+
+// As efm_fast.lines.LineStatus numbers them.
+enum class LineEnd : int { running = 0, front = 1, behind = 2, escaped = 3, step_limit = 4, failed = 5 };
+
+constexpr int line_max_stages = 7;
+constexpr int line_dimension_cuda = 16;  // most features of lines on a CUDA device: a warp holds them in registers
+
+// The charges of both plates, [count, d]; the plus plate at z = 0, the minus plate at z = L.
+template <class T>
+struct PlateCharges {
+    const T* plus;
+    const T* minus;
+    int64_t n_plus, n_minus;
+    int d;
+    T L;
+};
+
+// An explicit Runge-Kutta method, or an embedded pair whose last stage is the first of the next step.
+template <class T>
+struct Tableau {
+    int stages;
+    T a[line_max_stages - 1][line_max_stages - 1];  // row s - 1 leads to stage s
+    T weights[line_max_stages];
+    T error[line_max_stages];                       // embedded: fifth-order minus fourth-order weights
+};
+
+// Where lines start and what is said of them at the end, one row per line. A path is every `every`-th point.
+template <class T>
+struct LineRows {
+    int64_t count;
+    const T* x;             // [count, d]
+    const T* z;             // [count]
+    T* end;                 // [count, d]
+    T* end_z;               // [count]
+    int64_t* status;        // [count]
+    int64_t* charge;        // [count], -1 where a line met none
+    int64_t* evaluations;   // [count]
+    T* length;              // [count]
+    T* path;                // [count, capacity, d + 1], or null
+    int64_t* path_points;   // [count]
+    int64_t capacity;
+    int every;
+};
+
+// From charge to charge, in arc length: steps in proportion to the distance to the nearest charge.
+template <class T>
+struct TraceRule {
+    Tableau<T> tableau;
+    bool embedded;
+    T step, tolerance;
+    T capture;          // a charge owns a line at this share of the distance to every other charge
+    T far;              // beyond it the field is a dipole's
+    const T* center;    // midway between the plates' centres of charge, [d]
+    const T* axis;      // unit vector of the dipole, [d + 1]
+    int max_steps;
+};
+
+// From plate to plate by a schedule of heights z(t) that all lines share (EFM, Algorithm 2).
+template <class T>
+struct ForwardRule {
+    Tableau<T> tableau;
+    int steps;
+    T dt;
+    T steepest;
+    const T* z;         // height of every stage, [steps, stages]
+    const T* dz_dt;     // [steps, stages]
+    const T* next_z;    // height after every step, [steps]
+};
+
+}  // namespace efm

@@ -1,0 +1,118 @@
+// What Python says of a bundle of lines, as the records of line.h. Part of the bindings: included by them alone.
+#pragma once
+
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include <vector>
+
+#include "lines.h"
+#if defined(EFM_FAST_CUDA)
+#include "lines_cuda.h"
+#endif
+
+namespace efm {
+
+namespace py = pybind11;
+
+template <class T>
+T* address(const py::dict& from, const char* name) {
+    return reinterpret_cast<T*>(from[name].cast<std::uintptr_t>());
+}
+
+template <class T>
+PlateCharges<T> plate_charges(const py::dict& d) {
+    return {address<const T>(d, "plus"), address<const T>(d, "minus"), d["n_plus"].cast<int64_t>(),
+            d["n_minus"].cast<int64_t>(), d["features"].cast<int>(), d["L"].cast<T>()};
+}
+
+template <class T>
+LineRows<T> line_rows_of(const py::dict& d) {
+    return {d["count"].cast<int64_t>(), address<const T>(d, "x"), address<const T>(d, "z"), address<T>(d, "end"),
+            address<T>(d, "end_z"), address<int64_t>(d, "status"), address<int64_t>(d, "charge"),
+            address<int64_t>(d, "evaluations"), address<T>(d, "length"), address<T>(d, "path"),
+            address<int64_t>(d, "path_points"), d["capacity"].cast<int64_t>(), d["every"].cast<int>()};
+}
+
+template <class T>
+Tableau<T> tableau(const py::dict& d) {
+    const auto a = d["a"].cast<std::vector<std::vector<double>>>();
+    const auto weights = d["weights"].cast<std::vector<double>>();
+    const auto error = d["error"].cast<std::vector<double>>();
+    if (weights.empty() || weights.size() > line_max_stages || a.size() != weights.size() - 1)
+        throw std::invalid_argument("tableau: expected 1 to 7 weights and one row fewer");
+    Tableau<T> t{};
+    t.stages = static_cast<int>(weights.size());
+    for (size_t s = 0; s < a.size(); ++s)
+        for (size_t k = 0; k < a[s].size() && k <= s; ++k) t.a[s][k] = static_cast<T>(a[s][k]);
+    for (size_t s = 0; s < weights.size(); ++s) t.weights[s] = static_cast<T>(weights[s]);
+    for (size_t s = 0; s < error.size() && s < weights.size(); ++s) t.error[s] = static_cast<T>(error[s]);
+    return t;
+}
+
+template <class T>
+TraceRule<T> trace_rule(const py::dict& d) {
+    return {tableau<T>(d), d["embedded"].cast<bool>(), d["step"].cast<T>(), d["tolerance"].cast<T>(),
+            d["capture"].cast<T>(), d["far"].cast<T>(), address<const T>(d, "center"), address<const T>(d, "axis"),
+            d["max_steps"].cast<int>()};
+}
+
+template <class T>
+ForwardRule<T> forward_rule(const py::dict& d) {
+    return {tableau<T>(d), d["steps"].cast<int>(), d["dt"].cast<T>(), d["steepest"].cast<T>(),
+            address<const T>(d, "z"), address<const T>(d, "dz_dt"), address<const T>(d, "next_z")};
+}
+
+// One call per kind of line and place: records in, nothing out but what they point at.
+template <class T>
+void run_lines(bool traced, const py::dict& plates, const py::dict& rule, const py::dict& rows, int threads,
+               const Poll& poll) {
+    const auto p = plate_charges<T>(plates);
+    const auto r = line_rows_of<T>(rows);
+    bool finished;
+    if (traced) {
+        const auto t = trace_rule<T>(rule);
+        py::gil_scoped_release release;
+        finished = trace_lines(p, t, r, threads, poll);
+    } else {
+        const auto f = forward_rule<T>(rule);
+        py::gil_scoped_release release;
+        finished = forward_lines(p, f, r, threads, poll);
+    }
+    if (!finished) throw py::error_already_set();
+}
+
+inline void bind_lines(py::module_& module, const Poll& poll) {
+    auto bind = [&](const char* name, bool traced, const char* text) {
+        module.def(
+            name,
+            [traced, poll](const py::dict& plates, const py::dict& rule, const py::dict& rows, bool is_double,
+                           int threads) {
+                if (is_double) run_lines<double>(traced, plates, rule, rows, threads, poll);
+                else run_lines<float>(traced, plates, rule, rows, threads, poll);
+            },
+            py::arg("plates"), py::arg("rule"), py::arg("rows"), py::arg("is_double"), py::arg("threads"), text);
+    };
+    bind("trace_lines", true, "Lines of the exact field from given points to the negative charges, on the CPU.");
+    bind("forward_lines", false, "Lines of the exact field from plate to plate by heights, on the CPU.");
+#if defined(EFM_FAST_CUDA)
+    auto bind_cuda = [&](const char* name, bool traced, const char* text) {
+        module.def(
+            name,
+            [traced](const py::dict& plates, const py::dict& rule, const py::dict& rows, int device,
+                     std::uintptr_t stream) {
+                const auto p = plate_charges<float>(plates);
+                const auto r = line_rows_of<float>(rows);
+                const std::string problem = traced ? cuda::trace_lines(p, trace_rule<float>(rule), r, device, stream)
+                                                   : cuda::forward_lines(p, forward_rule<float>(rule), r, device, stream);
+                if (!problem.empty()) throw std::runtime_error(problem);
+            },
+            py::arg("plates"), py::arg("rule"), py::arg("rows"), py::arg("device"), py::arg("stream"), text);
+    };
+    bind_cuda("cuda_trace_lines", true, "The same on a CUDA device, all steps in one launch.");
+    bind_cuda("cuda_forward_lines", false, "The same on a CUDA device, all steps in one launch.");
+#endif
+    module.attr("line_dimension_cuda") = line_dimension_cuda;
+}
+
+}  // namespace efm

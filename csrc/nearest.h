@@ -1,0 +1,32 @@
+// The nearest charges of one point, one instruction set at a time. Lanes hold charges.
+#pragma once
+
+#include <cstdint>
+
+namespace efm {
+
+// Charges in blocks of `width`, features first: [blocks][d][width], the last block filled up with infinities.
+template <class T>
+struct ChargeLanes {
+    const T* y;
+    int64_t blocks;
+    int d;
+};
+
+template <class T>
+struct TwoNearest {
+    T first, second;  // squared distances, of which the second is +inf where there is but one charge
+    int64_t index;    // of the first; the lowest of those at the same distance within a lane
+};
+
+struct NearestKernels {
+    int width32, width64;
+    TwoNearest<float> (*find32)(const ChargeLanes<float>&, const float* x, float h2);
+    TwoNearest<double> (*find64)(const ChargeLanes<double>&, const double* x, double h2);
+};
+
+const NearestKernels& nearest_kernels_base();
+const NearestKernels& nearest_kernels_avx2();
+const NearestKernels& nearest_kernels_avx512();
+
+}  // namespace efm
