@@ -34,6 +34,7 @@ _TYPES = {
     torch.bfloat16: "bf16",
     torch.float16: "fp16",
     torch.uint8: "u8",
+    torch.int8: "i8",
     torch.int32: "i32",
     torch.int64: "i64",
 }
@@ -62,6 +63,7 @@ class Compiled:
         shared: bytes of shared memory per program.
         registers: per thread; None where no disassembler came with Triton.
         spilled: bytes of registers spilled to local memory, per thread; None likewise.
+        serialized: whether the assembler says that asynchronous matrix instructions wait for each other.
         ptx: the code before the assembler.
     """
 
@@ -69,6 +71,7 @@ class Compiled:
     shared: int
     registers: int | None
     spilled: int | None
+    serialized: bool
     ptx: str
 
     def instructions(self, *names: str) -> dict[str, int]:
@@ -148,8 +151,23 @@ def _resources(cubin: bytes) -> tuple[int | None, int | None]:
     return (int(registers[1]), int(stack[1])) if registers and stack else (None, None)
 
 
+def _serialized(ptx: str, arch: int) -> bool:
+    import triton.backends.nvidia as nvidia
+
+    if arch != 90:
+        return False
+    tool = Path(nvidia.__file__).parent / "bin" / "ptxas"
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "kernel.ptx"
+        path.write_text(ptx)
+        command = [tool, "-v", "--gpu-name", "sm_90a", path, "-o", Path(folder) / "kernel.cubin"]
+        text = subprocess.run(command, capture_output=True, text=True, check=True)
+    return "are serialized" in text.stdout + text.stderr
+
+
 def compiled(launch: Launch, arch: int) -> Compiled:
     """Compile one recorded launch for compute capability ``arch`` (80, 90, 100)."""
     result = triton.compile(_source(launch), target=GPUTarget("cuda", arch, 32), options=launch.options)
     registers, spilled = _resources(result.asm["cubin"])
-    return Compiled(launch.name, result.metadata.shared, registers, spilled, result.asm["ptx"])
+    ptx = result.asm["ptx"]
+    return Compiled(launch.name, result.metadata.shared, registers, spilled, _serialized(ptx, arch), ptx)

@@ -2,7 +2,8 @@
 # (device code: Triton reads these functions as its own language)
 """Many features: two matrix products per chunk of charges, with the weights in between.
 
-The chunk is sized so that distances and weights stay in the L2 cache between the three kernels.
+The chunk is sized so that distances and weights stay in the L2 cache between the kernels. A tile of charges of which
+none matters to a block of points is left out of the second product, without a branch in its loop: it walks a list.
 """
 
 from __future__ import annotations
@@ -10,26 +11,60 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from .fused import dot, weigh
-from .weights import BIG, bfloat16_parts
+from .weights import ABSENT, BIG, dot, excess_weight, pack_marks, truncated_parts
 
 
 @triton.jit
+def weigh(
+    s, pivot, total, c, near, doubtful, charge, rate, heavy,
+    KIND: tl.constexpr, HAS_Q: tl.constexpr,
+):  # fmt: skip
+    """Weights of a block of pairs and which of them to mark; every row statistic is [rows, 1].
+
+    ``s`` is r2 less the row's constant ``c``. Nearer than ``near`` the rounding of ``s`` exceeds what a weight can
+    bear: such pairs are marked unseen. Others are marked if their share of the row's total so far exceeds
+    ``heavy``, or 2^-20 where they are nearer than ``doubtful``.
+
+    Returns:
+        new pivot, new unsigned total, rescaling of what was summed before, signed weights of the unmarked, marks.
+    """
+    unseen = s < near
+    s = tl.where(unseen, BIG, s)
+    new_pivot = tl.minimum(pivot, tl.min(s, 1, keep_dims=True))
+    inverse = 1.0 / (new_pivot + c)
+    rescale = excess_weight(pivot - new_pivot, inverse, rate, KIND)
+    weight = tl.where(s < ABSENT, excess_weight(s - new_pivot, inverse, rate, KIND), 0.0)
+    signed = weight
+    if HAS_Q:
+        signed = weight * charge
+        weight = tl.abs(signed)
+    total = total * rescale + tl.sum(weight, 1, keep_dims=True)
+    mark = unseen | (weight > total * tl.where(s < doubtful, 9.5367431640625e-07, heavy))
+    return new_pivot, total, rescale, tl.where(mark, 0.0, signed), mark
+
+
+@triton.jit(do_not_specialize=["depth"])
 def distances(
-    xh, xl, yh, yl, y2, s, columns, width,
+    xh, xl, yh, yl, y2, s, rows, columns, width, depth,
     HAS_XL: tl.constexpr, HAS_YL: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_D: tl.constexpr,
 ):  # fmt: skip
-    """s [rows, columns] = |y|^2 - 2 x.y: the squared distance less |x|^2. Rows, columns, width fill whole blocks.
+    """s [slices, rows, columns], summed over slices |y|^2 - 2 x.y: the squared distance less |x|^2.
 
-    Programs that share charges are neighbours, so that charges come from device memory once.
+    A slice takes ``depth`` of the features, a multiple of BLOCK_D. Rows, columns and width fill whole blocks. Programs
+    that share charges are neighbours, so that charges come from device memory once.
     """
     row = tl.program_id(0).to(tl.int64) * BLOCK_N + tl.arange(0, BLOCK_N)
     column = tl.program_id(1).to(tl.int64) * BLOCK_M + tl.arange(0, BLOCK_M)
-    feature = tl.arange(0, BLOCK_D)
+    part = tl.program_id(2)
+    begin = part * depth
+    feature = begin + tl.arange(0, BLOCK_D)
     x_place = row[:, None] * width + feature[None, :]
     y_place = column[:, None] * width + feature[None, :]
     product = tl.zeros([BLOCK_N, BLOCK_M], tl.float32)
-    for _ in range(0, width, BLOCK_D):
+    end = tl.minimum(begin + depth, width)
+    # a loop that may not run at all merges accumulators behind it, and ptxas 12.8 then serialises its products
+    tl.assume(begin < end)
+    for _ in range(begin, end, BLOCK_D):
         x_high = tl.load(xh + x_place)
         y_high = tl.load(yh + y_place)
         if HAS_XL:
@@ -39,23 +74,30 @@ def distances(
         product = dot(x_high, tl.trans(y_high), product)
         x_place += BLOCK_D
         y_place += BLOCK_D
-    result = tl.load(y2 + column)[None, :] - 2.0 * product
-    tl.store(s + row[:, None] * columns + column[None, :], result)
+    norm2 = tl.load(y2 + column)[None, :]
+    result = tl.where(part == 0, norm2, 0.0) - 2.0 * product
+    tl.store(s + (part.to(tl.int64) * rows + row)[:, None] * columns + column[None, :], result)
 
 
-@triton.jit(do_not_specialize=["charges", "self_offset"])
+@triton.jit(do_not_specialize=["slices", "charges", "self_offset"])
 def weights_of_rows(
-    s, q, c, near, doubtful, pivots, totals, rests, rescales, high, low, marks, charges, self_offset, rate, heavy,
-    ROWS: tl.constexpr, COLUMNS: tl.constexpr, KIND: tl.constexpr, HAS_Q: tl.constexpr, HAS_SELF: tl.constexpr,
-    EMULATED: tl.constexpr,
+    s, q, c, near, doubtful, pivots, totals, rests, rescales, high, low, marks, counts, rows, slices, charges,
+    self_offset, rate, heavy, cut,
+    ROWS: tl.constexpr, COLUMNS: tl.constexpr, TILE: tl.constexpr, KIND: tl.constexpr, HAS_Q: tl.constexpr,
+    HAS_SELF: tl.constexpr, EMULATED: tl.constexpr,
 ):  # fmt: skip
     """ROWS rows of a chunk: weights as two bfloat16 parts, marks, and the rows' running pivot and totals.
 
-    ``self_offset`` names the column that is the point itself, counted from the first row of this launch.
+    ``self_offset`` names the column that is the point itself, counted from the first row of this launch. A weight
+    below its row's total over ``cut`` (2^24 times the number of charges) is 0: it cannot matter, not even with all
+    others like it. ``counts`` [rows, COLUMNS / TILE] says which tiles hold any weight at all.
     """
     row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)[:, None]
     column = tl.arange(0, COLUMNS)[None, :]
-    values = tl.load(s + row * COLUMNS + column)
+    place = row * COLUMNS + column
+    values = tl.load(s + place)
+    for part in range(1, slices):
+        values += tl.load(s + tl.cast(part, tl.int64) * rows * COLUMNS + place)
     if HAS_SELF:
         values = tl.where(column + self_offset == row, BIG, values)
     charge = tl.load(q + column, mask=column < charges, other=0.0) if HAS_Q else None
@@ -63,13 +105,15 @@ def weights_of_rows(
         values, tl.load(pivots + row), tl.load(totals + row), tl.load(c + row), tl.load(near + row),
         tl.load(doubtful + row), charge, rate, heavy, KIND, HAS_Q,
     )  # fmt: skip
+    weight = tl.where(tl.abs(weight) * cut > total, weight, 0.0)
     rest = tl.load(rests + row) * rescale + tl.sum(weight, 1, keep_dims=True)
-    first, second = bfloat16_parts(weight, EMULATED)
-    tl.store(high + row * COLUMNS + column, first)
-    tl.store(low + row * COLUMNS + column, second)
-    bit = tl.full([1, COLUMNS], 1, tl.int32) << (column % 32).to(tl.int32)
-    packed = tl.sum(tl.reshape(tl.where(mark, bit, 0), [ROWS, COLUMNS // 32, 32]), 2)
-    tl.store(marks + row * (COLUMNS // 32) + tl.arange(0, COLUMNS // 32)[None, :], packed)
+    first, second = truncated_parts(weight, EMULATED)
+    tl.store(high + place, first)
+    tl.store(low + place, second)
+    words = row * (COLUMNS // 32) + tl.arange(0, COLUMNS // 32)[None, :]
+    tl.store(marks + words, pack_marks(mark, ROWS, COLUMNS))
+    held = tl.max(tl.reshape((weight != 0.0).to(tl.int32), [ROWS, COLUMNS // TILE, TILE]), 2)
+    tl.store(counts + row * (COLUMNS // TILE) + tl.arange(0, COLUMNS // TILE)[None, :], held.to(tl.int8))
     tl.store(pivots + row, pivot)
     tl.store(totals + row, total)
     tl.store(rests + row, rest)
@@ -77,27 +121,52 @@ def weights_of_rows(
 
 
 @triton.jit
+def list_tiles(counts, tiles, BLOCK_N: tl.constexpr, TILES: tl.constexpr):
+    """tiles [blocks, TILES + 2] int32: how many tiles of charges hold weight for a block of BLOCK_N points, and which.
+
+    Unused places name tile 0, so that whoever reads ahead reads something that exists.
+    """
+    block = tl.program_id(0).to(tl.int64)
+    row = block * BLOCK_N + tl.arange(0, BLOCK_N)
+    tile = tl.arange(0, TILES)
+    held = tl.max(tl.load(counts + row[:, None] * TILES + tile[None, :]).to(tl.int32), 0)
+    before = tl.cumsum(held, 0) - held
+    total = tl.sum(held, 0)
+    own = tiles + block * (TILES + 2)
+    tl.store(own, total)
+    tl.store(own + 1 + TILES, 0)
+    # the tiles without weight fill the places behind
+    tl.store(own + 1 + tl.where(held > 0, before, total + tile - before), tl.where(held > 0, tile, 0))
+
+
+@triton.jit
 def combine(
-    high, low, yh, yl, rescales, sums, rows, columns, width, per_split,
-    HAS_YL: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr, BLOCK_M: tl.constexpr,
+    high, low, yh, yl, rescales, tiles, sums, rows, columns, width,
+    HAS_YL: tl.constexpr, TILES: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr, BLOCK_M: tl.constexpr,
 ):  # fmt: skip
-    """sums [S, rows, width] = rescale sums + weights x charges, each split over its own part of the chunk."""
-    row = tl.program_id(0).to(tl.int64) * BLOCK_N + tl.arange(0, BLOCK_N)
+    """sums [S, rows, width] = rescale sums + weights x charges, each split over its own part of the listed tiles."""
+    block = tl.program_id(0).to(tl.int64)
+    row = block * BLOCK_N + tl.arange(0, BLOCK_N)
     feature = tl.program_id(1).to(tl.int64) * BLOCK_D + tl.arange(0, BLOCK_D)
-    split = tl.program_id(2).to(tl.int64)
-    begin = split * per_split
-    j = begin + tl.arange(0, BLOCK_M)
-    w_place = row[:, None] * columns + j[None, :]
-    y_place = j[:, None] * width + feature[None, :]
-    place = (split * rows + row)[:, None] * width + feature[None, :]
+    split = tl.program_id(2)
+    own = tiles + block * (TILES + 2)
+    listed = tl.load(own)
+    per_split = tl.cdiv(listed, tl.num_programs(2))
+    begin = tl.minimum(split * per_split, listed)
+    end = tl.minimum(begin + per_split, listed)
+    w_place = row[:, None] * columns + tl.arange(0, BLOCK_M)[None, :]
+    y_place = tl.arange(0, BLOCK_M).to(tl.int64)[:, None] * width + feature[None, :]
+    place = (split.to(tl.int64) * rows + row)[:, None] * width + feature[None, :]
     acc = tl.load(sums + place) * tl.load(rescales + row)[:, None]
-    for _ in range(begin, tl.minimum(begin + per_split, columns), BLOCK_M):
-        w_high = tl.load(high + w_place)
-        y_high = tl.load(yh + y_place)
-        acc = dot(tl.load(low + w_place), y_high, acc)
+    # read one ahead: the address of the next tile must not wait for its number
+    following = tl.load(own + 1 + begin)
+    for at in range(begin, end):
+        first = following.to(tl.int64) * BLOCK_M
+        following = tl.load(own + 2 + at)
+        w_high = tl.load(high + w_place + first)
+        y_high = tl.load(yh + y_place + first * width)
+        acc = dot(tl.load(low + w_place + first), y_high, acc)
         if HAS_YL:
-            acc = dot(w_high, tl.load(yl + y_place), acc)
+            acc = dot(w_high, tl.load(yl + y_place + first * width), acc)
         acc = dot(w_high, y_high, acc)
-        w_place += BLOCK_M
-        y_place += BLOCK_M * width
     tl.store(sums + place, acc)

@@ -3,7 +3,9 @@
 """A medium number of features (up to 256): one pass in the manner of flash attention, accumulators on chip.
 
 Distances come from a split-precision matrix product. Pairs for which that is not exact enough are not added but
-marked, one bit each, and a second kernel adds them by direct difference (see :mod:`rescore`).
+marked, one bit each, and a second kernel adds them by direct difference (see :mod:`rescore`). Beside the matrix
+products it is instructions per pair that the pass waits for: what can be decided by rows is, and a tile in which
+nothing matters takes no more than its distances.
 """
 
 from __future__ import annotations
@@ -11,55 +13,38 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from .weights import ABSENT, BIG, bfloat16_parts, excess_weight
+from .weights import ABSENT, BIG, dot, excess_weight, pack_marks, truncated_parts
+
+#: What a tile needs: nothing, its sums, or first the pairs found that its product cannot tell apart.
+NEGLIGIBLE = tl.constexpr(0)
+PLAIN = tl.constexpr(1)
+UNSEEN = tl.constexpr(2)
 
 
 @triton.jit
-def dot(a, b, acc):
-    """a b + acc in float32; bfloat16 operands, or float32 ones without any rounding (the interpreter)."""
-    return tl.dot(a, b, acc, input_precision="ieee")
+def need_of(lowest, pivot, total, c, near, cut, rate, KIND: tl.constexpr):
+    """NEGLIGIBLE, PLAIN or UNSEEN for a tile, from each row's smallest r2 less ``c`` in it; rows are [rows, 1].
 
-
-@triton.jit
-def weigh(
-    s, pivot, total, c, near, doubtful, charge, rate, heavy,
-    KIND: tl.constexpr, HAS_Q: tl.constexpr,
-):  # fmt: skip
-    """Weights of a block of pairs and which of them to mark; every row statistic is [rows, 1].
-
-    ``s`` is r2 less the row's constant ``c``. Nearer than ``near`` the rounding of ``s`` exceeds what a weight can
-    bear: such pairs are marked unseen. Others are marked if their share of the row's total so far exceeds
-    ``heavy``, or 2^-20 where they are nearer than ``doubtful``.
-
-    Returns:
-        new pivot, new unsigned total, rescaling of what was summed before, signed weights of the unmarked, marks.
+    ``cut`` is 2^24 times the number of charges times the largest weight: below a row's total over ``cut`` a charge
+    cannot matter, not even with all others like it.
     """
-    unseen = s < near
-    s = tl.where(unseen, BIG, s)
-    new_pivot = tl.minimum(pivot, tl.min(s, 1, keep_dims=True))
-    inverse = 1.0 / (new_pivot + c)
-    rescale = excess_weight(pivot - new_pivot, inverse, rate, KIND)
-    weight = tl.where(s < ABSENT, excess_weight(s - new_pivot, inverse, rate, KIND), 0.0)
-    signed = weight
-    if HAS_Q:
-        signed = weight * charge
-        weight = tl.abs(signed)
-    total = total * rescale + tl.sum(weight, 1, keep_dims=True)
-    mark = unseen | (weight > total * tl.where(s < doubtful, 9.5367431640625e-07, heavy))
-    return new_pivot, total, rescale, tl.where(mark, 0.0, signed), mark
+    share = excess_weight(tl.maximum(lowest - pivot, 0.0), 1.0 / (pivot + c), rate, KIND)
+    counts = (pivot >= ABSENT) | (share * cut > total)
+    return tl.max(tl.where(lowest < near, UNSEEN, tl.where(counts, PLAIN, NEGLIGIBLE)))
 
 
 @triton.jit(do_not_specialize=["charges", "self_offset"])
 def sum_fused(
-    xh, xl, c, near, doubtful, yh, yl, y2, q, marks, pivots, totals, rests, sums,
+    xh, xl, c, near, doubtful, yh, yl, y2, q, cuts, marks, pivots, totals, rests, sums,
     rows, charges, per_split, chunk, words, self_offset, rate, heavy,
-    WIDTH: tl.constexpr, KIND: tl.constexpr, HAS_XL: tl.constexpr, HAS_YL: tl.constexpr, HAS_Q: tl.constexpr,
-    HAS_SELF: tl.constexpr, EMULATED: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_M: tl.constexpr,
+    WIDTH: tl.constexpr, KIND: tl.constexpr, VANISHES: tl.constexpr, HAS_XL: tl.constexpr, HAS_YL: tl.constexpr,
+    HAS_Q: tl.constexpr, HAS_SELF: tl.constexpr, EMULATED: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_M: tl.constexpr,
 ):  # fmt: skip
     """Add one split of a chunk of charges to the state of one block of points.
 
-    State (rows padded to BLOCK_N): pivots, totals, rests [S, rows] float32, sums [S, rows, WIDTH] float32, all
-    continued in place; marks [rows, words] int32 are written whole.
+    State (rows padded to BLOCK_N): pivots, totals (unsigned, marked pairs included), rests (signed, without them)
+    [S, rows] float32, sums [S, rows, WIDTH] float32, all continued in place; marks [rows, words] int32 are written
+    whole. VANISHES: the kernel of an absent pair is 0 in float32 by itself.
     """
     row = tl.program_id(0).to(tl.int64) * BLOCK_N + tl.arange(0, BLOCK_N)
     split = tl.program_id(1).to(tl.int64)
@@ -75,8 +60,9 @@ def sum_fused(
     total = tl.load(totals + place)[:, None]
     rest = tl.load(rests + place)[:, None]
     acc = tl.load(sums + place[:, None] * WIDTH + feature[None, :])
+    cut = tl.load(cuts)
     column = tl.arange(0, BLOCK_M)
-    bit = (tl.full([BLOCK_M], 1, tl.int32) << (column % 32)).to(tl.int32)
+    word = tl.arange(0, BLOCK_M // 32)
     begin = (split * per_split).to(tl.int32)
     end = tl.minimum(begin + per_split, chunk)
     for start in range(begin, end, BLOCK_M):
@@ -93,19 +79,40 @@ def sum_fused(
         if HAS_SELF:
             s = tl.where(j64[None, :] + self_offset == row[:, None], BIG, s)
         charge = tl.load(q + j, mask=j < charges, other=0.0)[None, :] if HAS_Q else None
-        pivot, total, rescale, weight, mark = weigh(
-            s, pivot, total, own_c, own_near, own_doubtful, charge, rate, heavy, KIND, HAS_Q
-        )
-        rest = rest * rescale + tl.sum(weight, 1, keep_dims=True)
-        high, low = bfloat16_parts(weight, EMULATED)
-        acc = dot(high, y_high, acc * rescale)
-        acc = dot(low, y_high, acc)
-        if HAS_YL:
-            acc = dot(high, y_low, acc)
-        flags = tl.where(mark, bit[None, :], 0)
-        for word in tl.static_range(BLOCK_M // 32):
-            packed = tl.sum(tl.where((column // 32 == word)[None, :], flags, 0), 1)
-            tl.store(marks + row * words + start // 32 + word, packed)
+        lowest = tl.min(s, 1, keep_dims=True)
+        need = need_of(lowest, pivot, total, own_c, own_near, cut, rate, KIND)
+        packed = tl.zeros([BLOCK_N, BLOCK_M // 32], tl.int32)
+        if need != NEGLIGIBLE:
+            if need == UNSEEN:
+                unseen = s < own_near
+                packed = pack_marks(unseen, BLOCK_N, BLOCK_M)
+                s = tl.where(unseen, BIG, s)
+                lowest = tl.min(s, 1, keep_dims=True)
+            new_pivot = tl.minimum(pivot, lowest)
+            # before the first pair an absent one must not lie at the pivot, where it would weigh 1
+            some = new_pivot < ABSENT
+            origin = tl.where(some, new_pivot, -BIG)
+            inverse = tl.where(some, 1.0 / (new_pivot + own_c), 1.0)
+            rescale = excess_weight(pivot - new_pivot, inverse, rate, KIND)
+            weight = excess_weight(s - origin, inverse, rate, KIND)
+            if not VANISHES:
+                weight = tl.where(s < ABSENT, weight, 0.0)
+            signed = weight
+            if HAS_Q:
+                signed = weight * charge
+                weight = tl.abs(signed)
+            total = total * rescale + tl.sum(weight, 1, keep_dims=True)
+            mark = weight > total * tl.where(lowest < own_doubtful, 9.5367431640625e-07, heavy)
+            packed |= pack_marks(mark, BLOCK_N, BLOCK_M)
+            weight = tl.where(mark, 0.0, signed)
+            rest = rest * rescale + tl.sum(weight, 1, keep_dims=True)
+            high, low = truncated_parts(weight, EMULATED)
+            acc = dot(high, y_high, acc * rescale)
+            acc = dot(low, y_high, acc)
+            if HAS_YL:
+                acc = dot(high, y_low, acc)
+            pivot = new_pivot
+        tl.store(marks + row[:, None] * words + start // 32 + word[None, :], packed)
     tl.store(pivots + place[:, None], pivot)
     tl.store(totals + place[:, None], total)
     tl.store(rests + place[:, None], rest)

@@ -52,5 +52,5 @@ def _pass(call: Call, rows: slice, m: Tensor, w: Tensor, v: Tensor) -> None:
     block_n = 128
     merge_splits[(triton.cdiv(n, block_n), 1)](
         x, None, pivots, totals, sums, m, w, v, n, d, n, d, splits, call.rate, KIND=call.kind, MOMENTS=False,
-        EXTRA=0, BLOCK_N=block_n, BLOCK_D=block_d, num_warps=4, **LAUNCH,
+        BLOCK_N=block_n, BLOCK_D=block_d, num_warps=4, **LAUNCH,
     )  # fmt: skip

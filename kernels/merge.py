@@ -16,17 +16,25 @@ def log_kernel(r2, rate, KIND: tl.constexpr):
     return -r2 * (rate * 0.6931471805599453) if KIND == GAUSSIAN else -rate * tl.log(r2)
 
 
+@triton.jit
+def scale_of(pivots, valid, top, rate, KIND: tl.constexpr):
+    """What a partial sum counts beside the others; 0 where it holds no charge."""
+    own = tl.load(pivots, mask=valid, other=BIG)
+    return tl.where(own < BIG, tl.exp(log_kernel(own, rate, KIND) - top), 0.0).to(tl.float32)
+
+
 @triton.jit(do_not_specialize=["N", "rows", "splits"])
 def merge_splits(
     x, centre, pivots, totals, sums, m, w, v, N, D, rows, width, splits, rate,
-    KIND: tl.constexpr, MOMENTS: tl.constexpr, EXTRA: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr,
+    KIND: tl.constexpr, MOMENTS: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr,
 ):  # fmt: skip
     """Merge ``splits`` partial sums (pivot r2 [S, rows] float64, totals [S, rows], sums [S, rows, width]).
 
     Writes m [N], w [N] and v [N, D].
 
-    With MOMENTS the sums are sum_j p_j (y_j - centre), and displacements are made from them here; the last EXTRA
-    of the splits are displacements all the same. In place for one split, when w and v alias totals and sums.
+    With MOMENTS the sums are sum_j p_j (y_j - centre), and displacements are made from them here; pivots and totals
+    then have one row more, of pairs whose displacements lie in v already. Without, one split may be merged in place,
+    when w and v alias totals and sums.
     """
     row = tl.program_id(0).to(tl.int64) * BLOCK_N + tl.arange(0, BLOCK_N)
     columns = tl.program_id(1) * BLOCK_D + tl.arange(0, BLOCK_D)
@@ -34,7 +42,8 @@ def merge_splits(
     wide = valid[:, None] & (columns < D)[None, :]
     pivot = tl.full([BLOCK_N], BIG, tl.float64)
     place = row
-    for _ in range(0, splits):
+    parts = splits + 1 if MOMENTS else splits
+    for _ in range(0, parts):
         pivot = tl.minimum(pivot, tl.load(pivots + place, mask=valid, other=BIG))
         place += rows
     top = log_kernel(pivot, rate, KIND)
@@ -44,19 +53,23 @@ def merge_splits(
         xc = tl.load(x + row[:, None] * D + columns[None, :], mask=wide, other=0.0)
         xc -= tl.load(centre + columns, mask=columns < D, other=0.0)[None, :]
     place = row
-    for s in range(0, splits):
-        own = tl.load(pivots + place, mask=valid, other=BIG)
-        scale = tl.exp(log_kernel(own, rate, KIND) - top).to(tl.float32)
+    for _ in range(0, splits):
+        scale = scale_of(pivots + place, valid, top, rate, KIND)
         part = tl.load(totals + place, mask=valid, other=0.0).to(tl.float32)
         total += part * scale
         moved = tl.load(sums + place[:, None] * width + columns[None, :], mask=wide, other=0.0).to(tl.float32)
         if MOMENTS:
-            moved = tl.where(s < splits - EXTRA, part[:, None] * xc - moved, moved)
+            moved = part[:, None] * xc - moved
         acc += moved * scale[:, None]
         place += rows
+    out = v + row[:, None] * D + columns[None, :]
+    if MOMENTS:
+        scale = scale_of(pivots + place, valid, top, rate, KIND)
+        total += tl.load(totals + place, mask=valid, other=0.0).to(tl.float32) * scale
+        acc += tl.load(out, mask=wide, other=0.0) * scale[:, None]
     on_charge = pivot <= ON_CHARGE
     acc = tl.where(on_charge[:, None], 0.0, acc)
-    tl.store(v + row[:, None] * D + columns[None, :], acc, mask=wide)
+    tl.store(out, acc, mask=wide)
     if tl.program_id(1) == 0:
         top = tl.where(on_charge, float("inf"), tl.where(pivot < BIG, top, float("-inf")))
         tl.store(m + row, top, mask=valid)

@@ -14,12 +14,14 @@ class Shape:
         block_m: charges of a tile.
         warps: warps of a program.
         stages: depth of the software pipeline.
+        resident: programs that share a multiprocessor, by registers and shared memory.
     """
 
     block_n: int
     block_m: int
     warps: int = 4
     stages: int = 3
+    resident: int = 1
 
 
 #: Pairs of a thread (points x charges / threads) shrink as the features grow: each keeps D differences in registers.
@@ -56,16 +58,16 @@ def splits(
 
 
 _HOPPER = {
-    32: Shape(64, 64, 4, 3),
-    64: Shape(64, 64, 4, 3),
-    128: Shape(64, 64, 4, 2),
+    32: Shape(64, 64, 4, 3, 3),
+    64: Shape(64, 64, 4, 3, 3),
+    128: Shape(64, 64, 4, 2, 2),
     256: Shape(128, 32, 8, 2),
 }
 #: Every tuple below holds shapes for compute capability 8, 9 and beyond (:func:`platform.shape_index`).
-#: The fused pass by padded width. From capability 9 on two programs of four warps share a multiprocessor, and one
-#: multiplies while the other takes exponentials; older matrix instructions keep their operands in registers.
+#: The fused pass by padded width. From capability 9 on programs of four warps share a multiprocessor, and one
+#: multiplies while the others take exponentials; older matrix instructions keep their operands in registers.
 FUSED = (
-    {32: Shape(64, 64, 4, 2), 64: Shape(64, 64, 4, 2), 128: Shape(128, 32, 8, 2)},
+    {32: Shape(64, 64, 4, 2, 2), 64: Shape(64, 64, 4, 2, 2), 128: Shape(128, 32, 8, 2)},
     _HOPPER,
     _HOPPER,
 )
@@ -75,8 +77,10 @@ DISTANCES_DEPTH = (32, 64, 64)
 #: Weights x charges: points x charges of one step, and features.
 COMBINE = (Shape(128, 32, 8, 3), Shape(128, 64, 8, 3), Shape(128, 64, 8, 2))
 COMBINE_FEATURES = 128
-#: Rows of every padded buffer come in multiples of this.
+#: Rows of every padded buffer come in multiples of this; of 64, 32 or 16 where D is too large for so many.
 ROWS = 128
+#: Features of one slice of the distances, at least.
+SLICE = 512
 
 #: Pair coefficients of the gradients.
 BACKWARD = Shape(32, 64, 8)
@@ -84,8 +88,8 @@ BACKWARD = Shape(32, 64, 8)
 BACKWARD_D = 256
 
 #: The workspace: bfloat16 parts of a chunk of charges, distances and weights of a chunk, parts of the points,
-#: sums of the splits, marks. 232 MiB together, unless 128 rows of one of them are more.
-CHARGE_PARTS, PAIRS, POINT_PARTS, SUMS, MARKS = 96 << 20, 48 << 20, 24 << 20, 40 << 20, 24 << 20
+#: sums of the splits, marks. 240 MiB together up to D = 393,216.
+CHARGE_PARTS, PAIRS, POINT_PARTS, SUMS, MARKS = 96 << 20, 56 << 20, 24 << 20, 40 << 20, 24 << 20
 
 
 def fused_shapes(index: int) -> dict[int, Shape]:
@@ -103,10 +107,31 @@ def _whole(count: int, multiple: int) -> int:
     return max(1, count // multiple) * multiple
 
 
+def _few_waves(tiles: int, slots: int, most: int) -> int:
+    """The least split of work for which the last wave of programs over the machine leaves little of it idle."""
+
+    def idle(count: int) -> float:
+        waves = -(-tiles * count // slots)
+        return 1.0 - tiles * count / (waves * slots)
+
+    candidates = range(1, max(1, most) + 1)
+    least = min(map(idle, candidates))
+    return next(count for count in candidates if idle(count) <= least + 0.03)
+
+
+def row_tile(width: int) -> int:
+    """Points of a block of the chunked products: ROWS, or fewer where so many would not fit the workspace."""
+    tile = ROWS
+    while tile > 16 and 4 * width * tile > min(POINT_PARTS, SUMS):
+        tile //= 2
+    return tile
+
+
 def group_rows(n: int, width: int) -> int:
     """Points that share one pass over the charges."""
-    most = _whole(min(POINT_PARTS // (4 * width), SUMS // (4 * width)), ROWS)
-    return min(most, -(-n // ROWS) * ROWS)
+    tile = row_tile(width)
+    most = _whole(min(POINT_PARTS // (4 * width), SUMS // (4 * width)), tile)
+    return min(most, -(-n // tile) * tile)
 
 
 def fused_chunk(m: int, rows: int, width: int) -> int:
@@ -116,31 +141,36 @@ def fused_chunk(m: int, rows: int, width: int) -> int:
 
 
 def chunked_columns(m: int, width: int) -> int:
-    """Charges of one chunk, a power of two from 128 to 8192."""
+    """Charges of one chunk, a power of two from 32 to 8192, of 128 at least where they fit."""
     columns = 8192
-    while columns > 128 and (columns * 4 * width > CHARGE_PARTS or columns >= 2 * m):
+    while columns > 32 and (columns * 4 * width > CHARGE_PARTS or (columns > 128 and columns >= 2 * m)):
         columns //= 2
     return columns
 
 
-def block_rows(rows: int, columns: int) -> int:
-    """Points whose distances and weights are held at once."""
-    return min(rows, _whole(PAIRS // (8 * columns), ROWS))
+def slices(rows: int, columns: int, width: int, shape: Shape, step: int, processors: int) -> tuple[int, int]:
+    """Slices of the features in the distances of ``rows`` points, and features of one: to fill the machine."""
+    programs = max(1, rows // min(shape.block_n, rows)) * max(1, columns // min(shape.block_m, columns))
+    count = max(1, min(processors // programs, width // SLICE))
+    depth = -(-width // (count * step)) * step
+    return -(-width // depth), depth
 
 
-def fused_splits(rows: int, chunk: int, width: int, block_n: int, processors: int) -> tuple[int, int]:
+def block_rows(rows: int, columns: int, count: int, tile: int) -> int:
+    """Points whose distances, in ``count`` slices, and weights are held at once."""
+    return min(rows, _whole(PAIRS // ((4 * count + 4) * columns), tile))
+
+
+def fused_splits(rows: int, chunk: int, width: int, shape: Shape, processors: int) -> tuple[int, int]:
     """Splits of a chunk of charges in the fused pass, and charges per split (a multiple of 64)."""
-    wanted = -(-2 * processors // (rows // block_n))
-    count = max(1, min(wanted, chunk // 512, SUMS // (4 * rows * width)))
+    most = min(chunk // 512, SUMS // (4 * rows * width), 256)
+    count = _few_waves(rows // shape.block_n, processors * shape.resident, most)
     per = -(-chunk // count)
     per = -(-per // 64) * 64
     return -(-chunk // per), per
 
 
-def combine_splits(rows: int, columns: int, width: int, group: int, processors: int) -> tuple[int, int]:
-    """Splits of a chunk in weights x charges, and charges per split (a multiple of 64)."""
-    tiles = (rows // ROWS) * (width // COMBINE_FEATURES)
-    count = max(1, min(-(-3 * processors // tiles), columns // 512, SUMS // (4 * group * width)))
-    per = -(-columns // count)
-    per = -(-per // 64) * 64
-    return -(-columns // per), per
+def combine_splits(rows: int, columns: int, width: int, group: int, tile: int, processors: int) -> int:
+    """Splits of a chunk in weights x charges."""
+    tiles = (rows // tile) * (width // COMBINE_FEATURES)
+    return _few_waves(tiles, processors, min(columns // 512, SUMS // (4 * group * width), 256))

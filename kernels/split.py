@@ -7,19 +7,19 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from .weights import BIG, bfloat16_parts
+from .weights import ABSENT, BIG, GAUSSIAN, bfloat16_parts
 
 
 @triton.jit(do_not_specialize=["rows"])
 def split_rows(
-    source, centre, q, high, low, norm2, rows, D, width,
+    source, centre, q, high, low, norm2, largest, rows, D, width,
     HAS_Q: tl.constexpr, HAS_LOW: tl.constexpr, WIDE: tl.constexpr, EMULATED: tl.constexpr, ROWS: tl.constexpr,
     BLOCK: tl.constexpr,
 ):  # fmt: skip
     """ROWS rows: ``source - centre`` as high + low, zero from D to ``width``, and squared norms.
 
     The norm is summed in float64 if WIDE. It is BIG for padding rows and for charges of weight 0, which takes them
-    out of every sum.
+    out of every sum; ``largest`` [programs] float32 is the largest of the others.
     """
     row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
     real = row < rows
@@ -42,3 +42,33 @@ def split_rows(
     if HAS_Q:
         norm = tl.where(tl.load(q + row, mask=real, other=0.0) != 0.0, norm, BIG)
     tl.store(norm2 + row, norm)
+    tl.store(largest + tl.program_id(0), tl.max(tl.where(norm < ABSENT, norm, 0.0), 0).to(tl.float32))
+
+
+@triton.jit(do_not_specialize=["count"])
+def row_limits(
+    norm2, c, largest, near, doubtful, count, rounding, rate,
+    KIND: tl.constexpr, FAST: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    """r2 less ``c`` below which a pair of the row is unseen, and below which it is doubtful, [rows] float32 each.
+
+    ``norm2`` [rows] float64 are the points', ``largest`` [count] bounds the charges' and ``rounding`` is the error
+    of r2 relative to both together. Nothing is either in a padding row.
+    """
+    row = tl.program_id(0) * BLOCK_N + tl.arange(0, BLOCK_N)
+    lane = tl.arange(0, BLOCK)
+    most = tl.zeros([BLOCK], tl.float32)
+    for start in range(0, count, BLOCK):
+        most = tl.maximum(most, tl.load(largest + start + lane, mask=start + lane < count, other=0.0))
+    own = tl.load(norm2 + row)
+    real = own < ABSENT
+    error = rounding * (tl.where(real, own, 0.0).to(tl.float32) + tl.max(most, 0))
+    constant = tl.load(c + row)
+    if KIND == GAUSSIAN:
+        unseen = tl.full([BLOCK_N], -BIG, tl.float32)
+        doubt = tl.where(error * rate > 1.0e-4, BIG, -BIG)
+    else:
+        unseen = 4.0 * rate * error - constant
+        doubt = 256.0 * rate * error - constant
+    tl.store(near + row, tl.where(real, unseen, -BIG))
+    tl.store(doubtful + row, tl.where(real & (not FAST), doubt, -BIG))
