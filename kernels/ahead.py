@@ -160,7 +160,8 @@ def _serialized(ptx: str, arch: int) -> bool:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "kernel.ptx"
         path.write_text(ptx)
-        command = [tool, "-v", "--gpu-name", "sm_90a", path, "-o", Path(folder) / "kernel.cubin"]
+        object_file = str(Path(folder) / "kernel.cubin")
+        command = [str(tool), "-v", "--gpu-name", "sm_90a", str(path), "-o", object_file]
         text = subprocess.run(command, capture_output=True, text=True, check=True)
     return "are serialized" in text.stdout + text.stderr
 
