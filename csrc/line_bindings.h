@@ -1,4 +1,4 @@
-// What Python says of a bundle of lines, as the records of line.h. Part of the bindings: included by them alone.
+// What Python says of lines and updates, as the records of line.h and update_step.h. Part of the bindings: included by them alone.
 #pragma once
 
 #include <pybind11/pybind11.h>
@@ -7,8 +7,10 @@
 #include <vector>
 
 #include "lines.h"
+#include "update.h"
 #if defined(EFM_FAST_CUDA)
 #include "lines_cuda.h"
+#include "update_cuda.h"
 #endif
 
 namespace efm {
@@ -82,6 +84,32 @@ void run_lines(bool traced, const py::dict& plates, const py::dict& rule, const 
     if (!finished) throw py::error_already_set();
 }
 
+// One update of a sampling loop, from plate means where `means` holds them, else from a direction. A device below
+// zero is the CPU.
+inline void run_update(std::uintptr_t out, std::uintptr_t base, int64_t count, int d, float scale, float steepest,
+                       std::uintptr_t direction, const py::dict& means, int device, std::uintptr_t stream,
+                       int threads) {
+    const UpdateRows rows{reinterpret_cast<float*>(out), reinterpret_cast<const float*>(base), count, d, scale,
+                          steepest};
+    const DirectUpdate direct{reinterpret_cast<const float*>(direction)};
+    MeansUpdate plate_means{};
+    const bool of_means = !means.empty();
+    if (of_means)
+        plate_means = {address<const float>(means, "at"), address<const float>(means, "share"),
+                       address<const float>(means, "plus"), address<const float>(means, "minus"),
+                       means["z"].cast<float>(), means["L"].cast<float>()};
+    py::gil_scoped_release release;
+    if (device < 0) return of_means ? slope_step(rows, plate_means, threads) : slope_step(rows, direct, threads);
+#if defined(EFM_FAST_CUDA)
+    const std::string problem = of_means ? cuda::slope_step(rows, plate_means, device, stream)
+                                         : cuda::slope_step(rows, direct, device, stream);
+    if (!problem.empty()) throw std::runtime_error(problem);
+#else
+    (void)stream;
+    throw std::runtime_error("built without CUDA");
+#endif
+}
+
 inline void bind_lines(py::module_& module, const Poll& poll) {
     auto bind = [&](const char* name, bool traced, const char* text) {
         module.def(
@@ -112,6 +140,9 @@ inline void bind_lines(py::module_& module, const Poll& poll) {
     bind_cuda("cuda_trace_lines", true, "The same on a CUDA device, all steps in one launch.");
     bind_cuda("cuda_forward_lines", false, "The same on a CUDA device, all steps in one launch.");
 #endif
+    module.def("slope_step", &run_update, py::arg("out"), py::arg("base"), py::arg("count"), py::arg("d"),
+               py::arg("scale"), py::arg("steepest"), py::arg("direction"), py::arg("means"), py::arg("device"),
+               py::arg("stream"), py::arg("threads"), "One step of samples along the slope of a learned field.");
     module.attr("line_dimension_cuda") = line_dimension_cuda;
 }
 

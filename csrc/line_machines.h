@@ -1,11 +1,13 @@
 // The two machines that drive a line: from charge to charge in arc length, and from plate to plate by heights.
-// `ready` says whether the line waits for the field at its point, `feed` takes the unit direction there. Host and
-// device alike; `look` finds the nearest charges of a point.
+// `need` says what a line waits for: its nearest charges, which `approach` takes, or the unit direction at its
+// point, which `feed` takes. Host and device alike.
 #pragma once
 
 #include "line_step.h"
 
 namespace efm {
+
+enum class Need : int { nothing, nearest, field };
 
 template <class T>
 struct TraceMachine {
@@ -13,19 +15,25 @@ struct TraceMachine {
     TraceRule<T> rule;
     LineRows<T> out;
 
-    template <class Look>
-    EFM_HD bool ready(LineState<T>& line, Look&& look) const {
+    EFM_HD Need need(LineState<T>& line) const {
         while (line.end == LineEnd::running) {
-            if (line.stage > 0) return true;
-            if (!line.looked) {
-                approach(line, look(line.base()));
-                continue;
-            }
+            if (line.stage > 0) return Need::field;
+            if (!line.looked) return Need::nearest;
             if (line.steps == rule.max_steps) line.end = LineEnd::step_limit;
-            else if (!line.has_first) return true;
+            else if (!line.has_first) return Need::field;
             else begin_step(line);
         }
-        return false;
+        return Need::nothing;
+    }
+
+    // Land the line if a charge owns it; else keep its nearest charge, whose distance rules the step.
+    EFM_HD void approach(LineState<T>& line, const NearestCharges<T>& near) const {
+        const T other = near.second_minus < near.plus ? near.second_minus : near.plus;
+        if (near.minus <= rule.capture * other) return land(line, near);
+        line.nearest_is_minus = near.minus < near.plus;
+        line.nearest = line.nearest_is_minus ? near.minus_index : near.plus_index;
+        line.distance = line.nearest_is_minus ? near.minus : near.plus;
+        line.looked = true;
     }
 
     EFM_HD void feed(LineState<T>& line, const T* direction) const {
@@ -45,16 +53,6 @@ struct TraceMachine {
     }
 
 private:
-    // Land the line if a charge owns it; else keep its nearest charge, whose distance rules the step.
-    EFM_HD void approach(LineState<T>& line, const NearestCharges<T>& near) const {
-        const T other = near.second_minus < near.plus ? near.second_minus : near.plus;
-        if (near.minus <= rule.capture * other) return land(line, near);
-        line.nearest_is_minus = near.minus < near.plus;
-        line.nearest = line.nearest_is_minus ? near.minus_index : near.plus_index;
-        line.distance = line.nearest_is_minus ? near.minus : near.plus;
-        line.looked = true;
-    }
-
     EFM_HD void land(LineState<T>& line, const NearestCharges<T>& near) const {
         const int d = line.n - 1;
         line.end = line.base()[d] < plates.L ? LineEnd::front : LineEnd::behind;
@@ -147,10 +145,11 @@ struct ForwardMachine {
     ForwardRule<T> rule;
     LineRows<T> out;
 
-    template <class Look>
-    EFM_HD bool ready(LineState<T>& line, Look&&) const {
-        return line.end == LineEnd::running;
+    EFM_HD Need need(LineState<T>& line) const {
+        return line.end == LineEnd::running ? Need::field : Need::nothing;
     }
+
+    EFM_HD void approach(LineState<T>&, const NearestCharges<T>&) const {}
 
     EFM_HD void feed(LineState<T>& line, const T* direction) const {
         ++line.evaluations;

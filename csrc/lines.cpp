@@ -98,8 +98,7 @@ private:
     // Put a line that waits for the field into the lane; false if there is none left.
     bool fill(int lane) {
         LineState<T>& line = lines_[lane];
-        auto look = [this](const T* point) { return nearest_charges(point); };
-        while (line.index < 0 || !machine_.ready(line, look)) {
+        while (line.index < 0 || !waits_for_field(line)) {
             if (line.index >= 0) write(line, machine_.out);
             line.index = -1;
             const int64_t index = next_.fetch_add(1);
@@ -110,6 +109,12 @@ private:
         sums_[0].h2[lane] = plus_.height2(line.point()[d_]);
         sums_[1].h2[lane] = minus_.height2(line.point()[d_]);
         return true;
+    }
+
+    bool waits_for_field(LineState<T>& line) const {
+        Need need = machine_.need(line);
+        for (; need == Need::nearest; need = machine_.need(line)) machine_.approach(line, nearest_charges(line.base()));
+        return need == Need::field;
     }
 
     NearestCharges<T> nearest_charges(const T* point) const {

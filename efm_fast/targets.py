@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -11,34 +10,9 @@ from torch import Tensor
 from .field import capacitor_field, riesz_sum
 from .field.request import Precision
 from .interplate import InterplatePoints
+from .types import PlatePosterior
 
 Normalization = Literal["superposition", "per_plate"]
-
-
-@dataclass(frozen=True)
-class PlatePosterior:
-    """Where a point's field comes from: the posterior over charges under weights w_j = |x~ - y~_j|^-n.
-
-    Attributes:
-        share_plus: weight of the positive plate, W+ / (W+ + W-), [N].
-        mean_plus: posterior mean of the positive charges, [N, D], data units.
-        mean_minus: the same of the negative charges.
-    """
-
-    share_plus: Tensor
-    mean_plus: Tensor
-    mean_minus: Tensor
-
-    def moment(self, x: Tensor, z: Tensor, L: float) -> Tensor:
-        """T = sum_j q_j w_j (x~ - y~_j) / sum_j w_j, [N, D+1], data units: the field over the potential's weights.
-
-        At points that a charge's own flux generated, the mean of T over batches has exactly the direction of the
-        field of the whole distributions.
-        """
-        plus, minus = self.share_plus[:, None], 1.0 - self.share_plus[:, None]
-        above, below = z.to(x.dtype)[:, None], (z - L).to(x.dtype)[:, None]
-        features = plus * (x - self.mean_plus) - minus * (x - self.mean_minus)
-        return torch.cat([features, plus * above - minus * below], 1)
 
 
 def plate_posterior(

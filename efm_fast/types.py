@@ -101,6 +101,32 @@ class Plates:
     L: float
 
 
+@dataclass(frozen=True)
+class PlatePosterior:
+    """Where a point's field comes from: the posterior over charges under weights w_j = |x~ - y~_j|^-n.
+
+    Attributes:
+        share_plus: weight of the positive plate, W+ / (W+ + W-), [N].
+        mean_plus: posterior mean of the positive charges, [N, D], data units.
+        mean_minus: the same of the negative charges.
+    """
+
+    share_plus: Tensor
+    mean_plus: Tensor
+    mean_minus: Tensor
+
+    def moment(self, x: Tensor, z: Tensor, L: float) -> Tensor:
+        """T = sum_j q_j w_j (x~ - y~_j) / sum_j w_j, [N, D+1], data units: the field over the potential's weights.
+
+        At points that a charge's own flux generated, the mean of T over batches has exactly the direction of the
+        field of the whole distributions.
+        """
+        plus, minus = self.share_plus[:, None], 1.0 - self.share_plus[:, None]
+        above, below = z.to(x.dtype)[:, None], (z - L).to(x.dtype)[:, None]
+        features = plus * (x - self.mean_plus) - minus * (x - self.mean_minus)
+        return torch.cat([features, plus * above - minus * below], 1)
+
+
 @runtime_checkable
 class Field(Protocol):
     """What a map follows: the exact field and a learned one look the same to it."""
@@ -119,4 +145,13 @@ class Field(Protocol):
 
         The posterior mean of that plate's charges: as the plate nears it tends to the charge itself.
         """
+        ...
+
+
+@runtime_checkable
+class PosteriorField(Field, Protocol):
+    """A field that knows the plate means it is made of, so that a step need not write its direction out."""
+
+    def posterior(self, x: Tensor, z: Tensor) -> PlatePosterior | None:
+        """Share and means of both plates at features x [N, D] and heights z [N]; None if it has none after all."""
         ...

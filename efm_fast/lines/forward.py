@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from .. import checks
 from ..errors import BackendUnavailableError
-from ..types import Field
+from ..types import Field, PosteriorField
 from . import engines
 from .engines import Engine, Problem, uses_extension
 from .exact import ExactField
 from .heights import Heights, Spacing, heights
 from .record import Lines, LineStatus
 from .steps import TABLEAUS, Method, runge_kutta, slope
+from .update import means_step, slope_step
 
 
 def forward_map(
@@ -90,11 +92,19 @@ def _in_torch(
         z = at.new_full((len(at),), schedule.z(t))
         return slope(field.direction(at, z).to(at.dtype), steepest) * schedule.dz_dt(t)
 
+    def advance(x: Tensor) -> Tensor:
+        if method in ("heun", "rk4"):
+            return runge_kutta(rate, x, schedule.dt, method)
+        step = _Advance(field, schedule, now, steepest)
+        if method == "euler":
+            return step(x, x, 0.0, 1.0)
+        return step(x, step(x, x, 0.0, 0.5), 0.5, 1.0)
+
     now, z, length = schedule.first, schedule.start, x.new_zeros(len(x))
     paths = [_point(x, z)] if every else []
     for k in range(schedule.steps):
         now = schedule.first + k * schedule.dt
-        new = runge_kutta(rate, x, schedule.dt, method)
+        new = advance(x)
         last = k == schedule.steps - 1
         new_z = schedule.stop if last else schedule.z(now + schedule.dt)
         length = length + _hop(x, z, new, new_z)
@@ -112,6 +122,27 @@ def _in_torch(
         length=length,
         paths=torch.stack(paths) if every else None,
     )
+
+
+@dataclass(frozen=True)
+class _Advance:
+    """Steps from the schedule's time ``now`` by one call of the field and one pass over the samples."""
+
+    field: Field
+    schedule: Heights
+    now: float
+    steepest: float
+
+    def __call__(self, base: Tensor, at: Tensor, when: float, part: float) -> Tensor:
+        """From ``base`` by ``part`` of the step, along the slope at ``at`` and ``when`` of the step."""
+        t = self.now + when * self.schedule.dt
+        z, scale = self.schedule.z(t), part * self.schedule.dt * self.schedule.dz_dt(t)
+        height = at.new_full((len(at),), z)
+        if isinstance(self.field, PosteriorField):
+            posterior = self.field.posterior(at, height)
+            if posterior is not None:
+                return means_step(base, at, z, posterior, self.schedule.L, scale, self.steepest)
+        return slope_step(base, self.field.direction(at, height), scale, self.steepest)
 
 
 def _landed(field: Field, lines: Lines, schedule: Heights) -> Lines:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from ..types import PlatePosterior
 from .features import Geometry
-from .parametrisation import Parametrisation
+from .parametrisation import Parametrisation, PlateMeans
 
 
 class LearnedField(nn.Module):
@@ -34,6 +35,14 @@ class LearnedField(nn.Module):
         """Field direction [N, D+1], up to a positive factor, at x [N, D] and heights z [N]."""
         features, scalar = self(x, z)
         return self.parametrisation.direction(features.float(), scalar.float(), x, z)
+
+    @torch.no_grad()
+    def posterior(self, x: Tensor, z: Tensor) -> PlatePosterior | None:
+        """Share and means of both plates at x [N, D] and heights z [N]; None for a direct field."""
+        if not isinstance(self.parametrisation, PlateMeans):
+            return None
+        features, scalar = self(x, z)
+        return self.parametrisation.posterior(features.float(), scalar.float(), x, z)
 
     @torch.no_grad()
     def arrival(self, x: Tensor, z: Tensor, plate: str) -> Tensor | None:

@@ -9,7 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..interplate import InterplatePoints
-from ..targets import Normalization, PlatePosterior, field_direction, plate_posterior
+from ..targets import Normalization, field_direction, plate_posterior
+from ..types import PlatePosterior
 from .features import Geometry
 
 _IMAGE_WEIGHT = 10.0  # of the means against the shares, whose cross-entropy is mostly irreducible noise
@@ -84,9 +85,12 @@ class PlateMeans:
 
     def direction(self, features: Tensor, scalar: Tensor, x: Tensor, z: Tensor) -> Tensor:
         """T of the plate means, [N, D+1]: the field over the potential's weights, data units."""
+        return self.posterior(features, scalar, x, z).moment(x, z, self.geometry.L)
+
+    def posterior(self, features: Tensor, scalar: Tensor, x: Tensor, z: Tensor) -> PlatePosterior:
+        """rho, m+ and m-, bounded to the data's range."""
         plus, minus = (self._bounded(m) for m in self.means(features, x, z))
-        rho = torch.sigmoid(self.logit(scalar, x, z))
-        return PlatePosterior(rho, plus, minus).moment(x, z, self.geometry.L)
+        return PlatePosterior(torch.sigmoid(self.logit(scalar, x, z)), plus, minus)
 
     def arrival(self, features: Tensor, scalar: Tensor, x: Tensor, z: Tensor, plate: str) -> Tensor:
         """The plate's posterior mean, [N, D]."""
