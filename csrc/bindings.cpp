@@ -4,6 +4,7 @@
 #include <chrono>
 #include <tuple>
 
+#include "backward_sum.h"
 #include "cpu.h"
 #include "direct_sum.h"
 #include "large.h"
@@ -48,6 +49,20 @@ void direct_sum(const MatrixTuple& x, const MatrixTuple& y, std::uintptr_t weigh
     without_gil([&] { return efm::direct_sum(request, result, threads, python_wants_to_stop); });
 }
 
+void direct_backward(const MatrixTuple& x, const MatrixTuple& y, std::uintptr_t weight, std::uintptr_t height2,
+                     double softening2, efm::Kernel kernel, double power, double bandwidth, int64_t first_self,
+                     bool wide, std::uintptr_t m, std::uintptr_t g_w, const MatrixTuple& g_v, std::uintptr_t g_x,
+                     std::uintptr_t g_y, std::uintptr_t g_weight, std::uintptr_t g_height2, bool is_double,
+                     int threads) {
+    const efm::Request request{matrix(x), matrix(y), reinterpret_cast<const double*>(weight),
+                               reinterpret_cast<const double*>(height2), softening2, kernel, power, bandwidth,
+                               first_self, wide};
+    const efm::Gradients gradients{reinterpret_cast<const double*>(m), reinterpret_cast<const double*>(g_w), matrix(g_v),
+                                   reinterpret_cast<void*>(g_x), reinterpret_cast<void*>(g_y),
+                                   reinterpret_cast<void*>(g_weight), reinterpret_cast<void*>(g_height2), is_double};
+    without_gil([&] { return efm::direct_backward(request, gradients, threads, python_wants_to_stop); });
+}
+
 void amx_sum(const MatrixTuple& x, const MatrixTuple& y, std::uintptr_t weight, std::uintptr_t height2,
              double softening2, efm::Kernel kernel, double power, double bandwidth, int64_t first_self,
              std::uintptr_t m, std::uintptr_t w, std::uintptr_t v, int nearest, int threads) {
@@ -85,6 +100,11 @@ PYBIND11_MODULE(_C, module) {
                py::arg("first_self"), py::arg("wide"), py::arg("m"), py::arg("w"), py::arg("v"),
                py::arg("is_double"), py::arg("threads"),
                "Sum over charges by direct differences into the buffers m, w and v.");
+    module.def("direct_backward", &direct_backward, py::arg("x"), py::arg("y"), py::arg("weight"), py::arg("height2"),
+               py::arg("softening2"), py::arg("kernel"), py::arg("power"), py::arg("bandwidth"),
+               py::arg("first_self"), py::arg("wide"), py::arg("m"), py::arg("g_w"), py::arg("g_v"), py::arg("g_x"),
+               py::arg("g_y"), py::arg("g_weight"), py::arg("g_height2"), py::arg("is_double"), py::arg("threads"),
+               "Gradients of that sum by direct differences into zeroed buffers, 0 where not asked for.");
     module.def("amx_available", &efm::amx_available, "Whether the processor and the system offer AMX tiles.");
     module.def("amx_sum", &amx_sum, py::arg("x"), py::arg("y"), py::arg("weight"), py::arg("height2"),
                py::arg("softening2"), py::arg("kernel"), py::arg("power"), py::arg("bandwidth"),

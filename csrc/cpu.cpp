@@ -52,6 +52,14 @@ const DirectKernels& direct_kernels() {
     return direct_kernels_base();
 }
 
+const BackwardKernels& backward_kernels() {
+#if defined(EFM_FAST_X86)
+    if (level() >= avx512) return backward_kernels_avx512();
+    if (level() == avx2) return backward_kernels_avx2();
+#endif
+    return backward_kernels_base();
+}
+
 const RowKernels& row_kernels() {
 #if defined(EFM_FAST_X86)
     if (level() >= avx512) return row_kernels_avx512();

@@ -3,6 +3,7 @@
 
 #include <string>
 
+#include "backward.h"
 #include "direct.h"
 #include "nearest.h"
 #include "rows.h"
@@ -11,6 +12,9 @@ namespace efm {
 
 // The best direct kernels the processor can run; EFM_FAST_ISA=base|avx2|avx512|amx asks for lesser ones.
 const DirectKernels& direct_kernels();
+
+// The backward kernels of the same instruction set.
+const BackwardKernels& backward_kernels();
 
 // The row kernels of the same instruction set.
 const RowKernels& row_kernels();

@@ -6,11 +6,11 @@
 #include <math.h>
 
 #include "direct.h"
+#include "left_out.h"
 #include "power.h"
 
 namespace {
 
-using efm::DirectCharges;
 using efm::DirectPoints;
 using efm::Request;
 
@@ -156,30 +156,18 @@ inline void displacements_of(const Group<S>& g, const typename S::T* y, const ty
     for (int b = 0; b < B; ++b) S::fold(g.acc + (1 + k0 + b) * W, acc[b]);
 }
 
-// a^p for a whole p by squaring
-template <class S>
-inline typename S::V whole_power_of(typename S::V a, int p) {
-    typename S::V result = p & 1 ? a : S::set(1);
-    for (p >>= 1; p; p >>= 1) {
-        a = S::mul(a, a);
-        if (p & 1) result = S::mul(result, a);
-    }
-    return result;
-}
-
 template <class S>
 void weigh(const Request& r, const Group<S>& g, int n, typename S::T* tile) {
     using T = typename S::T;
     using V = typename S::V;
     constexpr int W = S::W;
-    constexpr int largest_whole = sizeof(T) == 4 ? 24 : 64;  // above it, squaring costs more digits than a log
     const V ref = S::load(g.ref);
     const V inv = S::div(S::set(T(1)), ref);
     if (r.kernel == efm::Kernel::gaussian) {
         const double rate = 0.5 / (r.bandwidth * r.bandwidth);
         for (int j = 0; j < n; ++j)
             S::store(tile + j * W, gaussian_weight(S(), S::load(tile + j * W), ref, rate));
-    } else if (r.power <= largest_whole && r.power == ::floor(r.power)) {
+    } else if (is_whole_power<S>(r.power)) {
         const int p = static_cast<int>(r.power);
         for (int j = 0; j < n; ++j) {
             V y = reciprocal_root<S>(S::mul(S::load(tile + j * W), inv));
@@ -189,21 +177,6 @@ void weigh(const Request& r, const Group<S>& g, int n, typename S::T* tile) {
         for (int j = 0; j < n; ++j)
             S::store(tile + j * W, riesz_weight(S(), S::load(tile + j * W), ref, inv, 0.5 * r.power));
     }
-}
-
-// Writes `value` over the pairs that are left out; true if there are any in this block.
-template <class S>
-bool leave_out(const int64_t* self, const DirectCharges& c, typename S::T* tile, typename S::T value) {
-    bool found = false;
-    for (int i = 0; self && i < S::W; ++i) {
-        if (c.n == 0 || self[i] < c.index[0] || self[i] > c.index[c.n - 1]) continue;
-        for (int j = 0; j < c.n; ++j) {
-            if (c.index[j] != self[i]) continue;
-            tile[j * S::W + i] = value;
-            found = true;
-        }
-    }
-    return found;
 }
 
 // Any kernel, any D: distances, weights and displacements in turn, the block's weights in scratch.
@@ -243,13 +216,6 @@ void add_any(const Request& r, const Group<S>& g, const int64_t* self, const Dir
     for (; k + 8 <= g.d; k += 8) displacements_of<S, 8>(g, y, tile, c.n, k);
     for (; k + 2 <= g.d; k += 2) displacements_of<S, 2>(g, y, tile, c.n, k);
     for (; k < g.d; ++k) displacements_of<S, 1>(g, y, tile, c.n, k);
-}
-
-template <class S>
-bool any_self_in(const int64_t* self, const DirectCharges& c) {
-    for (int i = 0; self && i < S::W; ++i)
-        if (self[i] >= c.index[0] && self[i] <= c.index[c.n - 1]) return true;
-    return false;
 }
 
 template <class S, int D>

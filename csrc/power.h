@@ -114,4 +114,21 @@ inline typename F64::V gaussian_weight(F64, F64::V r2, F64::V ref, double rate) 
     return F64::load(t);
 }
 
+// a^p for a whole p by squaring
+template <class S>
+inline typename S::V whole_power_of(typename S::V a, int p) {
+    typename S::V result = p & 1 ? a : S::set(1);
+    for (p >>= 1; p; p >>= 1) {
+        a = S::mul(a, a);
+        if (p & 1) result = S::mul(result, a);
+    }
+    return result;
+}
+
+// Whether `power` is taken by squaring: above the bound that costs more digits than a log.
+template <class S>
+inline bool is_whole_power(double power) {
+    return power <= (sizeof(typename S::T) == 4 ? 24 : 64) && power == ::floor(power);
+}
+
 }  // namespace

@@ -8,6 +8,7 @@
 #include <random>
 #include <vector>
 
+#include "../backward_sum.h"
 #include "../cpu.h"
 #include "../direct_sum.h"
 #include "../large.h"
@@ -64,10 +65,25 @@ public:
                                     : direct_sum(r, {log_scale.data(), w.data(), v.data(), out_double}, threads, never);
         for (double value : log_scale)
             if (value == unwritten || std::isnan(value)) return false;
-        return finished;
+        return finished && (large || backward(r, log_scale, threads));
     }
 
 private:
+    // True if the gradients of the sum come to an end.
+    bool backward(const Request& r, const std::vector<double>& m, int threads) {
+        const int64_t n = r.x.rows, count = r.y.rows, d = r.x.cols;
+        const bool is_double = r.x.dtype == Dtype::f64 || pick(4) == 0;
+        std::vector<char> g_v_data;
+        std::vector<double> g_w(n);
+        for (auto& g : g_w) g = normal();
+        const size_t size = is_double ? 8 : 4;
+        std::vector<char> x(n * d * size), y(count * d * size), weight(count * size), height2(n * size);
+        auto asked = [&](std::vector<char>& out) { return pick(2) ? static_cast<void*>(out.data()) : nullptr; };
+        const Gradients g{m.data(), g_w.data(), matrix(g_v_data, is_double ? Dtype::f64 : Dtype::f32, n, d, true),
+                          asked(x), asked(y), asked(weight), asked(height2), is_double};
+        return direct_backward(r, g, threads, [] { return false; });
+    }
+
     int64_t pick(int64_t count) { return static_cast<int64_t>(random_() % static_cast<unsigned>(count)); }
     double normal() { return std::normal_distribution<double>()(random_); }
 

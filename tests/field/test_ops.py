@@ -87,7 +87,7 @@ def test_the_chunks_of_the_backward_pass_do_not_matter(monkeypatch):
         for d in (2, 20):
             inputs = _draw(7, 13, d)
             x, y, weight, height = inputs
-            total = riesz_sum(x, y, power=d + 1, weight=weight, height=height)
+            total = riesz_sum(x, y, power=d + 1, weight=weight, height=height, backend="torch")
             total.posterior_mean(x).sin().sum().backward()
             results.append([t.grad for t in inputs])
     for whole, pieces in ((results[0], results[2]), (results[1], results[3])):
