@@ -22,14 +22,21 @@ struct AmxKernels {
 
     // `sign` times 32 rows (null: zeros) of `count` <= 32 numbers, into one step of an A panel
     void (*pack_a)(const float* const* rows, int count, float sign, uint16_t* out);
-    // 32 such rows into one step of two B panels: of one whose columns they are, and of one whose summed
-    // index they are
-    void (*pack_b)(const float* const* rows, int count, uint16_t* as_columns, uint16_t* as_sums);
-    // target[r][c] += sign * block[r][c], rows x columns of the [32][32] block
-    void (*accumulate)(float* target, int64_t stride, const float* block, int rows, int columns, float sign,
-                       bool first);
+    // 32 such rows, less the centre, into one step of a B panel: of one whose columns they are, or of one whose
+    // summed index they are. `exact`: the lo tiles would be zero and are left alone.
+    void (*pack_columns)(const float* const* rows, const float* centre, int count, bool exact, uint16_t* out);
+    void (*pack_sums)(const float* const* rows, const float* centre, int count, bool exact, uint16_t* out);
+    // |row - centre|^2 over `count` features, few enough for sums in float
+    float (*square)(const float* row, const float* centre, int64_t count);
+    // target[r][c] += block[r][c], or = if it is the first, rows x columns of the [32][32] block
+    void (*accumulate)(float* target, int64_t stride, const float* block, int rows, int columns, bool first);
 };
 
 const AmxKernels& amx_kernels();
+
+struct TileSession {
+    TileSession() { amx_kernels().begin(); }
+    ~TileSession() { amx_kernels().end(); }
+};
 
 }  // namespace efm

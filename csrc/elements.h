@@ -54,16 +54,22 @@ void with_elements(const Matrix& a, F&& f) {
     throw std::invalid_argument("unknown element type");
 }
 
+// `count` numbers of one row as T.
+template <class T>
+void read_part(const Matrix& a, int64_t row, int64_t first, int64_t count, T* out) {
+    with_elements(a, [&](auto* data) {
+        const auto* p = data + row * a.row_stride + first * a.col_stride;
+        if (a.col_stride == 1)
+            for (int64_t k = 0; k < count; ++k) out[k] = static_cast<T>(p[k]);
+        else
+            for (int64_t k = 0; k < count; ++k) out[k] = static_cast<T>(p[k * a.col_stride]);
+    });
+}
+
 // One row as T, [cols].
 template <class T>
 void read_row(const Matrix& a, int64_t row, T* out) {
-    with_elements(a, [&](auto* data) {
-        const auto* p = data + row * a.row_stride;
-        if (a.col_stride == 1)
-            for (int64_t k = 0; k < a.cols; ++k) out[k] = static_cast<T>(p[k]);
-        else
-            for (int64_t k = 0; k < a.cols; ++k) out[k] = static_cast<T>(p[k * a.col_stride]);
-    });
+    read_part(a, row, 0, a.cols, out);
 }
 
 }  // namespace efm

@@ -145,24 +145,53 @@ void store_rows(const __m512i* rows, uint16_t* out) {
     }
 }
 
-void pack_b(const float* const* rows, int count, uint16_t* columns, uint16_t* sums) {
-    __m512i hi[32], lo[32];
-    for (int r = 0; r < 32; ++r) split(load_row(rows[r], 0, count), load_row(rows[r], 16, count), &hi[r], &lo[r]);
-    store_columns(hi, columns);
-    store_columns(lo, columns + 1024);
-    store_rows(hi, sums);
-    store_rows(lo, sums + 1024);
+// 32 rows less the centre, split
+inline void split_rows(const float* const* rows, const float* centre, int count, __m512i* hi, __m512i* lo) {
+    const __m512 first = load_row(centre, 0, count), second = load_row(centre, 16, count);
+    for (int r = 0; r < 32; ++r) {
+        if (rows[r]) {
+            split(_mm512_sub_ps(load_row(rows[r], 0, count), first),
+                  _mm512_sub_ps(load_row(rows[r], 16, count), second), &hi[r], &lo[r]);
+        } else {
+            hi[r] = lo[r] = _mm512_setzero_si512();
+        }
+    }
 }
 
-void accumulate(float* target, int64_t stride, const float* block, int rows, int columns, float sign, bool first) {
-    const __m512 s = _mm512_set1_ps(sign);
+void pack_columns(const float* const* rows, const float* centre, int count, bool exact, uint16_t* out) {
+    __m512i hi[32], lo[32];
+    split_rows(rows, centre, count, hi, lo);
+    store_columns(hi, out);
+    if (!exact) store_columns(lo, out + 1024);
+}
+
+void pack_sums(const float* const* rows, const float* centre, int count, bool exact, uint16_t* out) {
+    __m512i hi[32], lo[32];
+    split_rows(rows, centre, count, hi, lo);
+    store_rows(hi, out);
+    if (!exact) store_rows(lo, out + 1024);
+}
+
+float square(const float* row, const float* centre, int64_t count) {
+    __m512 even = _mm512_setzero_ps(), odd = even;
+    for (int64_t k = 0; k < count; k += 32) {
+        const int left = static_cast<int>(count - k);
+        const __m512 a = _mm512_sub_ps(load_row(row + k, 0, left), load_row(centre + k, 0, left));
+        const __m512 b = _mm512_sub_ps(load_row(row + k, 16, left), load_row(centre + k, 16, left));
+        even = _mm512_fmadd_ps(a, a, even);
+        odd = _mm512_fmadd_ps(b, b, odd);
+    }
+    return _mm512_reduce_add_ps(_mm512_add_ps(even, odd));
+}
+
+void accumulate(float* target, int64_t stride, const float* block, int rows, int columns, bool first) {
     for (int r = 0; r < rows; ++r) {
         for (int c = 0; c < columns; c += 16) {
             const int left = columns - c;
             const __mmask16 mask = left >= 16 ? 0xffff : static_cast<__mmask16>((1u << left) - 1);
             float* p = target + r * stride + c;
             const __m512 old = first ? _mm512_setzero_ps() : _mm512_maskz_loadu_ps(mask, p);
-            _mm512_mask_storeu_ps(p, mask, _mm512_fmadd_ps(s, _mm512_loadu_ps(block + r * 32 + c), old));
+            _mm512_mask_storeu_ps(p, mask, _mm512_add_ps(_mm512_loadu_ps(block + r * 32 + c), old));
         }
     }
 }
@@ -172,7 +201,7 @@ void accumulate(float* target, int64_t stride, const float* block, int rows, int
 namespace efm {
 
 const AmxKernels& amx_kernels() {
-    static const AmxKernels kernels{enable, begin, end, multiply, pack_a, pack_b, accumulate};
+    static const AmxKernels kernels{enable, begin, end, multiply, pack_a, pack_columns, pack_sums, square, accumulate};
     return kernels;
 }
 

@@ -2,19 +2,14 @@
 #include <algorithm>
 #include <atomic>
 #include <cmath>
-#include <cstdlib>
 #include <limits>
-#include <memory>
 #include <stdexcept>
 #include <vector>
 
-#if defined(__linux__)
-#include <sys/mman.h>
-#endif
-
+#include "aligned.h"
 #include "amx.h"
+#include "charge_rows.h"
 #include "cpu.h"
-#include "elements.h"
 #include "large.h"
 
 namespace efm {
@@ -28,35 +23,15 @@ bool amx_sum(const Request&, double*, float*, float*, int, int, const Poll&) { r
 
 namespace {
 
-constexpr int64_t chunk_bytes = int64_t{48} << 20;  // of packed charges: they stay in a large last-level cache
+constexpr int64_t chunk_bytes = int64_t{24} << 20;  // of float32 charges: they stay in a large last-level cache
 constexpr int64_t block_bytes = int64_t{32} << 20;  // of packed points
 constexpr int largest_chunk = 8192, largest_block = 512;
-constexpr int cache_steps = 16;  // steps of all panels of a block that stay in the second-level cache together
+// in the second-level cache together: these steps of a block of points and of a group of panels of charges
+constexpr int cache_steps = 16, largest_group = 8;
 
-struct Aligned {
-    struct Free {
-        void operator()(void* p) const { std::free(p); }
-    };
-    template <class T>
-    using Array = std::unique_ptr<T[], Free>;
-
-    template <class T>
-    static Array<T> make(int64_t count) {
-        const size_t unit = static_cast<size_t>(count) * sizeof(T) >= size_t{8} << 20 ? size_t{2} << 20 : 64;
-        const size_t bytes = (static_cast<size_t>(count) * sizeof(T) + unit - 1) / unit * unit;
-        void* p = std::aligned_alloc(unit, std::max(bytes, unit));
-        if (!p) throw std::bad_alloc();
-#if defined(MADV_HUGEPAGE)
-        if (unit > 64) madvise(p, bytes, MADV_HUGEPAGE);  // fewer page faults and translations; only a wish
-#endif
-        return Array<T>(static_cast<T*>(p));
-    }
-};
-
-struct TileSession {
-    TileSession() { amx_kernels().begin(); }
-    ~TileSession() { amx_kernels().end(); }
-};
+constexpr int64_t packed_words = largest_group * cache_steps * amx_step_words;  // of one worker
+static_assert(largest_group <= cache_steps, "a group of feature panels is read in one go");
+constexpr int all_steps[cache_steps] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
 
 int64_t panels_of(int64_t count) { return (count + amx_panel - 1) / amx_panel; }
 
@@ -65,18 +40,18 @@ public:
     TileSum(const Request& r, double* m, float* w, float* v, int nearest, int threads, const Poll& poll)
         : r_(r), m_(m), w_(w), v_(v), nearest_(nearest), threads_(threads), poll_(poll), n_(r.x.rows), d_(r.x.cols),
           steps_(panels_of(d_)), cutoff_(large_cutoff(r)) {
-        chunk_ = std::clamp<int64_t>(chunk_bytes / (steps_ * amx_panel * 8) / 128 * 128, 128, largest_chunk);
+        chunk_ = std::clamp<int64_t>(chunk_bytes / (steps_ * amx_panel * 4) / 128 * 128, 128, largest_chunk);
         chunk_ = std::min(chunk_, panels_of(r.y.rows) * amx_panel);
         block_ = std::clamp<int64_t>(block_bytes / (steps_ * amx_panel * 4) / amx_panel * amx_panel, amx_panel, largest_block);
         block_ = std::min(block_, panels_of(n_) * amx_panel);
         stride_ = chunk_ + 16;
         const int64_t chunk_panels = chunk_ / amx_panel, block_panels = block_ / amx_panel;
-        y_columns_ = Aligned::make<uint16_t>(chunk_panels * steps_ * amx_step_words);
-        y_rows_ = Aligned::make<uint16_t>(chunk_panels * steps_ * amx_step_words);
+        packed_ = Aligned::make<uint16_t>(threads_ * packed_words);
         x_ = Aligned::make<uint16_t>(block_panels * steps_ * amx_step_words);
         weights_ = Aligned::make<uint16_t>(block_panels * chunk_panels * amx_step_words);
         s_ = Aligned::make<float>(block_ * stride_);
         y2_.resize(chunk_);
+        square_.resize(chunk_);
         q_.resize(chunk_);
         x2_.resize(block_);
         live_.resize(block_panels * chunk_panels);
@@ -91,7 +66,6 @@ public:
         for (int64_t j = 0; j < r_.y.rows; j += chunk_) {
             first_charge_ = j;
             charges_ = static_cast<int>(std::min(chunk_, r_.y.rows - j));
-            if (!pack_charges()) return false;
             for (int64_t i = 0; i < n_; i += block_) {
                 first_point_ = i;
                 points_ = std::min(block_, n_ - i);
@@ -127,42 +101,14 @@ private:
         }
     }
 
-    bool pack_charges() {
-        const AmxKernels& amx = amx_kernels();
-        std::atomic<int> counted{0};
-        std::atomic<bool> bad{false};
-        const int64_t panels = panels_of(charges_);
-        const bool finished = parallel_for(panels, threads_, poll_, [&](int64_t p, int) {
-            std::vector<float> data(amx_panel * row_stride());
-            const float* rows[amx_panel];
-            for (int c = 0; c < amx_panel; ++c) {
-                const int64_t j = p * amx_panel + c;
-                rows[c] = nullptr;
-                if (j >= charges_) {
-                    if (j < chunk_) y2_[j] = std::numeric_limits<float>::infinity();
-                    continue;
-                }
-                float* row = data.data() + c * row_stride();
-                read_row(r_.y, first_charge_ + j, row);
-                const double square = row_kernels().shift(row, centre_.data(), d_);
-                if (!std::isfinite(square)) bad = true;
-                const double q = r_.weight ? r_.weight[first_charge_ + j] : 1.0;
-                q_[j] = static_cast<float>(q);
-                y2_[j] = q == 0.0 ? std::numeric_limits<float>::infinity() : static_cast<float>(square);
-                counted += q != 0.0;
-                rows[c] = row;
-            }
-            for (int64_t k = 0; k < steps_; ++k) {
-                const int columns = static_cast<int>(std::min<int64_t>(amx_step, d_ - k * amx_step));
-                amx.pack_b(rows, columns, y_columns_.get() + (p * steps_ + k) * amx_step_words,
-                           y_rows_.get() + (k * panels + p) * amx_step_words);
-                for (auto& row : rows)
-                    if (row) row += amx_step;
-            }
-        });
-        counted_ = counted;
-        if (bad) std::fill(fate_.begin(), fate_.end(), not_a_number);
-        return finished;
+    void describe_charges(int64_t panel) {
+        for (int64_t j = panel * amx_panel; j < std::min((panel + 1) * amx_panel, chunk_); ++j) {
+            const bool counts = j < charges_ && !(r_.weight && r_.weight[first_charge_ + j] == 0.0);
+            q_[j] = counts && r_.weight ? static_cast<float>(r_.weight[first_charge_ + j]) : 1.0f;
+            if (j < charges_ && !std::isfinite(square_[j])) bad_ = true;
+            y2_[j] = counts ? static_cast<float>(square_[j]) : std::numeric_limits<float>::infinity();
+            counted_ += counts;
+        }
     }
 
     bool pack_points() {
@@ -181,8 +127,7 @@ private:
             for (int64_t k = 0; k < steps_; ++k) {
                 const int columns = static_cast<int>(std::min<int64_t>(amx_step, d_ - k * amx_step));
                 amx.pack_a(rows, columns, 1.0f, x_.get() + (p * steps_ + k) * amx_step_words);
-                for (auto& row : rows)
-                    if (row) row += amx_step;
+                advance(rows, amx_step);
             }
         });
     }
@@ -190,28 +135,53 @@ private:
     // off the power of two that would map all rows of a panel to one cache set
     int64_t row_stride() const { return d_ + 16; }
 
-    int64_t group_of(int64_t panels) const { return std::clamp<int64_t>(panels / (4 * threads_), 1, 8); }
+    int64_t group_of(int64_t panels) const { return std::clamp<int64_t>(panels / (4 * threads_), 1, largest_group); }
 
-    // s = x . y
+    // s = x . y. Charges are packed into the cache right before they are multiplied.
     bool distances() {
+        const AmxKernels& amx = amx_kernels();
         const int64_t panels = panels_of(charges_), group = group_of(panels);
-        return parallel_for((panels + group - 1) / group, threads_, poll_, [&](int64_t task, int) {
+        counted_ = 0;
+        const bool finished = parallel_for((panels + group - 1) / group, threads_, poll_, [&](int64_t task, int worker) {
             TileSession tiles;
             alignas(64) float block[amx_panel * amx_panel];
-            int steps[cache_steps];
+            uint16_t* packed = packed_.get() + worker * packed_words;
+            ChargeRows charges(r_.y, cache_steps * amx_step);
+            const float* rows[amx_panel];
+            const int64_t first = task * group, last = std::min(panels, first + group);
             for (int64_t k0 = 0; k0 < steps_; k0 += cache_steps) {
                 const int count = static_cast<int>(std::min<int64_t>(cache_steps, steps_ - k0));
-                for (int k = 0; k < count; ++k) steps[k] = static_cast<int>(k0 + k);
-                for (int64_t c = task * group; c < std::min(panels, (task + 1) * group); ++c)
-                    for (int64_t p = 0; p < panels_of(points_); ++p) {
-                        amx_kernels().multiply(x_.get() + p * steps_ * amx_step_words,
-                                               y_columns_.get() + c * steps_ * amx_step_words, steps, count, exact_, block);
-                        amx_kernels().accumulate(s_.get() + p * amx_panel * stride_ + c * amx_panel, stride_, block,
-                                                 static_cast<int>(std::min<int64_t>(amx_panel, points_ - p * amx_panel)),
-                                                 amx_panel, 1.0f, k0 == 0);
+                const int64_t features = std::min<int64_t>(count * amx_step, d_ - k0 * amx_step);
+                for (int64_t c = first; c < last; ++c) {
+                    charges.read(first_charge_ + c * amx_panel, first_charge_ + charges_, k0 * amx_step, features, rows);
+                    uint16_t* panel = packed + (c - first) * cache_steps * amx_step_words;
+                    add_squares(c, rows, k0 * amx_step, features);
+                    for (int k = 0; k < count; ++k) {
+                        const float* centre = centre_.data() + (k0 + k) * amx_step;
+                        amx.pack_columns(rows, centre, static_cast<int>(std::min<int64_t>(amx_step, features - k * amx_step)),
+                                         exact_, panel + k * amx_step_words);
+                        advance(rows, amx_step);
                     }
+                    for (int64_t p = 0; p < panels_of(points_); ++p) {
+                        amx.multiply(x_.get() + (p * steps_ + k0) * amx_step_words, panel, all_steps, count, exact_, block);
+                        amx.accumulate(s_.get() + p * amx_panel * stride_ + c * amx_panel, stride_, block,
+                                       static_cast<int>(std::min<int64_t>(amx_panel, points_ - p * amx_panel)), amx_panel,
+                                       k0 == 0);
+                    }
+                }
             }
+            for (int64_t c = first; c < last; ++c) describe_charges(c);
         });
+        if (bad_) std::fill(fate_.begin(), fate_.end(), not_a_number);
+        return finished;
+    }
+
+    void add_squares(int64_t panel, const float* const* rows, int64_t first, int64_t features) {
+        for (int c = 0; c < amx_panel && rows[c]; ++c) {
+            const double square = amx_kernels().square(rows[c], centre_.data() + first, features);
+            double& total = square_[panel * amx_panel + c];
+            total = first == 0 ? square : total + square;
+        }
     }
 
     // s becomes weights, and those pairs of panels that hold any are packed
@@ -239,34 +209,56 @@ private:
                 }
                 live_[p * panels + k] = live;
                 if (live) amx_kernels().pack_a(rows, columns, -1.0f, weights_.get() + (p * panels + k) * amx_step_words);
-                for (auto& row : rows)
-                    if (row) row += amx_step;
+                advance(rows, amx_step);
             }
         });
     }
 
     // v -= weights . (y - centre)
     bool displacements() {
-        const int64_t panels = panels_of(charges_), group = group_of(steps_);
-        return parallel_for((steps_ + group - 1) / group, threads_, poll_, [&](int64_t task, int) {
+        const AmxKernels& amx = amx_kernels();
+        const int64_t panels = panels_of(charges_), group = group_of(steps_), blocks = panels_of(points_);
+        return parallel_for((steps_ + group - 1) / group, threads_, poll_, [&](int64_t task, int worker) {
             TileSession tiles;
             alignas(64) float block[amx_panel * amx_panel];
+            uint16_t* packed = packed_.get() + worker * packed_words;
+            ChargeRows charges(r_.y, cache_steps * amx_step);
             int steps[cache_steps];
-            for (int64_t k0 = 0; k0 < panels; k0 += cache_steps)
-                for (int64_t f = task * group; f < std::min(steps_, (task + 1) * group); ++f)
-                    for (int64_t p = 0; p < panels_of(points_); ++p) {
+            const int64_t first = task * group, last = std::min(steps_, first + group);
+            for (int64_t k0 = 0; k0 < panels; k0 += cache_steps) {
+                const int64_t k1 = std::min(panels, k0 + cache_steps);
+                for (int64_t k = k0; k < k1; ++k) pack_sums(k, k - k0, first, last, charges, packed);
+                for (int64_t f = first; f < last; ++f)
+                    for (int64_t p = 0; p < blocks; ++p) {
                         int count = 0;
-                        for (int64_t k = k0; k < std::min(panels, k0 + cache_steps); ++k)
-                            if (live_[p * panels + k]) steps[count++] = static_cast<int>(k);
+                        for (int64_t k = k0; k < k1; ++k)
+                            if (live_[p * panels + k]) steps[count++] = static_cast<int>(k - k0);
                         if (count == 0) continue;
-                        amx_kernels().multiply(weights_.get() + p * panels * amx_step_words,
-                                               y_rows_.get() + f * panels * amx_step_words, steps, count, exact_, block);
-                        amx_kernels().accumulate(v_ + (first_point_ + p * amx_panel) * d_ + f * amx_panel, d_, block,
-                                                 static_cast<int>(std::min<int64_t>(amx_panel, points_ - p * amx_panel)),
-                                                 static_cast<int>(std::min<int64_t>(amx_panel, d_ - f * amx_panel)), 1.0f,
-                                                 false);
+                        amx.multiply(weights_.get() + (p * panels + k0) * amx_step_words,
+                                     packed + (f - first) * cache_steps * amx_step_words, steps, count, exact_, block);
+                        amx.accumulate(v_ + (first_point_ + p * amx_panel) * d_ + f * amx_panel, d_, block,
+                                       static_cast<int>(std::min<int64_t>(amx_panel, points_ - p * amx_panel)),
+                                       static_cast<int>(std::min<int64_t>(amx_panel, d_ - f * amx_panel)), false);
                     }
+            }
         });
+    }
+
+    // The charges of panel k as step `slot` of the panels of features [first, last), if any weight needs them
+    void pack_sums(int64_t k, int64_t slot, int64_t first, int64_t last, ChargeRows& charges, uint16_t* packed) const {
+        bool needed = false;
+        for (int64_t p = 0; p < panels_of(points_); ++p) needed = needed || live_[p * panels_of(charges_) + k];
+        if (!needed) return;
+        const float* rows[amx_panel];
+        const int64_t features = std::min<int64_t>((last - first) * amx_step, d_ - first * amx_step);
+        charges.read(first_charge_ + k * amx_panel, first_charge_ + charges_, first * amx_step, features, rows);
+        for (int64_t f = first; f < last; ++f) {
+            const int64_t done = (f - first) * amx_step;
+            amx_kernels().pack_sums(rows, centre_.data() + f * amx_step,
+                                    static_cast<int>(std::min<int64_t>(amx_step, features - done)), exact_,
+                                    packed + ((f - first) * cache_steps + slot) * amx_step_words);
+            advance(rows, amx_step);
+        }
     }
 
     const Request& r_;
@@ -279,11 +271,13 @@ private:
     int64_t chunk_, block_, stride_;
     bool exact_ = false;
     int64_t first_charge_ = 0, first_point_ = 0, points_ = 0;
-    int charges_ = 0, counted_ = 0;
-    Aligned::Array<uint16_t> y_columns_, y_rows_, x_, weights_;
+    int charges_ = 0;
+    std::atomic<int> counted_{0};
+    std::atomic<bool> bad_{false};
+    Aligned::Array<uint16_t> packed_, x_, weights_;
     Aligned::Array<float> s_;
     std::vector<float> y2_, q_, centre_;
-    std::vector<double> x2_, ref_, total_;
+    std::vector<double> x2_, square_, ref_, total_;
     std::vector<uint8_t> live_, fate_;
 };
 
