@@ -7,18 +7,16 @@ that is judged.
 
 from __future__ import annotations
 
-import ctypes
 import functools
 import gc
-import os
-import re
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
 import torch
 from competitors import Form
+from memory import PeakMemory
 from torch import Tensor
 from torch.utils.benchmark import Timer
 
@@ -118,13 +116,34 @@ def measure(form: Form, case: Case) -> Measurement:
     row.reason = form.why_not(case.d, torch.device(case.device))
     if row.reason is not None:
         return row
+    return _guarded(row, functools.partial(_judge, form, case))
+
+
+def timed(form: Form, case: Case, n: int) -> Measurement:
+    """Time ``form`` at ``n`` of the case's points, for a form that has passed the gate in ``case.d`` features.
+
+    It is judged again at some of the points that are timed, and has no speed where it is wrong.
+    """
+    return _guarded(Measurement(form.name, case.d, n, case.m), functools.partial(_time, form, case, n))
+
+
+def _guarded(row: Measurement, fill: Callable[[Measurement], None]) -> Measurement:
     try:
-        _judge(form, case, row)
+        fill(row)
     except Exception as problem:  # a competitor may fail in any way, and says so in its row
         text = str(problem).strip().split("\n")[0]
         row.reason = f"failed: {type(problem).__name__}: {text[:160]}"
     gc.collect()
     return row
+
+
+def _time(form: Form, case: Case, n: int, row: Measurement) -> None:
+    direction, log_norm, row.peak_bytes = _timed_errors(form, case, n)
+    row.errors = {"interpolated": direction, "log_norm": log_norm}
+    row.passed = not red_kinds(row.errors, case.d)
+    if row.passed:
+        points, _ = timed_set(case.d, case.n, case.m, case.dtype)
+        row.speed = _speed(form, case, n, _seconds(form, _on(points, case.device, n), case.device))
 
 
 def _judge(form: Form, case: Case, row: Measurement) -> None:
@@ -264,54 +283,3 @@ def _speed(form: Form, case: Case, n: int, seconds: float) -> Speed:
     pairs = 2.0 * n * case.m
     count = len(runs.times) * runs.number_per_run
     return Speed(median, low, high, count, pairs / median, 4.0 * case.d * pairs / median)
-
-
-class PeakMemory:
-    """Memory that a call needs at its peak beyond what was there: CUDA's own count, or the process's on Linux."""
-
-    bytes: int | None = None
-
-    def __init__(self, device: str) -> None:
-        self._cuda = torch.device(device).type == "cuda"
-        self._device = device
-
-    def __enter__(self) -> PeakMemory:
-        gc.collect()
-        if self._cuda:
-            torch.cuda.synchronize(self._device)
-            torch.cuda.reset_peak_memory_stats(self._device)
-            self._before: int | None = torch.cuda.memory_allocated(self._device)
-            return self
-        _give_back()
-        try:
-            Path("/proc/self/clear_refs").write_text("5")  # the peak starts again from here
-        except OSError:
-            self._before = None
-        else:
-            self._before = _status("VmRSS")
-        return self
-
-    def __exit__(self, *problem: object) -> None:
-        if self._cuda:
-            torch.cuda.synchronize(self._device)
-            peak: int | None = torch.cuda.max_memory_allocated(self._device)
-        else:
-            peak = _status("VmHWM")
-        if self._before is not None and peak is not None:
-            self.bytes = max(0, peak - self._before)
-
-
-def _give_back() -> None:
-    """Hand freed memory back to the system, else a call that reuses it seems to need none."""
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if os.name == "posix" else None
-    if trim is not None:
-        trim(0)
-
-
-def _status(name: str) -> int | None:
-    """A field of the process's status in bytes; None where the system has none."""
-    try:
-        found = re.search(rf"^{name}:\s+(\d+) kB", Path("/proc/self/status").read_text(), re.MULTILINE)
-    except OSError:
-        return None
-    return int(found[1]) << 10 if found else None

@@ -15,6 +15,7 @@ import field_kernel
 import measure
 import pytest
 import record
+import sweep
 import torch
 from competitors import Form, capacitor_of
 from torch import Tensor
@@ -156,8 +157,35 @@ def test_the_command_writes_result_and_picture(results: Path, capsys: pytest.Cap
     assert set(result["ceilings"]) == {"gemm_fp32", "gemm_bf16", "bandwidth", "exp", "log", "rsqrt"}
     for row in result["rows"]:
         assert (row["speed"] is None) == (row["reason"] is not None)
+    # D = 64 is the middle of two sizes; the red row is in no picture
+    assert {(point["over"], point["d"]) for point in result["sweep"]} == {("M", 64), ("N", 64)}
+    assert {point["m"] for point in result["sweep"]} == {2, 4, 16, 64, 256}
+    assert all(point["form"].startswith("ours") for point in result["sweep"])
     for table in result["tables"].values():
         assert all(len(row) <= len(table["columns"]) for row in table["rows"])
+
+
+def test_a_row_that_is_wrong_at_another_size_has_no_speed_there() -> None:
+    plain = competitors.forms()["ours: reference"]
+
+    def spoiled(x: Tensor, z: Tensor, plus: Tensor, *rest: object) -> object:
+        return plain.field(x + 0.01 if len(plus) == 256 else x, z, plus, *rest)  # type: ignore[arg-type]
+
+    form = dataclasses.replace(plain, field=spoiled)  # type: ignore[arg-type]
+    found, _ = row_of(form, 2)
+    assert found.speed is not None
+    points = sweep.sweep([form], case(2), [found])
+    assert {point.m for point in points if point.over == "M"} == {2, 4, 16, 64}
+    assert {point.n for point in points if point.over == "N"} == {1, 2, 8, 32}
+    for point in points:
+        assert point.pairs_per_second == pytest.approx(2 * point.n * point.m / point.seconds)
+
+
+def test_a_sweep_keeps_to_what_a_form_can_serve_and_hold() -> None:
+    form = Form("x", competitors.forms()["ours: reference"].field, elements=1000)
+    assert sweep.affordable(form, 10, 2, 1e12) == 50
+    assert sweep.affordable(form, 10, 2, 4000.0) == 20
+    assert sweep.affordable(form, 10**6, 2, 4000.0) == 1
 
 
 def test_the_worst_table_fits_a_terminal() -> None:
