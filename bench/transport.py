@@ -1,12 +1,13 @@
-"""How good the maps are: exact and learned, ours, the paper's and flow matching, over seeds.
+"""How good the maps are: exact and learned, ours, the paper's, flow matching and PFGM, over seeds.
 
-    python bench/transport.py                    every study, three seeds: about an hour and a half on two cores
+    python bench/transport.py                    every study, three seeds: some hours on two cores
     python bench/transport.py toy digits         these studies only
     python bench/transport.py --quick            short training, one seed: under ten minutes; a smoke test of
                                                  the studies, not a statement about quality
 
-Each study prints its table and writes bench/results/transport_<study>.json and, where it says more than
-numbers, a picture beside it. Rows run side by side, one process and one torch thread per core.
+Each study prints its table, says where ours is ahead, level or behind, and writes both to
+bench/results/transport_<study>.json and, where it says more than numbers, a picture beside it. Rows run side by side,
+one process and one torch thread per core.
 """
 
 from __future__ import annotations
@@ -14,29 +15,31 @@ from __future__ import annotations
 import argparse
 import statistics
 import tempfile
+import textwrap
 import time
+from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from typing import Any
 
 import torch
-from record import print_table, write_result
+from record import WIDTH, print_table, write_result
 from tqdm import tqdm
 from transport_studies import STUDIES, Row, Study
+from verdict import COLUMNS, answer, summary
 
-QUICK = {"toy": 600, "digits": 300}
+QUICK = {False: {"train.steps": 400, "train.ema": 0.98}, True: {"train.steps": 200, "train.ema": 0.98}}
+"""Settings of a short training of the toy (False) and of images (True): its average must not remember its start."""
 
 
-def run_row(row: Row, seed: int, steps: int | None) -> list[dict[str, Any]]:
+def run_row(row: Row, seed: int, settings: Mapping[str, Any], n: int) -> list[dict[str, Any]]:
     """Train (where the row learns) and measure one row with one seed, in a worker process."""
     torch.set_num_threads(1)
     started = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         overrides = dict(row.overrides) | {"seed": seed, "runs": folder, "device": "cpu"}
         overrides |= {"train.picture_every": 10**9, "train.checkpoint_every": 10**9}
-        if steps is not None:
-            overrides["train.steps"] = steps
-        numbers = row.measure(row.preset, overrides)
+        numbers = row.measure(row.preset, {**overrides, **settings}, n)
     for found in numbers:
         found["seconds"] = time.perf_counter() - started
     return [{"row": row.name, **found} for found in numbers]
@@ -56,6 +59,8 @@ def summarise(study: Study, found: list[dict[str, Any]]) -> list[dict[str, Any]]
                 spread = (max(values) - min(values)) / 2
                 line[key] = statistics.fmean(values)
                 line[f"{key}_spread"] = spread
+        if entries[0].get("evaluations") is not None:
+            line["evaluations"] = statistics.fmean(e["evaluations"] for e in entries)
         table.append(line)
     return table
 
@@ -79,9 +84,9 @@ def cells(study: Study, table: list[dict[str, Any]]) -> dict[str, Any]:
 
 def run_study(study: Study, seeds: int, quick: bool, pool: ProcessPoolExecutor) -> None:
     """Run all rows of a study over seeds; print and write what they give."""
-    steps = QUICK["digits" if study.images else "toy"] if quick else None
+    settings = QUICK[study.images] if quick else {}
     jobs = [
-        pool.submit(run_row, row, seed, steps)
+        pool.submit(run_row, row, seed, settings, study.samples(quick))
         for seed in range(seeds)
         for row in study.rows
         if seed == 0 or not row.once
@@ -91,8 +96,12 @@ def run_study(study: Study, seeds: int, quick: bool, pool: ProcessPoolExecutor) 
     text = cells(study, table)
     print(f"\n{study.title}")
     print_table([dict(zip(text["columns"], row, strict=True)) for row in text["rows"]], text["columns"])
+    answers = [answer(question, table) for question in study.asks]
+    said = [*(found.sentence() for found in answers), summary(answers)]
+    print("\n".join(textwrap.fill(text, WIDTH, subsequent_indent="    ") for text in said))
+    tables = {study.name: text, "verdict": {"columns": COLUMNS, "rows": [a.cells() for a in answers]}}
+    payload = {"title": study.title, "seeds": seeds, "table": table, "verdict": said, "tables": tables}
     name = f"transport_{study.name}" + ("_quick" if quick else "")
-    payload = {"title": study.title, "seeds": seeds, "table": table, "tables": {study.name: text}}
     path = write_result(name, payload | {"runs": found})
     print(f"wrote {path}")
     if study.picture is not None:

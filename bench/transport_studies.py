@@ -1,4 +1,4 @@
-"""The studies of bench/transport.py: which rows they compare and what they measure."""
+"""The studies of bench/transport.py: which rows they compare, and what they ask of the numbers."""
 
 from __future__ import annotations
 
@@ -7,24 +7,27 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
-from flow_matching import follow_flow, train_flow
 from matplotlib.figure import Figure
-from torch import Generator, Tensor
+from transport_maps import (
+    Measure,
+    Overrides,
+    biased_digit_maps,
+    digit_maps,
+    exact_maps,
+    flow_digit_maps,
+    flow_maps,
+    learned_maps,
+    pfgm_digit_maps,
+    pfgm_maps,
+)
+from verdict import Better, Question, questions
 
-from efm_fast.config import Config
-from efm_fast.data import ColouredShapes, Source, make_source, step_generator
-from efm_fast.interplate import FluxPoints, InterplatePoints
-from efm_fast.lines import ExactField, Lines, Support, forward_map, full_map
-from efm_fast.metrics import DigitReader, generation_report, translation_report, transport_report
-from efm_fast.sampling import sample
-from efm_fast.training import Run, train
-from efm_fast.types import Plates
-
-Overrides = Mapping[str, Any]
-Measure = Callable[[str, Overrides], list[dict[str, Any]]]
-_STREAM = 600  # apart from the streams of training
-_POINTS, _IMAGES, _CHARGES = 2000, 512, 2048
+Picture = Callable[[list[dict[str, Any]], Path], Path]
+PLATE_DISTANCES = (1, 3, 6, 10, 30)
+#: Charges per plate in a target; all points of a step share them, also a single one.
+CHARGES = (1, 16, 256, 1024, 4096, 16384)
+STRATEGIES = ("flux", "linear", "box", "lines")
+PARAMETRISATIONS = {"plate means": "plate_means", "direct": "direct"}
 
 
 @dataclass(frozen=True)
@@ -40,169 +43,70 @@ class Row:
 
 @dataclass(frozen=True)
 class Study:
-    """Rows, the numbers to show with their decimals, and a picture of the table where one helps."""
+    """Rows, the numbers to show with their decimals, what to ask of them, and a picture where one helps."""
 
     name: str
     title: str
     rows: tuple[Row, ...]
     columns: Mapping[str, int]
+    asks: tuple[Question, ...]
     images: bool = False
-    picture: Callable[[list[dict[str, Any]], Path], Path] | None = None
+    picture: Picture | None = None
+
+    def samples(self, quick: bool) -> int:
+        """Held-out samples that every map is measured on: exact W2 takes most of a short run's time."""
+        return (256 if quick else 512) if self.images else (500 if quick else 2000)
 
 
-def _transport(kind: str, lines: Lines, x0: Tensor, target: Tensor, other: Tensor) -> dict[str, Any]:
-    ends = torch.nan_to_num(lines.end)
-    numbers = transport_report(ends, target, other, x0).as_dict()
-    evaluations = lines.evaluations.double()
-    return {
-        "map": kind,
-        "evaluations": float(evaluations.mean()),
-        "most_evaluations": int(evaluations.max()),
-        "unfinished": float((~lines.arrived).double().mean()),
-        **numbers,
-    }
+def curve(prefix: str, suffix: str, ticks: tuple[int, ...], label: str) -> Picture:
+    """A picture of W2 against the number in a row's name, one curve per map, with the floor."""
+
+    def draw(table: list[dict[str, Any]], path: Path) -> Path:
+        figure = Figure(figsize=(6.4, 3.8), layout="constrained")
+        axes = figure.add_subplot()
+        for kind in sorted({line["map"] for line in table}):
+            lines = [line for line in table if line["map"] == kind]
+            points = sorted(
+                (float(x["row"].removeprefix(prefix).removesuffix(suffix)), x["w2"]) for x in lines
+            )
+            axes.plot(*zip(*points, strict=True), marker="o", label=kind)
+        floor = sum(line["floor"] for line in table) / len(table)
+        axes.axhline(floor, color="0.6", linestyle=":", label="floor")
+        axes.set(xscale="log", xlabel=label, ylabel="W2 to the target", ylim=(0, None))
+        axes.set_xticks(ticks, [str(tick) for tick in ticks])
+        axes.minorticks_off()
+        axes.legend(frameon=False)
+        figure.savefig(path, dpi=140)
+        return path
+
+    return draw
 
 
-def _held_out(plus: Source, minus: Source, n: int, seed: int) -> tuple[Tensor, Tensor, Tensor]:
-    generator = step_generator(seed, 0, _STREAM)
-    x0, target, other = (source.draw(n, generator, "test") for source in (plus, minus, minus))
-    return x0, target, other
+def recipes(preset: str, measure: Measure, more: Overrides) -> tuple[Row, ...]:
+    """Every strategy of inter-plate points with both parametrisations."""
+    return tuple(
+        Row(
+            f"{strategy}, {name}",
+            preset,
+            measure,
+            {"points.strategy": strategy, "net.parametrisation": value, **more},
+            once=True,
+        )
+        for strategy in STRATEGIES
+        for name, value in PARAMETRISATIONS.items()
+    )
 
 
-def learned_maps(preset: str, overrides: Overrides) -> list[dict[str, Any]]:
-    """Train, then measure the full map and the forward map at their own settings."""
-    run = train(preset, overrides, progress=False)
-    x0, target, other = _held_out(run.plus, run.minus, _POINTS, run.config.seed)
-    return [
-        _transport(f"learned, {kind}", sample(run, x0, map=kind), x0, target, other)
-        for kind in ("full", "forward")
-    ]
+def charge_rows(preset: str, measure: Measure) -> tuple[Row, ...]:
+    """The preset's own recipe with 1 to 16384 charges per plate in the target."""
+    return tuple(
+        Row(f"{count} charges", preset, measure, {"target.charges": count}, once=True) for count in CHARGES
+    )
 
 
-def exact_maps(preset: str, overrides: Overrides) -> list[dict[str, Any]]:
-    """The exact field of 2048 charges per plate: full map, and algorithm 2 with 100 Euler steps from 0.05 L."""
-    config = Config.load(preset, overrides)
-    plus, minus = (make_source(spec, seed=config.seed) for spec in (config.plus, config.minus))
-    generator = step_generator(config.seed, 1, _STREAM)
-    plates = Plates(plus.draw(_CHARGES, generator), minus.draw(_CHARGES, generator), float(config.L))
-    x0, target, other = _held_out(plus, minus, _POINTS, config.seed)
-    exact, support = ExactField(plates), Support.of(plates.plus, plates.minus)
-    maps = {
-        "exact, full": full_map(exact, x0, support=support, seed=config.seed),
-        "exact, algorithm 2": forward_map(exact, x0, steps=100, start=0.05 * plates.L),
-    }
-    return [_transport(kind, lines, x0, target, other) for kind, lines in maps.items()]
-
-
-def flow_maps(preset: str, overrides: Overrides) -> list[dict[str, Any]]:
-    """Flow matching with the same net and budget, 100 and 10 Euler steps."""
-    config = Config.load(preset, overrides)
-    net = train_flow(config)
-    plus, minus = (make_source(spec, seed=config.seed) for spec in (config.plus, config.minus))
-    x0, target, other = _held_out(plus, minus, _POINTS, config.seed)
-    return [
-        {
-            "map": f"{steps} Euler steps",
-            "evaluations": steps,
-            "most_evaluations": steps,
-            "unfinished": 0.0,
-            **transport_report(follow_flow(net, x0, steps), target, other, x0).as_dict(),
-        }
-        for steps in (100, 10)
-    ]
-
-
-class ForeignTarget:
-    """Flux points whose target is another minibatch's field: the unbiased target taken away."""
-
-    def __init__(self, plus: Source, minus: Source, inner: FluxPoints) -> None:
-        self.sources, self.inner = (plus, minus), inner
-
-    def __call__(self, plates: Plates, n: int, generator: Generator, step: int = 0) -> InterplatePoints:
-        """Points of charges that the step's target does not hold."""
-        rows = [
-            s.draw(len(plates.plus), step_generator(0, step, 700 + k)) for k, s in enumerate(self.sources)
-        ]
-        points = self.inner(Plates(rows[0], rows[1], plates.L), n, generator, step)
-        return InterplatePoints(points.x, points.z, plates, generated=True)
-
-
-def _train_biased(preset: str, overrides: Overrides) -> Run:
-    from efm_fast.training.geometry import measure
-    from efm_fast.training.strategies import make_strategy
-
-    config = Config.load(preset, overrides)
-    sources = [make_source(spec, seed=config.seed) for spec in (config.plus, config.minus)]
-    inner = make_strategy(config, measure(config, *sources), *sources)
-    assert isinstance(inner, FluxPoints)
-    return train(config, strategy=ForeignTarget(sources[0], sources[1], inner), progress=False)
-
-
-def _digit_numbers(x0: Tensor, ends: Tensor, source: Source, target: Source) -> dict[str, Any]:
-    assert isinstance(target, ColouredShapes)
-    ends = torch.nan_to_num(ends)
-    if isinstance(source, ColouredShapes) and target.label is not None:
-        return translation_report(x0, ends, target, target.label, reader=DigitReader(target)).as_dict()
-    return generation_report(ends, target, reader=DigitReader(target)).as_dict()
-
-
-def digit_maps(
-    preset: str, overrides: Overrides, steps: tuple[int, ...] = (2, 6, 14)
-) -> list[dict[str, Any]]:
-    """Train, then measure the forward map at several numbers of steps on held-out digits."""
-    return _measure_digits(train(preset, overrides, progress=False), steps)
-
-
-def biased_digit_maps(preset: str, overrides: Overrides) -> list[dict[str, Any]]:
-    """The same with the target of foreign charges."""
-    return _measure_digits(_train_biased(preset, overrides), (2, 6, 14))
-
-
-def _measure_digits(run: Run, steps: tuple[int, ...]) -> list[dict[str, Any]]:
-    x0, *_ = _held_out(run.plus, run.minus, _IMAGES, run.config.seed)
-    found = []
-    for count in steps:
-        lines = sample(run, x0, map="forward", steps=count)
-        evaluations = int(lines.evaluations.max())
-        numbers = _digit_numbers(x0, lines.end, run.plus, run.minus)
-        found.append({"map": f"{evaluations} evaluations", "evaluations": evaluations, **numbers})
-    return found
-
-
-def flow_digit_maps(preset: str, overrides: Overrides) -> list[dict[str, Any]]:
-    """Flow matching on digits, 20 and 160 Euler steps."""
-    config = Config.load(preset, overrides)
-    net = train_flow(config)
-    plus, minus = (make_source(spec, seed=config.seed) for spec in (config.plus, config.minus))
-    x0, *_ = _held_out(plus, minus, _IMAGES, config.seed)
-    return [
-        {
-            "map": f"{steps} evaluations",
-            "evaluations": steps,
-            **_digit_numbers(x0, follow_flow(net, x0, steps), plus, minus),
-        }
-        for steps in (20, 160)
-    ]
-
-
-def draw_plate_distance(table: list[dict[str, Any]], path: Path) -> Path:
-    """W2 against L, one curve per map, with the floor."""
-    figure = Figure(figsize=(6.4, 3.8), layout="constrained")
-    axes = figure.add_subplot()
-    kinds = sorted({line["map"] for line in table})
-    for kind in kinds:
-        lines = sorted((float(x["row"].removeprefix("L = ")), x["w2"]) for x in table if x["map"] == kind)
-        axes.plot(*zip(*lines, strict=True), marker="o", label=kind)
-    axes.axhline(sum(line["floor"] for line in table) / len(table), color="0.6", linestyle=":", label="floor")
-    axes.set(xscale="log", xlabel="distance L between the plates", ylabel="W2 to the target", ylim=(0, None))
-    axes.set_xticks([1, 3, 6, 10, 30], ["1", "3", "6", "10", "30"])
-    axes.legend(frameon=False)
-    figure.savefig(path, dpi=140)
-    return path
-
-
-_TOY, _DIGITS = "gaussian_to_swissroll", "digits_3_to_2"
+_TOY, _DIGITS, _GENERATION = "gaussian_to_swissroll", "digits_3_to_2", "digits_generation"
 _PAPER = {"points.strategy": "linear", "net.parametrisation": "direct"}
+_FLUX = "flux, plate means"
 _MAP_COLUMNS = {"w2": 3, "floor": 3, "outliers": 4, "unfinished": 4, "evaluations": 1, "most_evaluations": 0}
 _DIGIT_COLUMNS = {
     "read_as_wanted": 3,
@@ -221,19 +125,43 @@ _GENERATION_COLUMNS = {
     "coverage": 3,
     "ideal_coverage": 3,
 }
+_DIGITS_ASK: dict[str, Better] = {
+    "read_as_wanted": "high",
+    "hue_error_mean": "low",
+    "colour_error": "low",
+    "like_real_ratio": "near 1",
+    "coverage": "high",
+}
+_GENERATION_ASK: dict[str, Better] = {
+    "recognised": "high",
+    "class_gap": "low",
+    "like_real_ratio": "near 1",
+    "saturation": "high",
+    "hue_gap": "low",
+    "coverage": "high",
+}
 
 STUDIES: dict[str, Study] = {
     study.name: study
     for study in (
         Study(
             "toy",
-            "Gaussian to Swiss roll, L = 6: W2 on held-out data",
+            "Gaussian to Swiss roll, L = 6: W2 on held-out data (PFGM starts from its own prior)",
             (
                 Row("efm_fast", _TOY, learned_maps),
                 Row("exact field", _TOY, exact_maps),
                 Row("flow matching", _TOY, flow_maps),
+                Row("PFGM", _TOY, pfgm_maps),
             ),
             _MAP_COLUMNS,
+            (
+                *questions(
+                    ("efm_fast", 0), ("flow matching", 0), w2="low", outliers="low", evaluations="low"
+                ),
+                *questions(("efm_fast", 0), ("flow matching", 1), w2="low", evaluations="low"),
+                *questions(("efm_fast", 0), ("PFGM", 0), w2="low", outliers="low", evaluations="low"),
+                *questions(("efm_fast", 0), ("exact field", 1), w2="low", evaluations="low"),
+            ),
         ),
         Study(
             "normalization",
@@ -246,17 +174,45 @@ STUDIES: dict[str, Study] = {
                 )
             ),
             _MAP_COLUMNS,
+            questions(
+                ("linear points, superposition", 1), ("linear points, per plate", 1), w2="low", outliers="low"
+            ),
         ),
         Study(
             "plate_distance",
             "What L does: Gaussian to Swiss roll at plate distances 1 to 30",
             tuple(
                 Row(f"L = {L}", _TOY, measure, {"L": float(L)}, once=True)
-                for L in (1, 3, 6, 10, 30)
+                for L in PLATE_DISTANCES
                 for measure in (learned_maps, exact_maps)
             ),
             _MAP_COLUMNS,
-            picture=draw_plate_distance,
+            tuple(q for L in PLATE_DISTANCES for q in questions((f"L = {L}", 0), (f"L = {L}", 3), w2="low")),
+            picture=curve("L = ", "", PLATE_DISTANCES, "distance L between the plates"),
+        ),
+        Study(
+            "points",
+            "Where the field is learned, and as what: Gaussian to Swiss roll (box: 3 beyond the charges)",
+            recipes(_TOY, learned_maps, {"points.margin": 3.0}),
+            _MAP_COLUMNS,
+            tuple(
+                q
+                for row in recipes(_TOY, learned_maps, {})[1:]
+                for q in questions((_FLUX, 0), (row.name, 0), w2="low", outliers="low")
+            ),
+        ),
+        Study(
+            "charges",
+            "Charges per plate in one target: Gaussian to Swiss roll",
+            charge_rows(_TOY, learned_maps),
+            _MAP_COLUMNS,
+            tuple(
+                q
+                for count in CHARGES
+                if count != 1024
+                for q in questions(("1024 charges", 0), (f"{count} charges", 0), w2="low")
+            ),
+            picture=curve("", " charges", CHARGES, "charges per plate in the target of one step"),
         ),
         Study(
             "digits",
@@ -270,16 +226,54 @@ STUDIES: dict[str, Study] = {
                 Row("flow matching", _DIGITS, flow_digit_maps),
             ),
             _DIGIT_COLUMNS,
+            (
+                *questions(("efm_fast", 1), ("flow matching", 1), **_DIGITS_ASK),
+                *questions(("efm_fast", 1), ("the paper's recipe", 1), **_DIGITS_ASK),
+            ),
+            images=True,
+        ),
+        Study(
+            "digits_points",
+            "Where the field is learned, and as what: coloured 3s to 2s, D = 192",
+            recipes(_DIGITS, digit_maps, {}),
+            _DIGIT_COLUMNS,
+            tuple(
+                q
+                for row in recipes(_DIGITS, digit_maps, {})[1:]
+                for q in questions(
+                    (_FLUX, 1), (row.name, 1), read_as_wanted="high", hue_error_mean="low", coverage="high"
+                )
+            ),
+            images=True,
+        ),
+        Study(
+            "digits_charges",
+            "Charges per plate in one target: coloured 3s to 2s, D = 192",
+            charge_rows(_DIGITS, digit_maps),
+            _DIGIT_COLUMNS,
+            tuple(
+                q
+                for count in CHARGES
+                if count != 1024
+                for q in questions(
+                    ("1024 charges", 1), (f"{count} charges", 1), hue_error_mean="low", coverage="high"
+                )
+            ),
             images=True,
         ),
         Study(
             "generation",
-            "Noise to coloured digits of all ten classes, D = 192",
+            "Noise to coloured digits of all ten classes, D = 192 (PFGM starts from its own prior)",
             (
-                Row("efm_fast", "digits_generation", digit_maps),
-                Row("flow matching", "digits_generation", flow_digit_maps),
+                Row("efm_fast", _GENERATION, digit_maps),
+                Row("flow matching", _GENERATION, flow_digit_maps),
+                Row("PFGM", _GENERATION, pfgm_digit_maps),
             ),
             _GENERATION_COLUMNS,
+            (
+                *questions(("efm_fast", 1), ("flow matching", 1), **_GENERATION_ASK),
+                *questions(("efm_fast", 1), ("PFGM", 0), **_GENERATION_ASK),
+            ),
             images=True,
         ),
     )
