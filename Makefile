@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: help setup demo test lint types wheel gpu bench clean
+.PHONY: help setup demo test lint types nvcc wheel gpu bench clean
 
 help: ## Show what can be made
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | sort
@@ -30,6 +30,9 @@ lint: setup ## Check style
 
 types: setup ## Check types
 	$(BIN)/mypy
+
+nvcc: setup ## Compile the CUDA part for every architecture and look for spills; needs nvcc
+	EFM_FAST_NVCC=1 $(BIN)/python -m pytest tests/extension/test_cuda_build.py
 
 wheel: setup ## Build a wheel in isolation and try it in a clean environment
 	rm -rf .wheel-check && mkdir .wheel-check

@@ -65,6 +65,7 @@ class PlateMeans:
         self.geometry = geometry
         self.margin = 0.05 * (geometry.high - geometry.low)
         self.passes_x = len(geometry.shape) == 1
+        self._centres: dict[tuple[torch.dtype, torch.device], Tensor] = {}
 
     def means(self, features: Tensor, x: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
         """m+ and m-, each [N, D], data units."""
@@ -128,7 +129,11 @@ class PlateMeans:
         return scale**-1.5 / gain.clamp_min(1e-6 * scale).sqrt()
 
     def _centre(self, x: Tensor) -> Tensor:
-        return torch.tensor(self.geometry.centre, dtype=x.dtype, device=x.device)
+        # kept, for a copy from the host has no place in a captured graph
+        key = (x.dtype, x.device)
+        if key not in self._centres:
+            self._centres[key] = torch.tensor(self.geometry.centre, dtype=x.dtype, device=x.device)
+        return self._centres[key]
 
     def _mixing(self, z: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         """k and g of both plates, each [N, 2]."""
