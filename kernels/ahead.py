@@ -152,16 +152,15 @@ def _resources(cubin: bytes) -> tuple[int | None, int | None]:
 
 
 def _serialized(ptx: str, arch: int) -> bool:
-    import triton.backends.nvidia as nvidia
-
     if arch != 90:
         return False
-    tool = Path(nvidia.__file__).parent / "bin" / "ptxas"
+    from triton.backends.nvidia.compiler import get_ptxas
+
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "kernel.ptx"
         path.write_text(ptx)
         object_file = str(Path(folder) / "kernel.cubin")
-        command = [str(tool), "-v", "--gpu-name", "sm_90a", str(path), "-o", object_file]
+        command = [get_ptxas(arch).path, "-v", "--gpu-name", "sm_90a", str(path), "-o", object_file]
         text = subprocess.run(command, capture_output=True, text=True, check=True)
     return "are serialized" in text.stdout + text.stderr
 

@@ -107,10 +107,14 @@ def sum_fused(
             weight = tl.where(mark, 0.0, signed)
             rest = rest * rescale + tl.sum(weight, 1, keep_dims=True)
             high, low = truncated_parts(weight, EMULATED)
-            acc = dot(high, y_high, acc * rescale)
-            acc = dot(low, y_high, acc)
+            acc *= rescale
+            # tensor cores add by truncation: a tile there, then one rounded addition here, where registers allow
+            part = tl.zeros([BLOCK_N, WIDTH], tl.float32) if WIDTH <= 128 else acc
+            part = dot(low, y_high, part)
             if HAS_YL:
-                acc = dot(high, y_low, acc)
+                part = dot(high, y_low, part)
+            part = dot(high, y_high, part)
+            acc = acc + part if WIDTH <= 128 else part
             pivot = new_pivot
         tl.store(marks + row[:, None] * words + start // 32 + word[None, :], packed)
     tl.store(pivots + place[:, None], pivot)

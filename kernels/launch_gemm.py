@@ -92,7 +92,7 @@ def _fused(call: Call, rows: slice, centre: Tensor, width: int, out: tuple[Tenso
             chunk // 32, self_offset, call.rate, group.heavy, WIDTH=width, KIND=kind, VANISHES=vanishes,
             HAS_XL=group.points.low is not None, HAS_YL=charges.low is not None, HAS_Q=q is not None,
             HAS_SELF=call.first_self is not None, EMULATED=INTERPRET, BLOCK_N=shape.block_n, BLOCK_M=shape.block_m,
-            num_warps=shape.warps, num_stages=shape.stages, **LAUNCH,
+            **shape.options, **LAUNCH,
         )  # fmt: skip
         group.rescore(y, q, marks, 0, n)
     group.finish(pivots, *out[:2])
@@ -133,7 +133,7 @@ class _Chunk:
         distances[(size // block_n, columns // block_m, self.slices)](
             group.points.high[block], low_x, charges.high, charges.low, charges.norm2, self.s, self.height, columns,
             group.width, self.per_slice, HAS_XL=low_x is not None, HAS_YL=charges.low is not None, BLOCK_N=block_n,
-            BLOCK_M=block_m, BLOCK_D=self.depth, num_warps=near.warps, num_stages=near.stages, **LAUNCH,
+            BLOCK_M=block_m, BLOCK_D=self.depth, **near.options, **LAUNCH,
         )  # fmt: skip
         weights_of_rows[(size // ROWS_OF_WEIGHTS,)](
             self.s, q, group.c[block], group.near[block], group.doubtful[block], self.pivots[block],
@@ -150,8 +150,7 @@ class _Chunk:
         combine[(size // block_n, group.width // plan.COMBINE_FEATURES, group.count)](
             self.high, self.low, charges.high, charges.low, self.rescales[block], self.tiles,
             group.sums[0, block.start :], group.rows, columns, group.width, HAS_YL=charges.low is not None, TILES=tiles,
-            BLOCK_N=block_n, BLOCK_D=plan.COMBINE_FEATURES, BLOCK_M=self.step, num_warps=far.warps,
-            num_stages=far.stages, **LAUNCH,
+            BLOCK_N=block_n, BLOCK_D=plan.COMBINE_FEATURES, BLOCK_M=self.step, **far.options, **LAUNCH,
         )  # fmt: skip
 
 

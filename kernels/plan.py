@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -15,6 +16,7 @@ class Shape:
         warps: warps of a program.
         stages: depth of the software pipeline.
         resident: programs that share a multiprocessor, by registers and shared memory.
+        registers: most registers of a thread, where the compiler would take a few too many for ``resident``.
     """
 
     block_n: int
@@ -22,6 +24,13 @@ class Shape:
     warps: int = 4
     stages: int = 3
     resident: int = 1
+    registers: int | None = None
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Launch options for Triton."""
+        chosen = {"num_warps": self.warps, "num_stages": self.stages}
+        return chosen if self.registers is None else chosen | {"maxnreg": self.registers}
 
 
 #: Pairs of a thread (points x charges / threads) shrink as the features grow: each keeps D differences in registers.
@@ -58,8 +67,8 @@ def splits(
 
 
 _HOPPER = {
-    32: Shape(64, 64, 4, 3, 3),
-    64: Shape(64, 64, 4, 3, 3),
+    32: Shape(64, 64, 4, 3, 3, 168),
+    64: Shape(64, 64, 4, 3, 3, 168),
     128: Shape(64, 64, 4, 2, 2),
     256: Shape(128, 32, 8, 2),
 }
