@@ -1,29 +1,29 @@
-"""Field lines held against physics, with their cost: ``python bench/field_lines.py [--full] [--out FILE]``.
+"""Field lines held against physics, with their cost: ``python bench/field_lines.py [--full] [--speed]``.
 
-Three tables: drift of the dipole invariant, arrivals per charge and agreement with a tight reference, and exact
-W2 of the full map over the distance of the plates. Written as JSON too, with versions and settings.
+What lines cost: Algorithm 2 against the published solver's loop, the pair rate of whole lines against that of the
+sums alone, and line banks in training. What they are worth: drift of the dipole invariant, arrivals per charge and
+agreement with a tight reference, and exact W2 of the full map over the distance of the plates. Written to
+bench/results/field_lines-<device>.json. Some minutes; a quarter of an hour with --full.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import platform
 import time
-from pathlib import Path
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import ot
 import torch
+from line_speed import Row, algorithm_2_rows, bank_rows, image_bank_rows, pair_rate_rows
+from record import print_table, write_result
 from torch import Tensor
 
 from efm_fast.data import make_source
 from efm_fast.lines import ExactField, Lines, Support, full_map, launch, trace_lines
 from efm_fast.lines.physics import dipole_drift, flux_p_value, same_target
 from efm_fast.types import Plates
-
-Row = dict[str, float | int | str | bool]
 
 
 def exact_w2(a: Tensor, b: Tensor) -> float:
@@ -135,14 +135,17 @@ def _toy(n: int, seed: int) -> tuple[Tensor, Tensor]:
     return make_source("gaussian").draw(n, generator), make_source("swiss_roll").draw(n, generator)
 
 
-def show(title: str, rows: list[Row]) -> None:
-    """Print rows as a table."""
-    print(f"\n{title}")
-    names = list(rows[0])
-    cells = [[f"{v:.3g}" if isinstance(v, float) else str(v) for v in row.values()] for row in rows]
-    widths = [max(len(n), *(len(c[k]) for c in cells)) for k, n in enumerate(names)]
-    for line in [names, *cells]:
-        print("  ".join(c.rjust(w) for c, w in zip(line, widths, strict=True)))
+def as_text(rows: list[Row]) -> dict[str, Any]:
+    """Rows as a table for people: columns and cells."""
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    cells = [[_cell(row.get(name, "")) for name in names] for row in rows]
+    return {"columns": [name.replace("_", " ") for name in names], "rows": cells}
+
+
+def _cell(value: float | int | str | bool) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def main() -> None:
@@ -153,27 +156,36 @@ def main() -> None:
     parser.add_argument(
         "--full", action="store_true", help="512 charges in the flux test, more lines and seeds"
     )
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "field_lines.json")
+    parser.add_argument("--speed", action="store_true", help="only what lines cost; not written")
+    parser.add_argument(
+        "--device", default="cuda" if torch.cuda.is_available() else "cpu", help="of the speeds: cpu or cuda"
+    )
     options = parser.parse_args()
-    tables = {
-        "dipole invariant": dipole_rows(1024 if options.full else 256),
-        "flux": flux_rows(512 if options.full else 256, 2),
-        "full map": full_map_rows(2048, 2048, 3 if options.full else 1),
-        "full map, more charges": full_map_rows(2048, 16384, 3 if options.full else 1),
+    studies: dict[str, Callable[[], list[Row]]] = {
+        "algorithm 2": lambda: algorithm_2_rows(options.device),
+        "pair rate": lambda: pair_rate_rows(options.device),
+        "line bank": lambda: bank_rows(8000 if options.full else 2000),
+        "line bank of images": image_bank_rows,
     }
-    for title, rows in tables.items():
-        show(title, rows)
-    about = {
-        "torch": torch.__version__,
-        "python": platform.python_version(),
-        "machine": platform.machine(),
-        "threads": torch.get_num_threads(),
-        "cores": os.cpu_count(),
-        "full": options.full,
-    }
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps({"about": about, **tables}, indent=1) + "\n")
-    print(f"\nwritten to {options.out}")
+    if not options.speed:
+        studies |= {
+            "dipole": lambda: dipole_rows(1024 if options.full else 256),
+            "flux": lambda: flux_rows(512 if options.full else 256, 2),
+            "full map": lambda: full_map_rows(2048, 2048, 3 if options.full else 1),
+            "full map, more charges": lambda: full_map_rows(2048, 16384, 3 if options.full else 1),
+        }
+    found = {}
+    for title, study in studies.items():
+        found[title] = study()
+        text = as_text(found[title])
+        print(f"\n{title}")
+        print_table([dict(zip(text["columns"], row, strict=True)) for row in text["rows"]], text["columns"])
+    if options.speed:
+        return
+    payload = {"device": options.device, "full": options.full, "studies": found}
+    tables = {title: as_text(rows) for title, rows in found.items()}
+    path = write_result(f"field_lines-{options.device}", payload | {"tables": tables})
+    print(f"\nwrote {path}")
 
 
 if __name__ == "__main__":
