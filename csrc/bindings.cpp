@@ -38,40 +38,71 @@ void without_gil(F&& f) {
     if (!finished) throw py::error_already_set();
 }
 
-void direct_sum(const MatrixTuple& x, const MatrixTuple& y, std::uintptr_t weight, std::uintptr_t height2,
-                double softening2, efm::Kernel kernel, double power, double bandwidth, int64_t first_self, bool wide,
-                std::uintptr_t m, std::uintptr_t w, std::uintptr_t v, bool is_double, int threads) {
-    const efm::Request request{matrix(x), matrix(y), reinterpret_cast<const double*>(weight),
-                               reinterpret_cast<const double*>(height2), softening2, kernel, power, bandwidth,
-                               first_self, wide};
-    const efm::Result result{reinterpret_cast<double*>(m), reinterpret_cast<void*>(w), reinterpret_cast<void*>(v),
-                             is_double};
-    without_gil([&] { return efm::direct_sum(request, result, threads, python_wants_to_stop); });
+template <class T>
+T* at(std::uintptr_t address) {
+    return reinterpret_cast<T*>(address);
 }
 
-void direct_backward(const MatrixTuple& x, const MatrixTuple& y, std::uintptr_t weight, std::uintptr_t height2,
+efm::Request request(const MatrixTuple& x, const MatrixTuple& y, std::uintptr_t weight, std::uintptr_t height2,
                      double softening2, efm::Kernel kernel, double power, double bandwidth, int64_t first_self,
-                     bool wide, std::uintptr_t m, std::uintptr_t g_w, const MatrixTuple& g_v, std::uintptr_t g_x,
-                     std::uintptr_t g_y, std::uintptr_t g_weight, std::uintptr_t g_height2, bool is_double,
-                     int threads) {
-    const efm::Request request{matrix(x), matrix(y), reinterpret_cast<const double*>(weight),
-                               reinterpret_cast<const double*>(height2), softening2, kernel, power, bandwidth,
-                               first_self, wide};
-    const efm::Gradients gradients{reinterpret_cast<const double*>(m), reinterpret_cast<const double*>(g_w), matrix(g_v),
-                                   reinterpret_cast<void*>(g_x), reinterpret_cast<void*>(g_y),
-                                   reinterpret_cast<void*>(g_weight), reinterpret_cast<void*>(g_height2), is_double};
-    without_gil([&] { return efm::direct_backward(request, gradients, threads, python_wants_to_stop); });
+                     bool wide) {
+    return {matrix(x), matrix(y), at<const double>(weight), at<const double>(height2), softening2,
+            kernel,    power,     bandwidth,                first_self,                wide};
 }
 
-void amx_sum(const MatrixTuple& x, const MatrixTuple& y, std::uintptr_t weight, std::uintptr_t height2,
-             double softening2, efm::Kernel kernel, double power, double bandwidth, int64_t first_self,
-             std::uintptr_t m, std::uintptr_t w, std::uintptr_t v, int nearest, int threads) {
-    const efm::Request request{matrix(x), matrix(y), reinterpret_cast<const double*>(weight),
-                               reinterpret_cast<const double*>(height2), softening2, kernel, power, bandwidth,
-                               first_self, false};
+void direct_sum(const efm::Request& r, std::uintptr_t m, std::uintptr_t w, std::uintptr_t v, bool is_double,
+                int threads) {
+    const efm::Result result{at<double>(m), at<void>(w), at<void>(v), is_double};
+    without_gil([&] { return efm::direct_sum(r, result, threads, python_wants_to_stop); });
+}
+
+void direct_backward(const efm::Request& r, std::uintptr_t m, std::uintptr_t g_w, const MatrixTuple& g_v,
+                     std::uintptr_t g_x, std::uintptr_t g_y, std::uintptr_t g_weight, std::uintptr_t g_height2,
+                     bool is_double, int threads) {
+    const efm::Gradients gradients{at<const double>(m), at<const double>(g_w), matrix(g_v),        at<void>(g_x),
+                                   at<void>(g_y),       at<void>(g_weight),    at<void>(g_height2), is_double};
+    without_gil([&] { return efm::direct_backward(r, gradients, threads, python_wants_to_stop); });
+}
+
+void amx_sum(const efm::Request& r, std::uintptr_t m, std::uintptr_t w, std::uintptr_t v, int nearest, int threads) {
     without_gil([&] {
-        return efm::amx_sum(request, reinterpret_cast<double*>(m), reinterpret_cast<float*>(w),
-                            reinterpret_cast<float*>(v), nearest, threads, python_wants_to_stop);
+        return efm::amx_sum(r, at<double>(m), at<float>(w), at<float>(v), nearest, threads, python_wants_to_stop);
+    });
+}
+
+void centre_rows(const MatrixTuple& a, std::uintptr_t centre, std::uintptr_t out, std::uintptr_t squares, int threads) {
+    without_gil([&] {
+        return efm::centre_rows(matrix(a), at<const float>(centre), at<float>(out), at<double>(squares), threads,
+                                python_wants_to_stop);
+    });
+}
+
+void large_weigh(const efm::Request& r, int64_t first_charge, int charges, std::uintptr_t s, std::uintptr_t y2,
+                 std::uintptr_t q, std::uintptr_t x2, std::uintptr_t centre, int counted, float cutoff, int nearest,
+                 std::uintptr_t ref, std::uintptr_t w, std::uintptr_t v, std::uintptr_t fate, int threads) {
+    const efm::LargeBlock block{0,
+                                r.x.rows,
+                                first_charge,
+                                charges,
+                                at<float>(s),
+                                charges,
+                                at<const float>(y2),
+                                at<const float>(q),
+                                at<const double>(x2),
+                                at<const float>(centre),
+                                counted,
+                                cutoff,
+                                nearest};
+    const efm::LargeState state{at<double>(ref), at<double>(w), at<float>(v), at<uint8_t>(fate)};
+    without_gil([&] { return efm::large_weigh(r, block, state, threads, python_wants_to_stop); });
+}
+
+void large_finish(const efm::Request& r, std::uintptr_t ref, std::uintptr_t total, std::uintptr_t v,
+                  std::uintptr_t fate, std::uintptr_t m, std::uintptr_t w) {
+    const efm::LargeState state{at<double>(ref), at<double>(total), at<float>(v), at<uint8_t>(fate)};
+    without_gil([&] {
+        for (int64_t i = 0; i < r.x.rows; ++i) efm::large_finish(r, state, i, at<double>(m), at<float>(w));
+        return true;
     });
 }
 
@@ -95,21 +126,29 @@ PYBIND11_MODULE(_C, module) {
         .value("gaussian", efm::Kernel::gaussian);
 
     module.def("instruction_set", &efm::instruction_set, "Instruction set of the kernels in use.");
-    module.def("direct_sum", &direct_sum, py::arg("x"), py::arg("y"), py::arg("weight"), py::arg("height2"),
-               py::arg("softening2"), py::arg("kernel"), py::arg("power"), py::arg("bandwidth"),
-               py::arg("first_self"), py::arg("wide"), py::arg("m"), py::arg("w"), py::arg("v"),
+    py::class_<efm::Request>(module, "Request", "Addresses and options of a sum; keeps nothing alive.")
+        .def(py::init(&request), py::arg("x"), py::arg("y"), py::arg("weight"), py::arg("height2"),
+             py::arg("softening2"), py::arg("kernel"), py::arg("power"), py::arg("bandwidth"), py::arg("first_self"),
+             py::arg("wide"));
+    module.def("direct_sum", &direct_sum, py::arg("request"), py::arg("m"), py::arg("w"), py::arg("v"),
                py::arg("is_double"), py::arg("threads"),
                "Sum over charges by direct differences into the buffers m, w and v.");
-    module.def("direct_backward", &direct_backward, py::arg("x"), py::arg("y"), py::arg("weight"), py::arg("height2"),
-               py::arg("softening2"), py::arg("kernel"), py::arg("power"), py::arg("bandwidth"),
-               py::arg("first_self"), py::arg("wide"), py::arg("m"), py::arg("g_w"), py::arg("g_v"), py::arg("g_x"),
-               py::arg("g_y"), py::arg("g_weight"), py::arg("g_height2"), py::arg("is_double"), py::arg("threads"),
+    module.def("direct_backward", &direct_backward, py::arg("request"), py::arg("m"), py::arg("g_w"), py::arg("g_v"),
+               py::arg("g_x"), py::arg("g_y"), py::arg("g_weight"), py::arg("g_height2"), py::arg("is_double"),
+               py::arg("threads"),
                "Gradients of that sum by direct differences into zeroed buffers, 0 where not asked for.");
     module.def("amx_available", &efm::amx_available, "Whether the processor and the system offer AMX tiles.");
-    module.def("amx_sum", &amx_sum, py::arg("x"), py::arg("y"), py::arg("weight"), py::arg("height2"),
-               py::arg("softening2"), py::arg("kernel"), py::arg("power"), py::arg("bandwidth"),
-               py::arg("first_self"), py::arg("m"), py::arg("w"), py::arg("v"), py::arg("nearest"),
+    module.def("amx_sum", &amx_sum, py::arg("request"), py::arg("m"), py::arg("w"), py::arg("v"), py::arg("nearest"),
                py::arg("threads"), "Sum over charges with both matrix products on AMX tiles.");
-
+    module.def("centre_rows", &centre_rows, py::arg("a"), py::arg("centre"), py::arg("out"), py::arg("squares"),
+               py::arg("threads"), "Rows less the centre as float32, and their squared norms.");
+    module.def("large_cutoff", &efm::large_cutoff, py::arg("request"), "log2 of the smallest weight that can matter.");
+    module.def("large_weigh", &large_weigh, py::arg("request"), py::arg("first_charge"), py::arg("charges"),
+               py::arg("s"), py::arg("y2"), py::arg("q"), py::arg("x2"), py::arg("centre"), py::arg("counted"),
+               py::arg("cutoff"), py::arg("nearest"), py::arg("ref"), py::arg("w"), py::arg("v"), py::arg("fate"),
+               py::arg("threads"),
+               "A chunk's products x.y become weights; the nearest charges are summed by direct difference.");
+    module.def("large_finish", &large_finish, py::arg("request"), py::arg("ref"), py::arg("total"), py::arg("v"),
+               py::arg("fate"), py::arg("m"), py::arg("w"), "Name the log scale of the sums over all chunks.");
     efm::bind_lines(module, python_wants_to_stop);
 }

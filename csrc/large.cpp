@@ -165,4 +165,22 @@ void large_finish(const Request& r, const LargeState& state, int64_t point, doub
     else m[point] = riesz ? -0.5 * r.power * std::log(ref) : -ref / (2.0 * r.bandwidth * r.bandwidth);
 }
 
+bool large_weigh(const Request& r, const LargeBlock& b, const LargeState& state, int threads, const Poll& poll) {
+    constexpr int64_t group = 8;
+    return parallel_for((b.points + group - 1) / group, threads, poll, [&](int64_t task, int) {
+        RowScratch scratch(r.x.cols);
+        for (int64_t i = task * group; i < std::min(b.points, (task + 1) * group); ++i) large_row(r, b, i, state, scratch);
+    });
+}
+
+bool centre_rows(const Matrix& a, const float* centre, float* out, double* squares, int threads, const Poll& poll) {
+    constexpr int64_t group = 16;
+    return parallel_for((a.rows + group - 1) / group, threads, poll, [&](int64_t task, int) {
+        for (int64_t i = task * group; i < std::min(a.rows, (task + 1) * group); ++i) {
+            read_row(a, i, out + i * a.cols);
+            squares[i] = row_kernels().shift(out + i * a.cols, centre, a.cols);
+        }
+    });
+}
+
 }  // namespace efm

@@ -50,6 +50,12 @@ void large_row(const Request& r, const LargeBlock& b, int64_t row, const LargeSt
 // Names the log scale of the sums; points next to a charge are summed again in long double.
 void large_finish(const Request& r, const LargeState& state, int64_t point, double* m, float* w);
 
+// All rows of a block; each by one thread. Returns false if `poll` broke it off.
+bool large_weigh(const Request& r, const LargeBlock& b, const LargeState& state, int threads, const Poll& poll);
+
+// a - centre as float [rows, cols], contiguous, and |a - centre|^2 [rows]
+bool centre_rows(const Matrix& a, const float* centre, float* out, double* squares, int threads, const Poll& poll);
+
 // log2 of the smallest weight that can matter beside a weight of 1
 float large_cutoff(const Request& r);
 

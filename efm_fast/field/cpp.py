@@ -7,23 +7,12 @@ from torch import Tensor
 
 from .. import native
 from ..types import RieszSum
-from . import reference
+from . import cpp_large
 from .gradient import Needs
+from .pairs import DTYPES, Pairs, matrix
 from .request import SumRequest
 
-_DTYPES = {
-    torch.float32: "float32",
-    torch.float64: "float64",
-    torch.float16: "float16",
-    torch.bfloat16: "bfloat16",
-    torch.uint8: "uint8",
-    torch.int8: "int8",
-    torch.int16: "int16",
-    torch.int32: "int32",
-    torch.int64: "int64",
-}
 _EXACT_IN_FLOAT32 = (torch.float32, torch.float16, torch.bfloat16, torch.uint8, torch.int8, torch.int16)
-_NO_SELF = -(2**63)
 _NEAREST = 8  # charges of every chunk that are summed again by direct difference
 _DIRECT_DIMENSION = 64  # above it a GEMM beats direct differences
 
@@ -35,13 +24,10 @@ def why_not(request: SumRequest) -> str | None:
         return missing
     if request.x.device.type != "cpu":
         return f"it computes on the CPU, and the points are on {request.x.device}"
-    if request.y.dtype not in _DTYPES:
+    if request.y.dtype not in DTYPES:
         return f"it does not read charges of dtype {request.y.dtype}"
-    if request.x.shape[1] > _DIRECT_DIMENSION and request.precision != "exact":
-        if _wide(request):
-            return f"above {_DIRECT_DIMENSION} features it serves float64 at precision='exact' only"
-        if not native.extension().amx_available():
-            return f"above {_DIRECT_DIMENSION} features it needs a processor with AMX tiles"
+    if request.x.shape[1] > _DIRECT_DIMENSION and request.precision != "exact" and _wide(request):
+        return f"above {_DIRECT_DIMENSION} features it serves float64 at precision='exact' only"
     return None
 
 
@@ -64,14 +50,17 @@ def riesz_sum(request: SumRequest) -> RieszSum:
     if n == 0 or len(request.y) == 0:
         return RieszSum.empty(n, d, dtype=request.x.dtype, device="cpu")
     direct = _direct(request)
-    pairs = _Pairs(request, contiguous_points=not direct)
+    pairs = Pairs(request, wide=_wide(request), contiguous_points=not direct)
     results = {"m": out.m.data_ptr(), "w": out.w.data_ptr(), "v": out.v.data_ptr()}
+    threads = torch.get_num_threads()
+    nearest = 1 if request.precision == "fast" else _NEAREST
     if direct:
         is_double = request.x.dtype == torch.float64
-        extension.direct_sum(**pairs.arguments, **results, wide=_wide(request), is_double=is_double)
+        extension.direct_sum(pairs.native, **results, is_double=is_double, threads=threads)
+    elif extension.amx_available():
+        extension.amx_sum(pairs.native, **results, nearest=nearest, threads=threads)
     else:
-        nearest = 1 if request.precision == "fast" else _NEAREST
-        extension.amx_sum(**pairs.arguments, **results, nearest=nearest)
+        cpp_large.riesz_sum(pairs, out, nearest)
     return out
 
 
@@ -98,7 +87,7 @@ def riesz_sum_backward(
         return None
     extension = native.extension()
     dtype = torch.float64 if request.precision == "exact" else g_v.dtype
-    pairs = _Pairs(request)
+    pairs = Pairs(request, wide=_wide(request))
     m, g_w, g_v = m.double().contiguous(), g_w.double().contiguous(), g_v.to(dtype).contiguous()
 
     def zeros(needed: bool, *shape: int) -> Tensor:
@@ -110,40 +99,17 @@ def riesz_sum_backward(
     g_height = zeros(needs.height and request.height is not None, n)
     wanted = {"g_x": g_x, "g_y": g_y, "g_weight": g_weight, "g_height2": g_height}
     extension.direct_backward(
-        **pairs.arguments,
+        pairs.native,
         **{name: out.data_ptr() if len(out) else 0 for name, out in wanted.items()},
         m=m.data_ptr(),
         g_w=g_w.data_ptr(),
-        g_v=_matrix(g_v),
-        wide=_wide(request),
+        g_v=matrix(g_v),
         is_double=dtype == torch.float64,
+        threads=torch.get_num_threads(),
     )
     if request.height is not None and len(g_height):
         g_height = g_height * request.height.to(dtype)
     return g_x, g_y, g_weight, g_height
-
-
-class _Pairs:
-    """The arguments that every sum over pairs takes; keeps what they point to alive."""
-
-    def __init__(self, request: SumRequest, contiguous_points: bool = False) -> None:
-        x, y = request.x.detach(), request.y.detach()
-        x = x.contiguous() if contiguous_points else x
-        weight = None if request.weight is None else request.weight.detach().double().contiguous()
-        height2 = None if request.height is None else reference.extra_r2(request).detach().contiguous()
-        self._alive = (x, y, weight, height2)
-        self.arguments = {
-            "x": _matrix(x),
-            "y": _matrix(y),
-            "weight": _address(weight),
-            "height2": _address(height2),
-            "softening2": request.softening**2,
-            "kernel": getattr(native.extension().Kernel, request.kernel),
-            "power": request.power,
-            "bandwidth": request.bandwidth,
-            "first_self": _NO_SELF if request.first_self is None else request.first_self,
-            "threads": torch.get_num_threads(),
-        }
 
 
 def _wide(request: SumRequest) -> bool:
@@ -157,13 +123,3 @@ def _wide(request: SumRequest) -> bool:
 
 def _direct(request: SumRequest) -> bool:
     return request.x.shape[1] <= _DIRECT_DIMENSION or _wide(request)
-
-
-def _matrix(a: Tensor) -> tuple[int, object, int, int, int, int]:
-    """Address, element type, rows, columns and strides in elements, as the extension takes a matrix."""
-    dtype = getattr(native.extension().Dtype, _DTYPES[a.dtype])
-    return (a.data_ptr(), dtype, a.shape[0], a.shape[1], a.stride(0), a.stride(1))
-
-
-def _address(a: Tensor | None) -> int:
-    return 0 if a is None else a.data_ptr()

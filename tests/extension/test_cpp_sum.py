@@ -12,16 +12,14 @@ import pytest
 import torch
 from sums import charges, check, errors, ties
 
-from efm_fast import native
 from efm_fast.field import cpp, reference
 from efm_fast.field.request import SumRequest
 from efm_fast.types import RieszSum
 
 pytestmark = pytest.mark.usefixtures("needs_extension", "poisoned", "threads")
 
-AMX = native.why_missing() is None and native.extension().amx_available()
 SMALL = (1, 2, 3, 5, 8, 9, 16, 64)
-DIMENSIONS = (*SMALL, 65, 100, 784) if AMX else SMALL
+DIMENSIONS = (*SMALL, 65, 100, 784)
 
 
 def tolerance(d: int) -> float:
@@ -78,7 +76,7 @@ def _superpose(
     return both.m, both.w, both.v
 
 
-@pytest.mark.parametrize("d", [2, 64, 784] if AMX else [2, 64])
+@pytest.mark.parametrize("d", [2, 64, 784])
 @pytest.mark.parametrize("gap", [1e-3, 1e-5])
 def test_resolves_twins(d: int, gap: float) -> None:
     y = charges(100, d)
@@ -96,7 +94,7 @@ def test_points_on_charges(d: int) -> None:
     check(cpp, SumRequest(x=x, y=y, power=d + 1.0, weight=weight), 1e-4)
 
 
-@pytest.mark.parametrize("d", [2, 5, 96] if AMX else [2, 5])
+@pytest.mark.parametrize("d", [2, 5, 96])
 def test_many_coincident_charges_count_together(d: int) -> None:
     y = charges(50, d)
     y[:30] = y[0]
@@ -105,7 +103,7 @@ def test_many_coincident_charges_count_together(d: int) -> None:
     assert float(result.w) == 30.0
 
 
-@pytest.mark.parametrize("d", [2, 7, 12, 64, 70, 130] if AMX else [2, 7, 12, 64])
+@pytest.mark.parametrize("d", [2, 7, 12, 64, 70, 130])
 @pytest.mark.parametrize(("n", "m"), [(1, 1), (1, 300), (17, 1), (33, 257), (70, 31), (16, 256)])
 def test_ragged_shapes(d: int, n: int, m: int) -> None:
     check(cpp, SumRequest(x=charges(n, d, seed=8), y=charges(m, d), power=d + 1.0), 1e-4)
@@ -157,7 +155,7 @@ def test_weights_of_both_signs_and_zero(d: int) -> None:
     assert float(((result.v.double() * scale[:, None] - truth.v).norm(dim=1) / bound).max()) < 1e-4
 
 
-@pytest.mark.parametrize("d", [2, 12, 100] if AMX else [2, 12])
+@pytest.mark.parametrize("d", [2, 12, 100])
 def test_weights_of_very_different_size(d: int) -> None:
     weight = torch.ones(500)
     weight[:250] = 1e-12
@@ -165,7 +163,7 @@ def test_weights_of_very_different_size(d: int) -> None:
     check(cpp, SumRequest(x=x, y=charges(500, d), power=d + 1.0, weight=weight), 1e-4)
 
 
-@pytest.mark.parametrize("d", [2, 9, 64, 100] if AMX else [2, 9, 64])
+@pytest.mark.parametrize("d", [2, 9, 64, 100])
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.bfloat16, torch.float16, torch.int16, torch.float64])
 def test_reads_every_type_of_charge(d: int, dtype: torch.dtype) -> None:
     y = torch.randint(0, 256, (200, d), generator=torch.Generator().manual_seed(1)).float()
@@ -179,7 +177,7 @@ def test_reads_every_type_of_charge(d: int, dtype: torch.dtype) -> None:
         assert d > 64
 
 
-@pytest.mark.parametrize("d", [2, 10, 100] if AMX else [2, 10])
+@pytest.mark.parametrize("d", [2, 10, 100])
 def test_strided_input(d: int) -> None:
     x = charges(d, 40).T
     y = torch.cat([charges(300, d), charges(300, d)], 1)[::2, ::2]
@@ -212,7 +210,7 @@ def test_lengths_at_the_ends_of_float32(scale: float) -> None:
     check(cpp, request, 1e-5)
 
 
-@pytest.mark.parametrize("d", [2, 12, 96] if AMX else [2, 12])
+@pytest.mark.parametrize("d", [2, 12, 96])
 def test_nan_stays_in_its_row(d: int) -> None:
     x, y = charges(70, d, seed=14), charges(90, d)
     clean = cpp.riesz_sum(SumRequest(x=x, y=y, power=d + 1.0))

@@ -78,6 +78,13 @@ for d in (1, 2, 3, 8, 11, 33):
         check(cpp, SumRequest(x=x, y=y, power=power, height=h), 1e-4)
         check(cpp, SumRequest(x=x, y=y, power=power, height=h, precision="exact"), 1e-6)
     check(cpp, SumRequest(x=x, y=y, kernel="gaussian", bandwidth=1.0, height=h), 1e-4)
+for d in (65, 200, 1000):
+    y = charges(700, d)
+    x = torch.cat([y[:9], (y[9:40] + y[40:71]) / 2])
+    options = {{"height": torch.linspace(0, d**0.5, 40), "weight": torch.rand(700) + 0.1, "first_self": 20}}
+    for part in ({{}}, options):
+        check(cpp, SumRequest(x=x, y=y, power=d + 1.0, **part), 1e-4)
+    check(cpp, SumRequest(x=x, y=(10 * y).to(torch.int8), power=d + 1.0, height=options["height"]), 1e-4)
 """
     environment = {**os.environ, "EFM_FAST_ISA": isa}
     run = subprocess.run(
