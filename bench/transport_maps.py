@@ -149,6 +149,25 @@ def digit_maps(preset: str, overrides: Overrides, n: int) -> list[dict[str, Any]
     return _measure_digits(train(preset, overrides, progress=False), n)
 
 
+def generated_digit_maps(preset: str, overrides: Overrides, n: int) -> list[dict[str, Any]]:
+    """Train, then measure the full map at its own settings and the forward map of 13 evaluations."""
+    run = train(preset, overrides, progress=False)
+    x0, *_ = _held_out(run.plus, run.minus, n, run.config.seed)
+    found = []
+    for kind, steps in (("full", None), ("forward", 6)):
+        lines = sample(run, x0, map=kind, steps=steps)  # type: ignore[arg-type]
+        found.append(
+            {
+                "map": f"{kind} map",
+                "evaluations": float(lines.evaluations.double().mean()),
+                "most_evaluations": int(lines.evaluations.max()),
+                "unfinished": float((~lines.arrived).double().mean()),
+                **_digit_numbers(x0, lines.end, run.plus, run.minus),
+            }
+        )
+    return found
+
+
 def biased_digit_maps(preset: str, overrides: Overrides, n: int) -> list[dict[str, Any]]:
     """The same with the target of foreign charges."""
     return _measure_digits(_train_biased(preset, overrides), n)

@@ -117,6 +117,7 @@ _DIGIT_COLUMNS = {
     "coverage": 3,
 }
 _GENERATION_COLUMNS = {
+    "evaluations": 1,
     "recognised": 3,
     "class_gap": 3,
     "like_real_ratio": 3,
@@ -265,14 +266,14 @@ STUDIES: dict[str, Study] = {
             "generation",
             "Noise to coloured digits of all ten classes, D = 192 (PFGM starts from its own prior)",
             (
-                Row("efm_fast", _GENERATION, digit_maps),
+                Row("efm_fast", _GENERATION, generated_digit_maps),
                 Row("flow matching", _GENERATION, flow_digit_maps),
                 Row("PFGM", _GENERATION, pfgm_digit_maps),
             ),
             _GENERATION_COLUMNS,
             (
-                *questions(("efm_fast", 1), ("flow matching", 1), **_GENERATION_ASK),
-                *questions(("efm_fast", 1), ("PFGM", 0), **_GENERATION_ASK),
+                *questions(("efm_fast", 0), ("flow matching", 1), **_GENERATION_ASK),
+                *questions(("efm_fast", 0), ("PFGM", 0), **_GENERATION_ASK),
             ),
             images=True,
         ),
