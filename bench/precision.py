@@ -27,6 +27,7 @@ SIZES = {
     784: (48, 256),
     3072: (24, 96),
     12288: (8, 32),
+    196608: (2, 4),
 }  # D: (points, charges)
 
 INTRODUCTION = """# Precision

@@ -26,7 +26,8 @@ def why_missing() -> str | None:
     if cause is None:
         return None
     return (
-        f"the extension efm_fast._C cannot be imported ({cause}); a C++ compiler and `pip install .` build it"
+        f"the extension efm_fast._C cannot be imported ({cause}); a C++ compiler and `pip install .` build it; "
+        "without it sums on the CPU run in plain torch, tens of times slower at few features, a few times at many"
     )
 
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 from sums import charges
 
-from efm_fast import native
+from efm_fast import info, native
 from efm_fast.errors import BackendUnavailableError
 from efm_fast.field import cpp, riesz_sum
 from efm_fast.field.request import SumRequest
@@ -40,6 +40,29 @@ def test_a_missing_extension_says_why() -> None:
     assert isinstance(caught.value.__cause__, ImportError)
 
 
+@pytest.mark.usefixtures("absent")
+def test_info_says_what_is_missing_and_what_it_costs() -> None:
+    rows = [row for row in info.describe()["backends"] if row["backend"] == "cpp" and row["device"] == "cpu"]
+    assert rows
+    for row in rows:
+        assert not row["serves"]
+        assert "undefined symbol: something" in row["reason"]
+        assert "slower" in row["reason"]
+
+
+@pytest.mark.parametrize("required", [False, True])
+def test_a_build_without_a_compiler_goes_on_unless_told_otherwise(tmp_path: Path, required: bool) -> None:
+    command = [sys.executable, "setup.py", "build_ext"]
+    command += ["--build-lib", str(tmp_path / "lib"), "--build-temp", str(tmp_path / "temp")]
+    environment = {**os.environ, "CC": "/bin/false", "CXX": "/bin/false", "EFM_FAST_CUDA": "0"}
+    environment["EFM_FAST_REQUIRE_EXT"] = "1" if required else "0"
+    root = Path(__file__).parents[2]
+    run = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, check=False)
+    assert (run.returncode != 0) == required, run.stderr
+    assert "/bin/false" in run.stdout + run.stderr
+    assert not list(tmp_path.glob("lib/**/_C*"))
+
+
 def test_auto_goes_on_without_the_extension(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(native, "why_missing", lambda: "not built")
     result = riesz_sum(charges(3, 2), charges(4, 2), power=3.0)
@@ -65,7 +88,7 @@ def test_every_instruction_set_agrees(needs_extension: None, isa: str) -> None:
 import sys
 sys.path.insert(0, {str(Path(__file__).parent)!r})
 from sums import charges, check
-from efm_fast import native
+from efm_fast import info, native
 from efm_fast.field import cpp
 from efm_fast.field.request import SumRequest
 print(native.extension().instruction_set())
