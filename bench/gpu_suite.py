@@ -1,8 +1,9 @@
-"""Everything that needs a CUDA device, without network: ``python bench/gpu_suite.py [--skip-tests] [--quick]``.
+"""Everything that needs a CUDA device, without network: ``python bench/gpu_suite.py [--only STAGE ...]``.
 
-GPU tests, compute-sanitizer on small sums where it is installed, the device's ceilings, and the sums of
-``gpu_prediction.PROBLEMS`` behind an accuracy gate: no speed is shown for a sum that is wrong. Results go to
-bench/results/gpu_suite.json.
+tests: every test marked gpu; sanitizer: compute-sanitizer over small sums, where it is installed; kernels: the sums of
+``gpu_prediction.PROBLEMS`` behind an accuracy gate (no speed is shown for a sum that is wrong) beside the device's own
+ceilings and what else one would use; field, lines, step: the other benches, on this machine. Every stage writes its
+own file to bench/results/ as soon as it is done.
 """
 
 from __future__ import annotations
@@ -15,40 +16,56 @@ from collections.abc import Callable
 from dataclasses import asdict
 
 import torch
-from record import ROOT, print_table, write_result
+from gpu_forms import FORMS
+from gpu_prediction import PROBLEMS, Ceilings, Problem, predict
+from record import RESULTS, ROOT, print_table, write_result
 from torch import Tensor
 
 Row = dict[str, object]
-COLUMNS = ("sum", "form", "ms", "rate", "unit", "of_bound", "direction_error", "ok")
+COLUMNS = ("sum", "form", "ms", "graph_ms", "rate", "unit", "of_bound", "slower", "direction_error", "ok")
 
 
 def run(command: list[str], timeout: int) -> Row:
     """Run a command at the project's root and keep how it ended and the end of what it said."""
     try:
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=timeout)
-    except subprocess.TimeoutExpired:
-        return {"ok": False, "said": f"not done after {timeout} s"}
-    return {"ok": done.returncode == 0, "said": (done.stdout + done.stderr)[-2000:]}
+    except subprocess.TimeoutExpired as late:
+        said = late.stdout.decode(errors="replace") if isinstance(late.stdout, bytes) else late.stdout or ""
+        return {"ok": False, "said": f"{said[-4000:]}\nnot done after {timeout} s"}
+    return {"ok": done.returncode == 0, "said": (done.stdout + done.stderr)[-6000:]}
 
 
-def sanitized() -> Row:
-    """compute-sanitizer over the ragged edges of every regime."""
+def tests() -> bool:
+    """Every test marked gpu, wherever it lies."""
+    result = run([sys.executable, "-m", "pytest", "-m", "gpu", "-rs", "--durations=10", "tests"], 3600)
+    print(result["said"], write_result("gpu_tests", {"tests": result}), sep="\n")
+    return bool(result["ok"])
+
+
+def sanitizer() -> bool:
+    """compute-sanitizer's memcheck and racecheck over the ragged edges of every regime."""
     tool = shutil.which("compute-sanitizer")
     if tool is None:
-        return {"ok": None, "said": "compute-sanitizer is not installed"}
+        print("compute-sanitizer is not installed")
+        return True
     checks = [f"tests/kernels/check_{name}.py" for name in ("small", "gemm", "backward")]
-    select = ["-k", "ragged or blocks or rounded"]
-    python = [sys.executable, "-m", "pytest", "-x", "-p", "no:cacheprovider", *checks, *select]
-    return run([tool, "--error-exitcode", "9", *python], 1200)
+    chosen = {"memcheck": "ragged or blocks or rounded", "racecheck": "rounded or blocks"}
+    found = {}
+    for name, select in chosen.items():
+        python = [sys.executable, "-m", "pytest", "-x", "-p", "no:cacheprovider", *checks, "-k", select]
+        command = [tool, "--tool", name, "--error-exitcode", "9", *python, "-o", "timeout=1500"]
+        found[name] = run(command, 1500)
+    print(found, write_result("gpu_sanitizer", found), sep="\n")
+    return all(bool(result["ok"]) for result in found.values())
 
 
 def direction_error(d: int, uint8: bool) -> float:
-    """Worst direction error of the capacitor's field at ties, plate ties and twins, against float64."""
+    """Worst direction error of the capacitor's field in every query set, against float64."""
     from efm_fast.field import capacitor_field
-    from efm_fast.field.queries import query_set
+    from efm_fast.field.queries import KINDS, query_set
 
     worst = 0.0
-    for kind in ("tie", "plate_tie", "twin"):
+    for kind in KINDS:
         q = query_set(kind, 256, 4096, d, uint8=uint8)
         x, z, plus, minus = (part.cuda() for part in (q.x, q.z, q.plus, q.minus))
         got, want = (
@@ -59,137 +76,140 @@ def direction_error(d: int, uint8: bool) -> float:
     return worst
 
 
-def torch_form(x: Tensor, y: Tensor, height: Tensor, power: float) -> Callable[[], object]:
-    """The best exact form in plain torch: GEMM in chunks, nearest charges rescored."""
-    from efm_fast.field import riesz_sum
-
-    return lambda: riesz_sum(x, y, power=power, height=height, backend="torch")
-
-
-def broadcast_form(x: Tensor, y: Tensor, height: Tensor, power: float) -> Callable[[], object] | None:
-    """The published formula, all differences at once; None where they would not fit in half the memory."""
-    if 12 * len(x) * y.numel() > torch.cuda.get_device_properties(0).total_memory / 2:
-        return None
-    y = y.float()
-
-    def call() -> Tensor:
-        difference = x[:, None, :] - y[None]
-        r2 = difference.square().sum(-1) + height[:, None] ** 2
-        weight = torch.softmax(-0.5 * power * torch.log(r2), 1)
-        return (weight[..., None] * difference).sum(1)
-
-    return call
-
-
-def keops_form(x: Tensor, y: Tensor, height: Tensor, power: float) -> Callable[[], object] | None:
-    """KeOps' log-sum reduction with the charges as signal; None where KeOps is not installed."""
-    try:
-        from pykeops.torch import LazyTensor
-    except ImportError:
-        return None
-    y = y.float()
-    points, charges = LazyTensor(x[:, None, :]), LazyTensor(y[None])
-    extra = LazyTensor((height**2)[:, None, None].contiguous())
-    logit = -0.5 * power * (((points - charges) ** 2).sum(-1) + extra).log()
-    return lambda: logit.sumsoftmaxweight(charges, dim=1)
-
-
-def flex_form(x: Tensor, y: Tensor, height: Tensor, power: float) -> Callable[[], object] | None:
-    """FlexAttention with the log kernel as score modifier; for widths that it serves, powers of two up to 256."""
-    d = x.shape[1]
-    if d not in (64, 128, 256):
-        return None
-    from torch.nn.attention.flex_attention import flex_attention
-
-    y = y.float()
-    x2, y2 = x.square().sum(1) + height**2, y.square().sum(1)
-
-    def modified(score: Tensor, batch: Tensor, head: Tensor, i: Tensor, j: Tensor) -> Tensor:
-        return -0.5 * power * torch.log(x2[i] + y2[j] - 2.0 * score)
-
-    attend = torch.compile(flex_attention)
-    return lambda: attend(x[None, None], y[None, None], y[None, None], score_mod=modified, scale=1.0)
-
-
-FORMS = {"torch": torch_form, "broadcast": broadcast_form, "keops": keops_form, "flex": flex_form}
-
-
-def bench(quick: bool) -> tuple[list[Row], Row]:
-    """Rows of the table and the ceilings they are relative to."""
-    from gpu_ceilings import measure, seconds
-    from gpu_prediction import PROBLEMS, predict
-
+def inputs(problem: Problem) -> tuple[Tensor, Tensor, Tensor]:
+    """Points, charges and heights of a problem on the device, see :class:`gpu_prediction.Problem`."""
     from efm_fast import kernels
+
+    n, m, d = problem.n, problem.m, problem.d
+    generator = torch.Generator("cuda").manual_seed(0)
+    y = torch.randn(m, d, device="cuda", generator=generator)
+    scale = 64.0 if problem.uint8 else 1.0
+    y = (scale * y + 128.0).clamp(0.0, 255.0).to(torch.uint8) if problem.uint8 else y
+    own = y[torch.randint(m, (n,), device="cuda", generator=generator)].float()
+    away = torch.nn.functional.normalize(torch.randn(n, d, device="cuda", generator=generator), dim=1)
+    distance = scale * (2.0 * d) ** 0.5
+    # where field lines pass halfway between the plates hundreds of charges count; near a charge it alone does
+    reach = 0.35 * distance if problem.near else 0.45 * (d + 1.0) ** 0.5 * distance
+    x = own + reach * away
+    x = kernels.representable_points(x, y) if problem.rounded else x
+    return x, y, torch.full((n,), 0.5 * distance, device="cuda")
+
+
+def graph_ms(call: Callable[[], object]) -> float:
+    """Milliseconds of the same call replayed from a CUDA graph: without what launching costs the CPU."""
+    from gpu_ceilings import seconds
+
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        call()
+    return 1e3 * seconds(graph.replay)[0]
+
+
+def shares(call: Callable[[], object]) -> dict[str, float]:
+    """Milliseconds on the device by kernel, the ten longest."""
+    from torch.profiler import ProfilerActivity, profile
+
+    with profile(activities=[ProfilerActivity.CUDA]) as trace:
+        call()
+        torch.cuda.synchronize()
+    found = sorted(trace.key_averages(), key=lambda event: -event.device_time_total)[:10]
+    return {event.key[:60]: event.device_time_total / 1e3 for event in found}
+
+
+def timed(form: Callable[[], object], work: float, bound: float, repeats: int) -> Row:
+    """Median, quantiles, rate and share of the bound."""
+    from gpu_ceilings import seconds
+
+    middle, low, high = seconds(form, repeats)
+    return {
+        "ms": 1e3 * middle, "ms_20": 1e3 * low, "ms_80": 1e3 * high, "rate": work / middle / 1e12,
+        "of_bound": bound / middle,
+    }  # fmt: skip
+
+
+def rows_of(problem: Problem, ceilings: Ceilings, quick: bool) -> list[Row]:
+    """Our row and, unless ``quick``, those of the other forms."""
+    from efm_fast import kernels
+
+    power, work, unit = problem.d + 1.0, problem.work, problem.unit
+    error, bound = direction_error(problem.d, problem.uint8), predict(problem, ceilings).bound
+    own: Row = {
+        "sum": problem.name,
+        "form": "triton",
+        "direction_error": error,
+        "ok": error <= 1e-4,
+        "unit": unit,
+    }
+    if not own["ok"]:
+        return [own]
+    x, y, height = inputs(problem)
+
+    def ours() -> object:
+        return kernels.riesz_sum(x, y, power=power, height=height, rounded_points=problem.rounded)
+
+    own |= timed(ours, work, bound, 20)
+    own |= {"graph_ms": graph_ms(ours), "kernels_ms": shares(ours)}
+    rows = [own]
+    for name, make in FORMS.items() if not quick else ():
+        row: Row = {"sum": problem.name, "form": name, "unit": unit}
+        try:
+            form = make(x, y, height, power)
+            if form is None:
+                continue
+            row |= timed(form, work, bound, 3)
+            row["slower"] = float(row["ms"]) / float(own["ms"])  # type: ignore[arg-type]
+        except Exception as cause:  # a competitor that cannot run is a row, not the end of the bench
+            row["unit"] = f"failed: {type(cause).__name__}"
+        rows.append(row)
+    return rows
+
+
+def kernel_bench(quick: bool) -> bool:
+    """The sums of PROBLEMS; the file grows with each."""
+    from gpu_ceilings import measure
 
     ceilings = measure()
     rows: list[Row] = []
     for problem in PROBLEMS:
-        n, m, d = problem.n, problem.m, problem.d
-        small = d <= kernels.plan.SMALL_D
-        work = float(n) * m * (1 if small else 4 * d)
-        unit = "10^12 pairs/s" if small else "TFLOP/s"
-        error = direction_error(d, problem.uint8)
-        y = torch.randn(m, d, device="cuda")
-        y = (64.0 * y + 128.0).clamp(0.0, 255.0).to(torch.uint8) if problem.uint8 else y
-        x = y[:n].float().roll(1, 0) if m >= n else torch.randn(n, d, device="cuda")
-        x = x + 0.5 * x.std() * torch.randn_like(x)
-        x = kernels.representable_points(x, y) if problem.rounded else x
-        height = torch.rand(n, device="cuda") * float(y.float().std()) * (2.0 * d) ** 0.5
-        power = d + 1.0
-
-        def ours(
-            x: Tensor = x, y: Tensor = y, height: Tensor = height, rounded: bool = problem.rounded
-        ) -> object:
-            return kernels.riesz_sum(x, y, power=power, height=height, rounded_points=rounded)  # noqa: B023
-
-        bound = predict(problem, ceilings).bound
-        ok = error <= 1e-4
-        row: Row = {"sum": problem.name, "form": "triton", "direction_error": error, "ok": ok, "unit": unit}
-        if ok:
-            middle, low, high = seconds(ours)
-            row |= {"ms": 1e3 * middle, "ms_20": 1e3 * low, "ms_80": 1e3 * high}
-            row |= {"rate": work / middle / 1e12, "of_bound": bound / middle}
-        rows.append(row)
-        for name, make in FORMS.items() if not quick else ():
-            try:
-                form = make(x, y, height, power)
-                if form is None:
-                    continue
-                middle, low, high = seconds(form, repeats=3)
-            except Exception as cause:  # a competitor that cannot run is a row, not the end of the bench
-                rows.append({"sum": problem.name, "form": name, "unit": f"failed: {type(cause).__name__}"})
-                continue
-            rows.append(
-                {"sum": problem.name, "form": name, "ms": 1e3 * middle, "ms_20": 1e3 * low, "ms_80": 1e3 * high,
-                 "rate": work / middle / 1e12, "unit": unit, "of_bound": bound / middle}
-            )  # fmt: skip
+        rows += rows_of(problem, ceilings, quick)
         torch.cuda.empty_cache()
-    return rows, asdict(ceilings)
+        write_result("gpu_suite", {"ceilings": asdict(ceilings), "rows": rows})
+    print_table(rows, COLUMNS)
+    return all(row["ok"] for row in rows if row["form"] == "triton")
+
+
+def other_bench(script: str, *arguments: str) -> bool:
+    """Another bench of this project in a process of its own; it writes its own file."""
+    result = run([sys.executable, f"bench/{script}.py", *arguments], 1800)
+    print(result["said"])
+    return bool(result["ok"])
 
 
 def main() -> int:
-    """Run the suite; 0 if every test passed and every gate is green, 2 without a CUDA device."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--skip-tests", action="store_true", help="benches only")
-    parser.add_argument("--quick", action="store_true", help="without the other forms")
+    """Run the stages; 0 if every test passed and every gate is green, 2 without a CUDA device."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--quick", action="store_true", help="kernels: without the other forms")
+    lines = str(RESULTS / "field_lines-cuda.json")
+    stages: dict[str, Callable[[], bool]] = {
+        "kernels": lambda: kernel_bench(arguments.quick),
+        "tests": tests,
+        "field": lambda: other_bench("field_kernel", "--device", "cuda"),
+        "lines": lambda: other_bench("field_lines", "--out", lines),
+        "step": lambda: other_bench("training_step", "--device", "cuda", "--quick"),
+        "sanitizer": sanitizer,
+    }
+    parser.add_argument("--only", nargs="+", choices=list(stages), default=list(stages), help="these stages")
     arguments = parser.parse_args()
     if not torch.cuda.is_available():
         print(
             "gpu_suite: this torch sees no CUDA device, so there is nothing to run (make test checks the rest)"
         )
         return 2
-    payload: Row = {}
-    if not arguments.skip_tests:
-        payload["tests"] = run([sys.executable, "-m", "pytest", "-m", "gpu", "tests"], 3600)
-        payload["sanitizer"] = sanitized()
-        print(payload["tests"], payload["sanitizer"], sep="\n")
-    rows, ceilings = bench(arguments.quick)
-    print_table(rows, COLUMNS)
-    payload |= {"ceilings": ceilings, "rows": rows}
-    print(write_result("gpu_suite", payload))
-    stages = [payload[name]["ok"] for name in ("tests", "sanitizer") if name in payload]  # type: ignore[index]
-    gates = [row["ok"] for row in rows if row["form"] == "triton"]
-    return 0 if all(ok is not False for ok in [*stages, *gates]) else 1
+    passed = {name: stages[name]() for name in arguments.only}
+    print({name: "passed" if good else "FAILED" for name, good in passed.items()})
+    return 0 if all(passed.values()) else 1
 
 
 if __name__ == "__main__":

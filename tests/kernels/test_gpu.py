@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -35,14 +36,49 @@ def assert_equal(one: tuple[torch.Tensor, ...], other: tuple[torch.Tensor, ...])
     assert all(torch.equal(a.cpu(), b.cpu()) for a, b in zip(one, other, strict=True))
 
 
-@pytest.mark.parametrize("name", sorted(path.name for path in FOLDER.glob("check_*.py")))
-def test_checks_natively(name: str) -> None:
+CHECKS = sorted(path.name for path in FOLDER.glob("check_*.py"))
+
+
+@pytest.fixture(scope="module")
+def checks(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[dict[str, tuple[subprocess.Popen[str], Path]]]:
+    """Every check in a process of its own, all at once: on a new machine they mostly compile."""
     environment = {key: value for key, value in os.environ.items() if key != "TRITON_INTERPRET"}
-    command = [sys.executable, "-m", "pytest", "-x", "-p", "no:cacheprovider", str(FOLDER / name)]
-    result = subprocess.run(
-        command, env=environment, cwd=FOLDER.parents[1], capture_output=True, text=True, timeout=280
-    )
-    assert result.returncode == 0, result.stdout[-4000:] + result.stderr[-2000:]
+    running = {}
+    for name in CHECKS:
+        said = tmp_path_factory.mktemp("checks") / f"{name}.txt"
+        command = [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-p",
+            "no:cacheprovider",
+            "-o",
+            "timeout=900",
+            str(FOLDER / name),
+        ]
+        with said.open("w") as file:
+            process = subprocess.Popen(
+                command,
+                env=environment,
+                cwd=FOLDER.parents[1],
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                text=True,
+            )
+        running[name] = (process, said)
+    yield running
+    for process, _ in running.values():
+        process.kill()
+        process.wait()
+
+
+@pytest.mark.timeout(1000)
+@pytest.mark.parametrize("name", CHECKS)
+def test_checks_natively(name: str, checks: dict[str, tuple[subprocess.Popen[str], Path]]) -> None:
+    process, said = checks[name]
+    assert process.wait(timeout=900) == 0, said.read_text()[-6000:]
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -104,17 +140,39 @@ def test_workspace_stays_under_256_mib(shape: tuple[int, int, int]) -> None:
 @pytest.mark.parametrize(
     ("d", "limit", "uint8"),
     [(2, 1e-4, False), (64, 1e-4, False), (256, 1e-4, False), (3072, 1e-4, False), (3072, 1e-4, True),
-     (12288, 2e-4, False)],
+     (12288, 2e-4, False), (196_608, 1e-3, False)],
 )  # fmt: skip
 @pytest.mark.parametrize("kind", ["interpolated", "tie", "plate_tie", "twin"])
 def test_direction_where_charges_balance(d: int, limit: float, uint8: bool, kind: str) -> None:
     from efm_fast.field import capacitor_field
     from efm_fast.field.queries import query_set
 
-    q = query_set(kind, 256, 4096 if d <= 3072 else 1024, d, uint8=uint8)
+    n, m = (256, 4096) if d <= 3072 else (256, 1024) if d <= 12288 else (16, 256)
+    q = query_set(kind, n, m, d, uint8=uint8)
     moved = [t.cuda() for t in (q.x, q.z, q.plus, q.minus)]
     got = capacitor_field(*moved, q.L, backend="triton")
     want = capacitor_field(*moved, q.L, backend="reference")
     error = torch.linalg.vector_norm(got.direction.double() - want.direction.double(), dim=1)
     assert error.max().item() <= limit
-    assert (got.log_norm - want.log_norm).abs().max().item() <= 1e-3
+    if d <= 12288:
+        assert (got.log_norm - want.log_norm).abs().max().item() <= 1e-3
+
+
+def test_points_between_the_plates_where_hundreds_of_charges_count() -> None:
+    from efm_fast.field import riesz_sum
+
+    d = 3072
+    generator = torch.Generator("cuda").manual_seed(0)
+    y = torch.randn(20_000, d, device="cuda", generator=generator)
+    away = torch.nn.functional.normalize(torch.randn(64, d, device="cuda", generator=generator), dim=1)
+    for reach in (0.5, 3.0, 0.45 * d**0.5):
+        x = y[:64] + reach * (2.0 * d) ** 0.5 * away
+        height = torch.full((64,), 0.5 * (2.0 * d) ** 0.5, device="cuda")
+        one, other = (
+            riesz_sum(x, y, power=d + 1.0, height=height, backend=name).posterior_mean(x)
+            for name in ("triton", "reference")
+        )
+        off = torch.linalg.vector_norm(one.double() - other.double(), dim=1)
+        # of the displacement from the mean, as the direction counts it
+        size = torch.linalg.vector_norm(x.double() - other.double(), dim=1)
+        assert (off / size).max().item() <= 1e-4, f"reach {reach}"
