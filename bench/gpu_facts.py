@@ -1,7 +1,7 @@
 """What the compiler makes of every kernel, for three architectures: ``python bench/gpu_facts.py``; needs no GPU.
 
-Registers per thread, bytes on the stack (spills), shared memory per program and matrix instructions in the code,
-as docs/gpu.md shows them.
+Registers per thread, bytes on the stack (spills), shared memory per program, matrix instructions in the code and
+whether they wait for each other, as docs/gpu.md shows them.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ COLUMNS = (
     "stack",
     "shared KiB",
     "matrix instructions",
+    "serialized",
 )
 MATRIX = {80: "mma.sync", 90: "wgmma.mma_async", 100: "tcgen05.mma"}
 
@@ -48,7 +49,7 @@ def facts(arch: int, d: int) -> list[dict[str, object]]:
                 zip(
                     COLUMNS,
                     (arch / 10, d, found.name, launch.options["num_warps"], found.registers, found.spilled,
-                     round(found.shared / 1024, 1), f"{count} {name}" if count else "-"),
+                     round(found.shared / 1024, 1), f"{count} {name}" if count else "-", found.serialized),
                     strict=True,
                 )
             )

@@ -127,9 +127,9 @@ def predict(problem: Problem, ceilings: Ceilings) -> Prediction:
     # charges are read and split once per group of points, the parts then read once (fused) or twice
     memory = groups * (size * m * d + parts * (2 if width in fused else 3)) / ceilings.copy
     marks = pairs / 8 * 2 / ceilings.copy
-    # weights, and one rounded addition for every 64 features in the distances and 64 charges in the second product
+    # weights, and for every 64 charges one rounded addition per feature in the second product
     plain = (
-        (10.0 if problem.near else 32.0) if width in fused else 45.0 + width / 64 * (1 if problem.near else 2)
+        (10.0 if problem.near else 32.0) if width in fused else 45.0 + (0 if problem.near else width / 64)
     )
     return Prediction(matrix, memory + marks, 2 * pairs / ceilings.special, plain * pairs / ceilings.plain)
 

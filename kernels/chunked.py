@@ -60,25 +60,22 @@ def distances(
     feature = begin + tl.arange(0, BLOCK_D)
     x_place = row[:, None] * width + feature[None, :]
     y_place = column[:, None] * width + feature[None, :]
-    less = tl.zeros([BLOCK_N, BLOCK_M], tl.float32)
+    product = tl.zeros([BLOCK_N, BLOCK_M], tl.float32)
     end = tl.minimum(begin + depth, width)
     # a loop that may not run at all merges accumulators behind it, and ptxas 12.8 then serialises its products
     tl.assume(begin < end)
     for _ in range(begin, end, BLOCK_D):
         x_high = tl.load(xh + x_place)
         y_high = tl.load(yh + y_place)
-        # tensor cores add by truncation: a few steps there, then one rounded addition here (a difference, for the
-        # compiler would move an addition back into the product)
-        product = tl.zeros([BLOCK_N, BLOCK_M], tl.float32)
         if HAS_XL:
             product = dot(tl.load(xl + x_place), tl.trans(y_high), product)
         if HAS_YL:
             product = dot(x_high, tl.trans(tl.load(yl + y_place)), product)
-        less -= dot(x_high, tl.trans(y_high), product)
+        product = dot(x_high, tl.trans(y_high), product)
         x_place += BLOCK_D
         y_place += BLOCK_D
     norm2 = tl.load(y2 + column)[None, :]
-    result = tl.where(part == 0, norm2, 0.0) + 2.0 * less
+    result = tl.where(part == 0, norm2, 0.0) - 2.0 * product
     tl.store(s + (part.to(tl.int64) * rows + row)[:, None] * columns + column[None, :], result)
 
 
@@ -168,7 +165,7 @@ def combine(
         following = tl.load(own + 2 + at)
         w_high = tl.load(high + w_place + first)
         y_high = tl.load(yh + y_place + first * width)
-        # a rounded addition per tile, as in the distances
+        # tensor cores add by truncation: a tile there, then one rounded addition here, or long sums drift
         part = dot(tl.load(low + w_place + first), y_high, tl.zeros([BLOCK_N, BLOCK_D], tl.float32))
         if HAS_YL:
             part = dot(w_high, tl.load(yl + y_place + first * width), part)

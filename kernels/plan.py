@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 
@@ -116,6 +117,7 @@ def _whole(count: int, multiple: int) -> int:
     return max(1, count // multiple) * multiple
 
 
+@lru_cache(maxsize=256)
 def _few_waves(tiles: int, slots: int, most: int) -> int:
     """The least split of work for which the last wave of programs over the machine leaves little of it idle."""
 
