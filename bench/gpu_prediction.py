@@ -128,9 +128,7 @@ def predict(problem: Problem, ceilings: Ceilings) -> Prediction:
     memory = groups * (size * m * d + parts * (2 if width in fused else 3)) / ceilings.copy
     marks = pairs / 8 * 2 / ceilings.copy
     # weights, and for every 64 charges one rounded addition per feature in the second product
-    plain = (
-        (10.0 if problem.near else 32.0) if width in fused else 45.0 + (0 if problem.near else width / 64)
-    )
+    plain = (10.0 if problem.near else 32.0) if width in fused else 45.0 + (0 if problem.near else width / 64)
     return Prediction(matrix, memory + marks, 2 * pairs / ceilings.special, plain * pairs / ceilings.plain)
 
 

@@ -79,7 +79,7 @@ _HOPPER = {
 FUSED = (
     {32: Shape(64, 64, 4, 2, 2), 64: Shape(64, 64, 4, 2, 2), 128: Shape(128, 32, 8, 2)},
     _HOPPER,
-    _HOPPER,
+    {width: shape for width, shape in _HOPPER.items() if width <= 128},
 )
 #: Distances of a chunk: points x charges, and the depth of one step over the features.
 DISTANCES = (Shape(128, 128, 8, 2), Shape(128, 128, 8, 3), Shape(128, 128, 8, 2))
