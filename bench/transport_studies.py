@@ -16,6 +16,7 @@ from transport_maps import (
     exact_maps,
     flow_digit_maps,
     flow_maps,
+    generated_digit_maps,
     learned_maps,
     pfgm_digit_maps,
     pfgm_maps,

@@ -20,6 +20,7 @@ _HOME = {
     "Support": ".lines",
     "capacitor_field": ".field",
     "capacitor_potential": ".field",
+    "diagnose": ".diagnosis",
     "energy": ".field",
     "evaluate": ".evaluation",
     "forward_map": ".lines",

@@ -102,6 +102,40 @@ def evaluate(
 
 
 @app.command()
+def diagnose(
+    data: Annotated[str, typer.Argument(metavar="PRESET|FILE", help="Whose data: a preset or a YAML file.")],
+    settings: Annotated[
+        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Settings to replace.")
+    ] = None,
+    charges: Annotated[int, typer.Option(min=2, help="Charges per plate.")] = 1024,
+    lines: Annotated[int, typer.Option(min=1, help="Exact lines per distance.")] = 128,
+    out: Annotated[Path, typer.Option(help="Folder for diagnosis.png and .json.")] = Path("runs"),
+    quiet: Quiet = False,
+) -> None:
+    """Trace exact lines between your data for several plate distances L, and suggest one.
+
+    Examples:
+
+      efm-fast diagnose gaussian_to_swissroll
+
+      efm-fast diagnose digits_3_to_2 minus.label=7 --lines 64
+    """
+    from .config import Config
+    from .diagnosis import diagnose as look
+    from .plots import plot_distances
+    from .training.files import write_text
+
+    config = Config.load(data, _overrides(settings or []))
+    found = look(config, charges=charges, lines=lines, progress=not quiet)
+    typer.echo(found.table())
+    folder = out / f"{config.name}-diagnosis"
+    folder.mkdir(parents=True, exist_ok=True)
+    write_text(folder / "diagnosis.json", json.dumps(found.as_dict(), indent=1) + "\n")
+    picture = plot_distances([row.L for row in found.rows], found.curves(), found.L, folder / "diagnosis.png")
+    typer.echo(f"wrote {picture} and diagnosis.json beside it")
+
+
+@app.command()
 def presets() -> None:
     """List the presets."""
     from .config import Config

@@ -22,6 +22,7 @@ RANKS = [
     {"targets", "info"},
     {"nets"},
     {"training", "sampling"},
+    {"diagnosis"},
     {"evaluation"},
     {"show"},
     {"cli"},
