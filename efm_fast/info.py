@@ -11,6 +11,8 @@ import torch
 from . import __version__
 from .field import backends
 from .field.request import SumRequest
+from .lines import engines
+from .types import Plates
 
 _LIBRARIES = ("numpy", "triton", "diffusers", "torchvision", "tensorboard", "pykeops", "torchcfm")
 
@@ -33,7 +35,7 @@ def describe() -> dict[str, Any]:
         for k in range(torch.cuda.device_count())
     ]
     devices = [f"cpu, {torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()}", *cuda]
-    return {"versions": versions, "devices": devices, "backends": _backend_rows()}
+    return {"versions": versions, "devices": devices, "backends": _backend_rows() + _line_rows()}
 
 
 def _backend_rows() -> list[dict[str, Any]]:
@@ -54,6 +56,20 @@ def _backend_rows() -> list[dict[str, Any]]:
                         "reason": reason,
                     }
                 )
+    return rows
+
+
+def _line_rows() -> list[dict[str, Any]]:
+    """Who integrates exact lines."""
+    rows = []
+    for device in ("cpu", *(["cuda"] if torch.cuda.is_available() else [])):
+        for dimension in (2, 64, 3072):
+            x = torch.zeros(1, dimension, device=device)
+            reason = engines.why_not(engines.Problem(x, x[:, 0], Plates(x, x, 1.0)))
+            row = {"operation": f"field lines, D = {dimension}", "device": device}
+            whole = {"backend": "extension", "purpose": "whole lines in one call"}
+            rows.append(row | whole | {"serves": reason is None, "reason": reason})
+            rows.append(row | {"backend": "torch", "purpose": "step by step", "serves": True, "reason": None})
     return rows
 
 

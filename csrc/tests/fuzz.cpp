@@ -1,4 +1,4 @@
-// Sums of random shapes, types, strides and weights, for the sanitizers to watch. Buffers are exactly as long
+// Sums, lines and updates of random shapes, types, strides and weights, for the sanitizers to watch. Buffers are exactly as long
 // as the shapes say, so that a read or write past an end is seen. Usage: fuzz ROUNDS [SEED]
 #include <cmath>
 #include <cstdio>
@@ -12,6 +12,7 @@
 #include "../cpu.h"
 #include "../direct_sum.h"
 #include "../large.h"
+#include "fuzz_lines.h"
 
 namespace {
 
@@ -128,11 +129,12 @@ int main(int argc, char** argv) {
     const int rounds = argc > 1 ? std::atoi(argv[1]) : 200;
     const unsigned seed = argc > 2 ? static_cast<unsigned>(std::atoi(argv[2])) : 1;
     for (int i = 0; i < rounds; ++i) {
-        if (!Fuzz(seed + static_cast<unsigned>(i)).round()) {
-            std::fprintf(stderr, "seed %u: a row was not written or is not a number\n", seed + static_cast<unsigned>(i));
+        const unsigned own = seed + static_cast<unsigned>(i);
+        if (!Fuzz(own).round() || !FuzzLines<float>(own).round() || !FuzzLines<double>(own).round()) {
+            std::fprintf(stderr, "seed %u: a row was not written or is not a number\n", own);
             return 1;
         }
     }
-    std::printf("%d sums on %s: nothing found\n", rounds, efm::instruction_set().c_str());
+    std::printf("%d rounds on %s: nothing found\n", rounds, efm::instruction_set().c_str());
     return 0;
 }
