@@ -35,13 +35,14 @@ QUICK = {False: {"train.steps": 400, "train.ema": 0.98}, True: {"train.steps": 2
 def run_row(row: Row, seed: int, settings: Mapping[str, Any], n: int) -> list[dict[str, Any]]:
     """Train (where the row learns) and measure one row with one seed, in a worker process."""
     torch.set_num_threads(1)
-    started = time.perf_counter()
+    started, busy = time.perf_counter(), time.process_time()
     with tempfile.TemporaryDirectory() as folder:
         overrides = dict(row.overrides) | {"seed": seed, "runs": folder, "device": "cpu"}
         overrides |= {"train.picture_every": 10**9, "train.checkpoint_every": 10**9}
         numbers = row.measure(row.preset, {**overrides, **settings}, n)
     for found in numbers:
         found["seconds"] = time.perf_counter() - started
+        found["cpu_seconds"] = time.process_time() - busy  # what it would take on an idle core
     return [{"row": row.name, **found} for found in numbers]
 
 
