@@ -66,7 +66,7 @@ def _sizes(
     if swept:
         first = swept[0]
         axes.axhline(1e9 / limits[first.d].pairs_per_second, color="0.6", linestyle="--")
-        fixed = "up to N points in a tenth of a second" if first.over == "M" else f"M = {first.m}"
+        fixed = "as many points as take a tenth of a second" if first.over == "M" else f"M = {first.m}"
         axes.set_title(f"D = {first.d}, {fixed}", fontsize="medium")
 
 

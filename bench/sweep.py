@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 from competitors import Form
 from measure import Case, Measurement, timed
 
-FACTORS = (1 / 64, 1 / 16, 1 / 4, 1, 4)
+OF_M = (1 / 64, 1 / 16, 1 / 4, 1, 4)
+OF_N = (1 / 1024, 1 / 256, 1 / 64, 1 / 16, 1 / 4, 1)  # few points are where a call's own cost shows
 CALL_SECONDS, RUN_SECONDS = 0.1, 0.05
 
 
@@ -53,8 +54,8 @@ def sweep(rows: list[Form], case: Case, found: list[Measurement]) -> list[SweepP
     case = replace(case, call_seconds=CALL_SECONDS, min_run_time=RUN_SECONDS)
     points = []
     for over, varied in (
-        *(("M", replace(case, m=m)) for m in _around(case.m, least=2)),
-        *(("N", replace(case, n=n)) for n in _around(case.n, least=1)),
+        *(("M", replace(case, m=m)) for m in _around(case.m, OF_M, least=2)),
+        *(("N", replace(case, n=n)) for n in _around(case.n, OF_N, least=1)),
     ):
         for row in some:
             most = affordable(row, varied.m, case.d, speeds[row.name])
@@ -68,8 +69,8 @@ def sweep(rows: list[Form], case: Case, found: list[Measurement]) -> list[SweepP
     return points
 
 
-def _around(size: int, least: int) -> list[int]:
-    return list(dict.fromkeys(max(least, int(size * factor)) for factor in FACTORS))
+def _around(size: int, factors: tuple[float, ...], least: int) -> list[int]:
+    return list(dict.fromkeys(max(least, int(size * factor)) for factor in factors))
 
 
 def affordable(row: Form, m: int, d: int, pairs_per_second: float) -> int:
