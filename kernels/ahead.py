@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -116,24 +117,24 @@ def recorded() -> Iterator[list[Launch]]:
 
 
 def _source(launch: Launch) -> ASTSource:
-    signature: dict[str, str] = {}
+    types: dict[str, str] = {}
     constants: dict[str, Any] = {}
     aligned: dict[tuple[int, ...], Any] = {}
     for position, parameter in enumerate(launch.kernel.params):
         value = launch.arguments[parameter.name]
         if parameter.is_constexpr or value is None:
-            signature[parameter.name] = "constexpr"
+            types[parameter.name] = "constexpr"
             constants[parameter.name] = value
         elif isinstance(value, Tensor):
-            signature[parameter.name] = "*" + _TYPES[value.dtype]
+            types[parameter.name] = "*" + _TYPES[value.dtype]
             aligned[(position,)] = [["tt.divisibility", 16]]
         elif isinstance(value, int):
-            signature[parameter.name] = "i32"
+            types[parameter.name] = "i32"
             if value % 16 == 0:
                 aligned[(position,)] = [["tt.divisibility", 16]]
         else:
-            signature[parameter.name] = "fp32"
-    return ASTSource(launch.kernel, signature, constants, aligned)
+            types[parameter.name] = "fp32"
+    return ASTSource(launch.kernel, types, constants, aligned)
 
 
 def _resources(cubin: bytes) -> tuple[int | None, int | None]:
@@ -156,11 +157,12 @@ def _serialized(ptx: str, arch: int) -> bool:
         return False
     from triton.backends.nvidia.compiler import get_ptxas
 
+    tool = get_ptxas(arch) if signature(get_ptxas).parameters else get_ptxas()  # Triton 3.4 knows one only
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "kernel.ptx"
         path.write_text(ptx)
         object_file = str(Path(folder) / "kernel.cubin")
-        command = [get_ptxas(arch).path, "-v", "--gpu-name", "sm_90a", str(path), "-o", object_file]
+        command = [tool.path, "-v", "--gpu-name", "sm_90a", str(path), "-o", object_file]
         text = subprocess.run(command, capture_output=True, text=True, check=True)
     return "are serialized" in text.stdout + text.stderr
 

@@ -93,12 +93,13 @@ def test_ragged_edges(d: int, n: int, m: int) -> None:
 
 
 @pytest.mark.parametrize("d", REGIMES)
-def test_many_chunks_and_groups_of_points(d: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    x, y, height = draw(130, 200, d)
+def test_many_chunks_slices_and_groups_of_points(d: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    x, y, height = draw(50, 200, d)
     arguments = {"power": d + 1.0, "height": 3.0 + height, "first_self": 40}
     whole = kernel_sum(x, y, **arguments, precision="fast")
-    monkeypatch.setattr(plan, "CHARGE_PARTS", 4 * 384 * 128)
-    monkeypatch.setattr(plan, "POINT_PARTS", 1)
+    monkeypatch.setattr(plan, "CHARGE_PARTS", 4 * 384 * 64)
+    monkeypatch.setattr(plan, "SLICE", 64)
+    monkeypatch.setattr(plan, "POINT_PARTS", 4 * 384 * 32)
     monkeypatch.setattr(plan, "PAIRS", 1)
     assert_close(kernel_sum(x, y, **arguments, precision="fast"), true_sum(x, y, **arguments), 2e-3, log=2e-3)
     assert_close(whole, true_sum(x, y, **arguments), 2e-3, log=2e-3)
