@@ -83,7 +83,7 @@ private:
     bool in_groups(int64_t total, F&& task) {
         const int64_t all = (total + width_ - 1) / width_;
         const int64_t fit = std::max<int64_t>(1, (512 << 10) / (width_ * (d_ + 2) * static_cast<int64_t>(sizeof(T) + 8)));
-        const int64_t groups = std::clamp<int64_t>(all / (4 * static_cast<int64_t>(threads_)), 1, std::min<int64_t>(fit, 16));
+        const int64_t groups = std::clamp<int64_t>(all / (8 * static_cast<int64_t>(threads_)), 1, std::min<int64_t>(fit, 16));
         return parallel_for((all + groups - 1) / groups, threads_, poll_, [&](int64_t k, int) {
             const int64_t first = k * groups * width_;
             task(first, std::min(groups * width_, total - first));

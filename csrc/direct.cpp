@@ -95,7 +95,7 @@ bool sum(const Request& r, const Result& out, int threads, const Poll& poll) {
     const int64_t per_group = width * (d + 1) * static_cast<int64_t>(sizeof(T) + sizeof(double));
     const int64_t fit = std::max<int64_t>(1, (512 << 10) / per_group);
     const int64_t all = (n + width - 1) / width;
-    const int64_t groups = std::clamp<int64_t>(all / (4 * static_cast<int64_t>(threads)), 1, std::min<int64_t>(fit, 16));
+    const int64_t groups = std::clamp<int64_t>(all / (8 * static_cast<int64_t>(threads)), 1, std::min<int64_t>(fit, 16));
     const int64_t tasks = (all + groups - 1) / groups;
 
     return parallel_for(tasks, threads, poll, [&](int64_t task, int) {

@@ -35,7 +35,7 @@ public:
     bool round() {
         static const int64_t dimensions[] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 15, 16, 17, 31, 33, 63, 64, 65, 70, 97, 130};
         const int64_t d = dimensions[pick(20)], n = 1 + pick(90), m = 1 + pick(300);
-        const bool large = pick(2) && amx_available();
+        const bool large = pick(2) == 0;
         const bool x_double = !large && pick(3) == 0;
         std::vector<char> x_data, y_data;
         static const Dtype narrow[] = {Dtype::f32, Dtype::f16, Dtype::bf16, Dtype::u8, Dtype::i8, Dtype::i16};
@@ -61,6 +61,7 @@ public:
         std::vector<char> w(n * (out_double ? 8 : 4)), v(n * d * (out_double ? 8 : 4));
         const int threads = 1 + static_cast<int>(pick(4));
         const Poll never = [] { return false; };
+        if (large && (!amx_available() || pick(2))) return by_blocks(r, weight, threads);
         const bool finished = large ? amx_sum(r, log_scale.data(), reinterpret_cast<float*>(w.data()), reinterpret_cast<float*>(v.data()),
                                               pick(2) ? 8 : 1, threads, never)
                                     : direct_sum(r, {log_scale.data(), w.data(), v.data(), out_double}, threads, never);
@@ -70,6 +71,35 @@ public:
     }
 
 private:
+    // The large sum around plain products, as Python calls it; true if every row was written and is in order.
+    bool by_blocks(const Request& r, const std::vector<double>& weight, int threads) {
+        const int64_t n = r.x.rows, m = r.y.rows, d = r.x.cols;
+        const Poll never = [] { return false; };
+        std::vector<float> centre(d, 0.5f), x(n * d), y(m * d), s(n * m), v(n * d), w(n), y2(m), q(m);
+        std::vector<double> x2(n), squares(m), ref(n, INFINITY), total(n), log_scale(n, NAN);
+        std::vector<uint8_t> fate(n);
+        centre_rows(r.x, centre.data(), x.data(), x2.data(), threads, never);
+        centre_rows(r.y, centre.data(), y.data(), squares.data(), threads, never);
+        for (int64_t i = 0; i < n; ++i)
+            for (int64_t j = 0; j < m; ++j)
+                for (int64_t k = 0; k < d; ++k) s[i * m + j] += x[i * d + k] * y[j * d + k];
+        int counted = 0;
+        for (int64_t j = 0; j < m; ++j) {
+            const bool counts = !r.weight || weight[j] != 0.0;
+            counted += counts;
+            q[j] = static_cast<float>(weight[j]);
+            y2[j] = counts ? static_cast<float>(squares[j]) : INFINITY;
+        }
+        const LargeBlock block{0, n, 0, static_cast<int>(m), s.data(), m, y2.data(), r.weight ? q.data() : nullptr,
+                               x2.data(), centre.data(), counted, large_cutoff(r), pick(2) ? 8 : 1};
+        const LargeState state{ref.data(), total.data(), v.data(), fate.data()};
+        if (!large_weigh(r, block, state, threads, never)) return false;
+        for (int64_t i = 0; i < n; ++i) large_finish(r, state, i, log_scale.data(), w.data());
+        for (double value : log_scale)
+            if (std::isnan(value)) return false;
+        return true;
+    }
+
     // True if the gradients of the sum come to an end.
     bool backward(const Request& r, const std::vector<double>& m, int threads) {
         const int64_t n = r.x.rows, count = r.y.rows, d = r.x.cols;
