@@ -89,6 +89,17 @@ def find_nvcc() -> str | None:
     return nvcc
 
 
+def find_cuda_runtime(nvcc: str) -> Path:
+    """Folder of the static CUDA runtime that belongs to nvcc, which may be a script that calls another."""
+    asked = subprocess.run([nvcc, "-dryrun", "-x", "cu", os.devnull], capture_output=True, text=True)
+    tops = [line.partition("TOP=")[2].strip() for line in asked.stderr.splitlines() if " TOP=" in line]
+    for top in map(Path, tops):
+        for folder in (*top.glob("targets/*/lib"), top / "lib64", top / "lib"):
+            if (folder / "libcudart_static.a").is_file():
+                return folder.resolve()
+    raise CompileError(f"{nvcc}: found no libcudart_static.a in {', '.join(tops) or 'its toolkit'}")
+
+
 class BuildExtension(build_ext):
     """Adds the units with flags of their own: one per instruction set, and CUDA's."""
 
@@ -104,13 +115,24 @@ class BuildExtension(build_ext):
                     include_dirs=ext.include_dirs,
                     extra_postargs=[*ext.extra_compile_args, *flags],
                 )
-        nvcc = find_nvcc()
-        if nvcc is not None:
-            objects += self.compile_cuda(nvcc, ext)
+        objects += self.cuda_objects(ext)
         ext.extra_objects = objects
         super().build_extension(ext)
 
-    def compile_cuda(self, nvcc: str, ext: Extension) -> list[str]:
+    def cuda_objects(self, ext: Extension) -> list[str]:
+        """Objects of the CUDA part; none where nvcc is missing, or fails and was not insisted on."""
+        nvcc = find_nvcc()
+        if nvcc is None:
+            return []
+        try:
+            return self.compile_cuda(nvcc, find_cuda_runtime(nvcc), ext)
+        except CompileError as cause:
+            if os.environ.get("EFM_FAST_CUDA") == "1":
+                raise
+            print(f"efm_fast: built without its CUDA part: {cause}", file=sys.stderr)
+            return []
+
+    def compile_cuda(self, nvcc: str, libraries: Path, ext: Extension) -> list[str]:
         """Objects of csrc/*.cu for every architecture plus PTX; links the static CUDA runtime."""
         architectures = cuda_architectures()
         targets = [f"-gencode=arch=compute_{a},code=sm_{a}" for a in architectures]
@@ -128,10 +150,7 @@ class BuildExtension(build_ext):
                 raise CompileError(f"nvcc failed on {source}: {cause}") from cause
             objects.append(target)
         ext.define_macros.append(("EFM_FAST_CUDA", "1"))
-        root = Path(nvcc).resolve().parents[1]
-        ext.library_dirs += [
-            str(p) for p in (root / "lib64", root / "targets/x86_64-linux/lib") if p.is_dir()
-        ]
+        ext.library_dirs.append(str(libraries))
         ext.libraries += ["cudart_static", "dl", "rt", "pthread"]
         return objects
 

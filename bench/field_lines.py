@@ -162,17 +162,17 @@ def main() -> None:
     )
     options = parser.parse_args()
     studies: dict[str, Callable[[], list[Row]]] = {
-        "algorithm 2": lambda: algorithm_2_rows(options.device),
-        "pair rate": lambda: pair_rate_rows(options.device),
-        "line bank": lambda: bank_rows(8000 if options.full else 2000),
-        "line bank of images": image_bank_rows,
+        "algorithm_2": lambda: algorithm_2_rows(options.device),
+        "pair_rate": lambda: pair_rate_rows(options.device),
+        "line_bank": lambda: bank_rows(8000 if options.full else 2000),
+        "image_bank": image_bank_rows,
     }
     if not options.speed:
         studies |= {
             "dipole": lambda: dipole_rows(1024 if options.full else 256),
             "flux": lambda: flux_rows(512 if options.full else 256, 2),
-            "full map": lambda: full_map_rows(2048, 2048, 3 if options.full else 1),
-            "full map, more charges": lambda: full_map_rows(2048, 16384, 3 if options.full else 1),
+            "full_map": lambda: full_map_rows(2048, 2048, 3 if options.full else 1),
+            "full_map_of_many_charges": lambda: full_map_rows(2048, 65536, 3 if options.full else 1),
         }
     found = {}
     for title, study in studies.items():

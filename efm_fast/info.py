@@ -66,10 +66,18 @@ def _line_rows() -> list[dict[str, Any]]:
         for dimension in (2, 64, 3072):
             x = torch.zeros(1, dimension, device=device)
             reason = engines.why_not(engines.Problem(x, x[:, 0], Plates(x, x, 1.0)))
-            row = {"operation": f"field lines, D = {dimension}", "device": device}
-            whole = {"backend": "extension", "purpose": "whole lines in one call"}
-            rows.append(row | whole | {"serves": reason is None, "reason": reason})
-            rows.append(row | {"backend": "torch", "purpose": "step by step", "serves": True, "reason": None})
+            who = (("extension", "whole lines in one call", reason), ("torch", "step by step", None))
+            for backend, purpose, why in who:
+                rows.append(
+                    {
+                        "operation": f"field lines, D = {dimension}",
+                        "device": device,
+                        "backend": backend,
+                        "purpose": purpose,
+                        "serves": why is None,
+                        "reason": why,
+                    }
+                )
     return rows
 
 
