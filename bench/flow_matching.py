@@ -7,7 +7,6 @@ import dataclasses
 import torch
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
-from torchcfm.conditional_flow_matching import ConditionalFlowMatcher
 
 from efm_fast.config import Config
 from efm_fast.data import charge_loader, make_source
@@ -27,6 +26,9 @@ def train_flow(config: Config) -> MLP:
 
 
 def _fit(config: Config, net: MLP, plus: object, minus: object) -> MLP:
+    # here, so that the other rows run where this package is missing
+    from torchcfm.conditional_flow_matching import ConditionalFlowMatcher
+
     settings = config.train
     average = AveragedModel(net, multi_avg_fn=get_ema_multi_avg_fn(settings.ema), use_buffers=True)
     optimizer = torch.optim.AdamW(net.parameters(), lr=settings.lr, weight_decay=0.0, betas=(0.9, 0.99))
