@@ -6,6 +6,7 @@ import math
 import signal
 import threading
 import time
+from collections.abc import Iterator
 
 import mpmath
 import pytest
@@ -264,6 +265,15 @@ def test_errors_see_a_wrong_sum() -> None:
     assert max(errors(cpp.riesz_sum(SumRequest(x=x, y=y[1:], power=4.0)), truth)) > 1e-3
 
 
+@pytest.fixture
+def ctrl_c() -> Iterator[None]:
+    """Python's own answer to SIGINT, which a shell's background jobs start without."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("ctrl_c")
 def test_ctrl_c_breaks_off_a_long_sum() -> None:
     x = charges(1 << 15, 64)
     request = SumRequest(x=x, y=charges(1 << 16, 64), power=65.0)  # tens of seconds
