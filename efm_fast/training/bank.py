@@ -6,9 +6,9 @@ import torch
 from torch import Generator, Tensor
 
 from ..data import Source, step_generator
+from ..field import riesz_sum
 from ..interplate import InterplatePoints
 from ..lines import launch, trace_lines
-from ..lines.nearest import nearest_charges
 from ..types import Plates
 
 _PLUS, _MINUS, _LAUNCH = range(500, 503)  # streams of randomness, apart from the loop's
@@ -80,8 +80,10 @@ class LineBank:
         before, after = lines.paths[:-1], lines.paths[1:]
         moved = (after != before).any(2) & lines.arrived
         middle = (before + after)[moved] / 2
+        power = dimension + 1.0
+        # a sum's log scale is that of its nearest charge
         near = [
-            nearest_charges(middle, charges, z, 1)[0][:, 0]
+            torch.exp(-riesz_sum(middle[:, :-1], charges, power=power, height=middle[:, -1] - z).m / power)
             for charges, z in ((plates.plus, 0.0), (plates.minus, self.L))
         ]
         return middle[torch.minimum(*near) > self.clearance]
