@@ -1,4 +1,4 @@
-"""Field lines held against physics, with their cost: ``python bench/field_lines.py [--full] [--speed]``.
+"""Field lines held against physics, with their cost: ``python bench/field_lines.py [STUDY ...] [--full]``.
 
 What lines cost: Algorithm 2 against the published solver's loop, the pair rate of whole lines against that of the
 sums alone, and line banks in training. What they are worth: drift of the dipole invariant, arrivals per charge and
@@ -153,10 +153,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.add_argument("studies", nargs="*", metavar="STUDY", help="which tables to measure; default all")
     parser.add_argument(
         "--full", action="store_true", help="512 charges in the flux test, more lines and seeds"
     )
-    parser.add_argument("--speed", action="store_true", help="only what lines cost; not written")
     parser.add_argument(
         "--device", default="cuda" if torch.cuda.is_available() else "cpu", help="of the speeds: cpu or cuda"
     )
@@ -166,22 +166,20 @@ def main() -> None:
         "pair_rate": lambda: pair_rate_rows(options.device),
         "line_bank": lambda: bank_rows(8000 if options.full else 2000),
         "image_bank": image_bank_rows,
+        "dipole": lambda: dipole_rows(1024 if options.full else 256),
+        "flux": lambda: flux_rows(512 if options.full else 256, 2),
+        "full_map": lambda: full_map_rows(2048, 2048, 3 if options.full else 1),
+        "full_map_of_many_charges": lambda: full_map_rows(2048, 65536, 3 if options.full else 1),
     }
-    if not options.speed:
-        studies |= {
-            "dipole": lambda: dipole_rows(1024 if options.full else 256),
-            "flux": lambda: flux_rows(512 if options.full else 256, 2),
-            "full_map": lambda: full_map_rows(2048, 2048, 3 if options.full else 1),
-            "full_map_of_many_charges": lambda: full_map_rows(2048, 65536, 3 if options.full else 1),
-        }
+    unknown = sorted(set(options.studies) - set(studies))
+    if unknown:
+        parser.error(f"expected studies from {', '.join(studies)}; got {', '.join(unknown)}")
     found = {}
-    for title, study in studies.items():
-        found[title] = study()
+    for title in options.studies or studies:
+        found[title] = studies[title]()
         text = as_text(found[title])
         print(f"\n{title}")
         print_table([dict(zip(text["columns"], row, strict=True)) for row in text["rows"]], text["columns"])
-    if options.speed:
-        return
     payload = {"device": options.device, "full": options.full, "studies": found}
     tables = {title: as_text(rows) for title, rows in found.items()}
     path = write_result(f"field_lines-{options.device}", payload | {"tables": tables})
