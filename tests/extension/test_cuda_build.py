@@ -43,5 +43,5 @@ def test_kernels_compile_without_spills(name, tmp_path):
     ]
     kernels = {"lines_cuda.cu": 10, "update_cuda.cu": 2}[name]
     assert len(spills) == kernels * len(ARCHITECTURES)
-    assert set(spills) == {("0", "0")}, said
+    assert set(spills) == {(0, 0)}, said
     assert not re.search(r"warning", said), said
