@@ -59,8 +59,8 @@ def forms(precision: Precision = "default") -> dict[str, Form]:
         Form("broadcast", capacitor_of(broadcast), elements=1 << 26),
         Form("chunks, direct", capacitor_of(functools.partial(chunked, direct_chunk, True))),
         Form("chunks, GEMM", capacitor_of(functools.partial(chunked, gemm_chunk, False))),
-        Form("torch.compile", capacitor_of(compiled), compiles=True),
         Form("KeOps", capacitor_of(keops), why_not=_keops_why_not, compiles=True),
+        Form("torch.compile", capacitor_of(compiled), compiles=True),
         Form("FlexAttention", capacitor_of(flex), why_not=_flex_why_not, compiles=True),
         *(_own(row, precision) for row in reversed(backends.TABLE)),
     ]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import gc
+import math
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -28,6 +29,7 @@ from efm_fast.types import CapacitorField
 GATE_SIZES = {8: (256, 2048), 64: (128, 1024), 784: (48, 256), 3072: (24, 96), 12288: (8, 32)}
 LOG_NORM_TOLERANCE = 1e-3
 _JUDGED = 4  # of the timed points
+_LONG = 0.005  # seconds of a call
 
 
 @dataclass(frozen=True)
@@ -243,10 +245,13 @@ def _affordable(form: Form, case: Case) -> tuple[int, float]:
         most = min(most, max(1, form.elements // (case.m * case.d)))
 
     def run(n: int) -> float:
+        if (
+            n == 1 or form.compiles
+        ):  # one point is a shape of its own to a compiler: more of them compile again
+            _seconds(form, _on(points, case.device, n), case.device)
         return _seconds(form, _on(points, case.device, n), case.device)
 
     n, before = 1, (0, 0.0)
-    run(n)  # compiles and warms up
     most_seconds = case.call_seconds
     while True:
         seconds = run(n)
@@ -275,11 +280,19 @@ def _timed_errors(form: Form, case: Case, n: int) -> tuple[float, float, int | N
 
 def _speed(form: Form, case: Case, n: int, seconds: float) -> Speed:
     points, _ = timed_set(case.d, case.n, case.m, case.dtype)
-    call = {"f": form.field, "a": _on(points, case.device, n)}
-    timer = Timer("f(*a)", globals=call, num_threads=torch.get_num_threads())
-    runs = timer.blocked_autorange(min_run_time=max(case.min_run_time, 2 * seconds))
-    times = torch.tensor(runs.times, dtype=torch.float64)
-    low, median, high = torch.quantile(times, torch.tensor([0.1, 0.5, 0.9]).double()).tolist()
+    times, count = _times(form, _on(points, case.device, n), case, seconds)
+    quantiles = torch.tensor([0.1, 0.5, 0.9], dtype=torch.float64)
+    low, median, high = torch.quantile(torch.tensor(times, dtype=torch.float64), quantiles).tolist()
     pairs = 2.0 * n * case.m
-    count = len(runs.times) * runs.number_per_run
     return Speed(median, low, high, count, pairs / median, 4.0 * case.d * pairs / median)
+
+
+def _times(form: Form, arguments: tuple[Any, ...], case: Case, seconds: float) -> tuple[list[float], int]:
+    """Seconds per call, measured several times, and the number of calls."""
+    if seconds > _LONG:  # beside it the clock's own cost is nothing, so that no block of calls is needed
+        repeats = max(3, math.ceil(case.min_run_time / seconds))
+        return [_seconds(form, arguments, case.device) for _ in range(repeats)], repeats
+    call = {"f": form.field, "a": arguments}
+    timer = Timer("f(*a)", globals=call, num_threads=torch.get_num_threads())
+    runs = timer.blocked_autorange(min_run_time=case.min_run_time)
+    return runs.times, len(runs.times) * runs.number_per_run

@@ -8,7 +8,7 @@ from typing import Any
 import matplotlib
 from ceilings import Limit
 from measure import Measurement
-from sweep import SweepPoint
+from sweep import CALL_SECONDS, SweepPoint
 
 from efm_fast.training.files import write_atomically
 
@@ -66,7 +66,9 @@ def _sizes(
     if swept:
         first = swept[0]
         axes.axhline(1e9 / limits[first.d].pairs_per_second, color="0.6", linestyle="--")
-        fixed = "as many points as take a tenth of a second" if first.over == "M" else f"M = {first.m}"
+        fixed = (
+            f"as many points as take {CALL_SECONDS * 1e3:.0f} ms" if first.over == "M" else f"M = {first.m}"
+        )
         axes.set_title(f"D = {first.d}, {fixed}", fontsize="medium")
 
 

@@ -13,7 +13,7 @@ from measure import Case, Measurement, timed
 
 OF_M = (1 / 64, 1 / 16, 1 / 4, 1, 4)
 OF_N = (1 / 1024, 1 / 256, 1 / 64, 1 / 16, 1 / 4, 1)  # few points are where a call's own cost shows
-CALL_SECONDS, RUN_SECONDS = 0.1, 0.05
+CALL_SECONDS, RUN_SECONDS = 0.02, 0.02
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ def middle(shapes: list[Case]) -> Case:
 def sweep(rows: list[Form], case: Case, found: list[Measurement]) -> list[SweepPoint]:
     """Vary M, then N, around ``case``, for every row that passed there.
 
-    While M varies, a row has as many points as it can serve in a tenth of a second; while N varies, it stops there.
+    While M varies, a row has as many points as it can serve in :data:`CALL_SECONDS`; while N varies, it stops there.
     """
     speeds = {row.form: row.speed.pairs_per_second for row in found if row.d == case.d and row.speed}
     some = [row for row in rows if row.name in speeds and not row.compiles]
