@@ -14,6 +14,7 @@ import platform
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pybind11
@@ -101,23 +102,30 @@ def find_cuda_runtime(nvcc: str) -> Path:
 
 
 class BuildExtension(build_ext):
-    """Adds the units with flags of their own: one per instruction set, and CUDA's."""
+    """Compiles all units side by side; those of one instruction set, and CUDA's, have flags of their own."""
 
     def build_extension(self, ext: Extension) -> None:
-        """Compile the special units to objects, then let setuptools compile the rest and link."""
-        objects = []
-        for source in sorted(CSRC.glob("*.cpp")):
-            flags = instruction_flags(source)
-            if flags is not None and X86:
-                objects += self.compiler.compile(
-                    [str(source)],
-                    output_dir=self.build_temp,
-                    include_dirs=ext.include_dirs,
-                    extra_postargs=[*ext.extra_compile_args, *flags],
-                )
-        objects += self.cuda_objects(ext)
-        ext.extra_objects = objects
+        """Compile every unit to an object, and let setuptools link them."""
+        cuda = self.cuda_objects(ext)
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            objects = list(pool.map(lambda source: self.compile_unit(source, ext), ext.sources))
+        ext.extra_objects = [name for names in objects for name in names] + cuda
+        ext.depends, ext.sources = [*ext.depends, *ext.sources], []
         super().build_extension(ext)
+
+    def compile_unit(self, source: str, ext: Extension) -> list[str]:
+        """Objects of one C++ unit; none of one for an instruction set that this processor family lacks."""
+        flags = instruction_flags(Path(source))
+        if flags is not None and not X86:
+            return []
+        return self.compiler.compile(
+            [source],
+            output_dir=self.build_temp,
+            macros=ext.define_macros,
+            include_dirs=ext.include_dirs,
+            extra_postargs=[*ext.extra_compile_args, *(flags or [])],
+            depends=ext.depends,
+        )
 
     def cuda_objects(self, ext: Extension) -> list[str]:
         """Objects of the CUDA part; none where nvcc is missing, or fails and was not insisted on."""
@@ -155,12 +163,11 @@ class BuildExtension(build_ext):
         return objects
 
 
-sources = [str(p) for p in sorted(CSRC.glob("*.cpp")) if instruction_flags(p) is None]
 setup(
     ext_modules=[
         Extension(
             "efm_fast._C",
-            sources=sources,
+            sources=[str(p) for p in sorted(CSRC.glob("*.cpp"))],
             include_dirs=[pybind11.get_include()],
             depends=[str(p) for p in sorted(CSRC.glob("*.h"))],
             extra_compile_args=common_flags(),

@@ -20,6 +20,9 @@ struct AmxKernels {
     // out[32][32] = sum over the listed steps of A times B; `exact_b`: B's lo tiles are zero and are skipped
     void (*multiply)(const uint16_t* a, const uint16_t* b, const int* steps, int count, bool exact_b, float* out);
 
+    // the same of the hi tiles alone
+    void (*multiply_hi)(const uint16_t* a, const uint16_t* b, int count, float* out);
+
     // `sign` times 32 rows (null: zeros) of `count` <= 32 numbers, into one step of an A panel
     void (*pack_a)(const float* const* rows, int count, float sign, uint16_t* out);
     // 32 such rows, less the centre, into one step of a B panel: of one whose columns they are, or of one whose

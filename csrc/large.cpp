@@ -21,12 +21,6 @@ double log_ratio(const Request& r, double r2, double ref) {
     return -0.5 * r.power * std::log1p((r2 - ref) / ref);
 }
 
-const float* float_row(const Matrix& a, int64_t row, float* buffer) {
-    if (a.dtype == Dtype::f32 && a.col_stride == 1) return static_cast<const float*>(a.data) + row * a.row_stride;
-    read_row(a, row, buffer);
-    return buffer;
-}
-
 struct Nearest {
     int count = 0;
     int charge[rows_max_nearest];  // in the chunk
@@ -44,7 +38,45 @@ Nearest find_nearest(const LargeBlock& b, float* s) {
     return found;
 }
 
+// v += weight (x - y) over the entries of s that are not 0, one by one
+void displace_each(const Request& r, const LargeBlock& b, float* s, const float* x, float* v, int count,
+                   RowScratch& scratch) {
+    const int* index = scratch.indices.data();
+    for (int first = 0; first < count; first += rows_max_nearest) {
+        const int some = std::min(rows_max_nearest, count - first);
+        const float* y[rows_max_nearest];
+        float weight[rows_max_nearest];
+        for (int k = 0; k < some; ++k) {
+            const int j = index[first + k];
+            y[k] = large_charge(r, b.first_charge + j, scratch.rows.data() + k * r.x.cols);
+            weight[k] = s[j];
+            s[j] = 0.0f;
+        }
+        row_kernels().displace(v, 1.0f, 0.0f, b.centre, x, y, weight, some, r.x.cols);
+    }
+}
+
 }  // namespace
+
+const float* large_charge(const Request& r, int64_t j, float* buffer) {
+    if (r.y.dtype == Dtype::f32 && r.y.col_stride == 1) return static_cast<const float*>(r.y.data) + j * r.y.row_stride;
+    read_row(r.y, j, buffer);
+    return buffer;
+}
+
+int64_t large_hide_self(const Request& r, const LargeBlock& b, int64_t row) {
+    if (r.first_self == no_self) return -1;
+    const int64_t self = b.first_point + row - r.first_self - b.first_charge;
+    if (self < 0 || self >= b.charges) return -1;
+    b.s[row * b.stride + self] = -FLT_MAX;  // its distance becomes infinite
+    return self;
+}
+
+double large_reach(const Request& r, double ref, float cutoff) {
+    const double bits = -static_cast<double>(cutoff);
+    if (r.kernel == Kernel::gaussian) return bits * 0.6931471805599453 * 2.0 * r.bandwidth * r.bandwidth;
+    return ref * (std::exp2(bits / (0.5 * r.power)) - 1.0);
+}
 
 float large_cutoff(const Request& r) {
     double spread = 1.0;
@@ -69,13 +101,8 @@ void large_row(const Request& r, const LargeBlock& b, int64_t row, const LargeSt
     const double h2 = r.height2 ? r.height2[point] : r.softening2;
 
     int counted = b.counted;
-    if (r.first_self != no_self) {
-        const int64_t self = point - r.first_self - b.first_charge;
-        if (self >= 0 && self < b.charges) {
-            counted -= b.y2[self] < FLT_MAX;
-            s[self] = -FLT_MAX;  // its distance becomes infinite
-        }
-    }
+    const int64_t self = large_hide_self(r, b, row);
+    if (self >= 0) counted -= b.y2[self] < FLT_MAX;
     if (!std::isfinite(b.x2[row]) || !std::isfinite(h2)) state.fate[point] |= not_a_number;
     const Nearest found = find_nearest(b, s);
     if (found.count == 0 && counted > 0) state.fate[point] |= not_a_number;
@@ -96,7 +123,7 @@ void large_row(const Request& r, const LargeBlock& b, int64_t row, const LargeSt
         const double doubt = 0x1p-12 * (b.x2[row] + b.y2[j]);
         const double least = std::max(0.0, b.x2[row] + found.estimate[k] - doubt) + h2;
         if (least > ref && log_ratio(r, least, ref) < b.cutoff * 0.6931471805599453) continue;
-        y[kept] = float_row(r.y, b.first_charge + j, scratch.rows.data() + kept * d);
+        y[kept] = large_charge(r, b.first_charge + j, scratch.rows.data() + kept * d);
         exact[kept] = kernels.distance(x, y[kept], d) + h2;
         index[kept] = j;
         ref = std::min(ref, exact[kept]);
@@ -128,10 +155,15 @@ void large_row(const Request& r, const LargeBlock& b, int64_t row, const LargeSt
     }
     const double factor = before == infinity ? 0.0 : std::exp(log_ratio(r, before, ref));
     const float shift = static_cast<float>(ref - h2 - b.x2[row]);
-    const double total = kernels.weigh(r, s, b.q, b.charges, shift, ref, b.cutoff);
+    const double reach = large_reach(r, ref, b.cutoff);
+    const double total = kernels.weigh(r, s, b.q, b.charges, shift, ref, b.cutoff, reach);
     state.w[point] = state.w[point] * factor + near_total + total;
-    kernels.displace(state.v + point * d, static_cast<float>(factor), static_cast<float>(total), b.centre, x, y,
-                     weight, kept, d);
+    const int most = large_few(b.charges), count = kernels.filled(s, b.charges, most, scratch.index(most));
+    const bool few = count <= most;
+    float* v = state.v + point * d;
+    kernels.displace(v, static_cast<float>(factor), few ? 0.0f : static_cast<float>(total), b.centre, x, y, weight,
+                     kept, d);
+    if (few) displace_each(r, b, s, x, v, count, scratch);
 }
 
 void large_finish(const Request& r, const LargeState& state, int64_t point, double* m, float* w) {

@@ -2,6 +2,7 @@
 // chunk summed again by direct difference, and the weights times the charges by a second product.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <vector>
 
@@ -40,8 +41,20 @@ struct LargeBlock {
 // Scratch of one worker.
 struct RowScratch {
     explicit RowScratch(int64_t d) : rows(rows_max_nearest * d) {}
-    std::vector<float> rows;
+    int* index(int count) { return (indices.resize(count), indices.data()); }
+    float* value(int count) { return (values.resize(count), values.data()); }
+    std::vector<float> rows, values;
+    std::vector<int> indices;
 };
+
+// So few pairs of a row that they cost less one by one than their share of a matrix product.
+constexpr int large_few(int charges) { return std::max(rows_max_nearest, charges / 32); }
+
+// Charge j as floats, in place or in `buffer` [D].
+const float* large_charge(const Request& r, int64_t j, float* buffer);
+
+// Takes the charge that is the row's own point out of it, where the request asks for that; its place in the chunk, or -1.
+int64_t large_hide_self(const Request& r, const LargeBlock& b, int64_t row);
 
 // One row of a block: picks and sums the nearest charges, turns s into weights, rescales what was summed
 // before and adds everything but -sum_j weight_j (y_j - centre).
@@ -58,6 +71,9 @@ bool centre_rows(const Matrix& a, const float* centre, float* out, double* squar
 
 // log2 of the smallest weight that can matter beside a weight of 1
 float large_cutoff(const Request& r);
+
+// By how much r2 may exceed `ref` until the weight relative to that at `ref` is under 2^cutoff.
+double large_reach(const Request& r, double ref, float cutoff);
 
 // True where the processor has AMX tiles and the system grants them.
 bool amx_available();

@@ -38,6 +38,13 @@ void end() { _tile_release(); }
     _tile_dpbf16ps(2, 5, 6);     \
     _tile_dpbf16ps(3, 5, 7);
 
+inline void store_block(float* out) {
+    _tile_stored(0, out, 128);
+    _tile_stored(1, out + 16, 128);
+    _tile_stored(2, out + 512, 128);
+    _tile_stored(3, out + 528, 128);
+}
+
 void multiply(const uint16_t* a, const uint16_t* b, const int* steps, int count, bool exact_b, float* out) {
     _tile_zero(0);
     _tile_zero(1);
@@ -60,10 +67,22 @@ void multiply(const uint16_t* a, const uint16_t* b, const int* steps, int count,
             EFM_FOUR_PRODUCTS
         }
     }
-    _tile_stored(0, out, 128);
-    _tile_stored(1, out + 16, 128);
-    _tile_stored(2, out + 512, 128);
-    _tile_stored(3, out + 528, 128);
+    store_block(out);
+}
+
+void multiply_hi(const uint16_t* a, const uint16_t* b, int count, float* out) {
+    _tile_zero(0);
+    _tile_zero(1);
+    _tile_zero(2);
+    _tile_zero(3);
+    for (int i = 0; i < count; ++i, a += amx_step_words, b += amx_step_words) {
+        _tile_loadd(6, b, 64);
+        _tile_loadd(7, b + 512, 64);
+        _tile_loadd(4, a, 64);
+        _tile_loadd(5, a + 512, 64);
+        EFM_FOUR_PRODUCTS
+    }
+    store_block(out);
 }
 
 inline __m512 widen(__m256i bfloat16) {
@@ -201,7 +220,8 @@ void accumulate(float* target, int64_t stride, const float* block, int rows, int
 namespace efm {
 
 const AmxKernels& amx_kernels() {
-    static const AmxKernels kernels{enable, begin, end, multiply, pack_a, pack_columns, pack_sums, square, accumulate};
+    static const AmxKernels kernels{enable,       begin,     end,    multiply,  multiply_hi, pack_a,
+                                    pack_columns, pack_sums, square, accumulate};
     return kernels;
 }
 

@@ -14,9 +14,20 @@ struct RowKernels {
     // order. Returns how many were found: k, or fewer where the row has fewer finite entries.
     int (*nearest)(float* s, const float* y2, int n, int k, float* value, int* index);
 
+    // of products s_j, as above: the charge of the smallest y2_j - 2 s_j, or -1 where none is finite
+    int (*closest)(const float* s, const float* y2, int n);
+
+    // the charges with keep y2_j - 2 s_j < limit, in their order; returns their number, or most + 1 if they are more
+    int (*within)(const float* s, const float* y2, float keep, float limit, int n, int most, int* index);
+
+    // the entries that are not 0, in their order; returns their number, or most + 1 if they are more
+    int (*filled)(const float* s, int n, int most, int* index);
+
     // s_j = r2_ij - |x|^2 becomes the weight q_j (r2_ij / ref)^(-power / 2), or the Gaussian's, with
-    // excess_j = s_j - shift = r2_ij - ref. Weights under 2^cutoff become 0. Returns their sum.
-    double (*weigh)(const Request& r, float* s, const float* q, int n, float shift, double ref, float cutoff);
+    // excess_j = s_j - shift = r2_ij - ref. Weights under 2^cutoff, which all are beyond an excess of `reach`, become 0.
+    // Returns their sum.
+    double (*weigh)(const Request& r, float* s, const float* q, int n, float shift, double ref, float cutoff,
+                    double reach);
 
     // |x - y|^2: differences in float, squares and sum in double
     double (*distance)(const float* x, const float* y, int64_t d);

@@ -44,6 +44,58 @@ int nearest(float* s, const float* y2, int n, int k, float* value, int* index) {
     return found;
 }
 
+int closest(const float* s, const float* y2, int n) {
+    const V minus_two = F32::set(-2.0f);
+    float best = FLT_MAX;
+    int found = -1, j = 0;
+    auto consider = [&](int i) {
+        const float candidate = y2[i] - 2.0f * s[i];
+        if (!(candidate < best)) return;
+        best = candidate;
+        found = i;
+    };
+    for (; j + W <= n; j += W) {
+        const V delta = F32::fma(minus_two, F32::load(s + j), F32::load(y2 + j));
+        if (!F32::any(F32::less(delta, F32::set(best)))) continue;
+        for (int i = 0; i < W; ++i) consider(j + i);
+    }
+    for (; j < n; ++j) consider(j);
+    return found;
+}
+
+// Collects the entries that `counts` takes; `any` says of W of them whether there may be one.
+template <class Any, class Counts>
+inline int collect(int n, int most, int* index, Any any, Counts counts) {
+    int found = 0, j = 0;
+    auto consider = [&](int i) {
+        if (found <= most && counts(i) && found++ < most) index[found - 1] = i;
+    };
+    for (; j + W <= n; j += W) {
+        if (!any(j)) continue;
+        for (int i = 0; i < W; ++i) consider(j + i);
+        if (found > most) return found;
+    }
+    for (; j < n; ++j) consider(j);
+    return found;
+}
+
+int within(const float* s, const float* y2, float keep, float limit, int n, int most, int* index) {
+    const V minus_two = F32::set(-2.0f), kept = F32::set(keep), bound = F32::set(limit);
+    const auto any = [&](int j) {
+        return F32::any(F32::less(F32::fma(minus_two, F32::load(s + j), F32::mul(kept, F32::load(y2 + j))), bound));
+    };
+    return collect(n, most, index, any, [&](int i) { return keep * y2[i] - 2.0f * s[i] < limit; });
+}
+
+int filled(const float* s, int n, int most, int* index) {
+    const V zero = F32::set(0.0f);
+    const auto any = [&](int j) {
+        const V value = F32::load(s + j);
+        return F32::any(F32::less(F32::min(value, F32::sub(zero, value)), zero));
+    };
+    return collect(n, most, index, any, [&](int i) { return s[i] != 0.0f; });
+}
+
 // Weights of W entries, or zeros if none of them counts.
 inline V weights_of(const Request& r, V excess, V inv, V rate, V low, V cutoff) {
     V logit;
@@ -57,7 +109,8 @@ inline V weights_of(const Request& r, V excess, V inv, V rate, V low, V cutoff) 
     return F32::select(F32::less(logit, cutoff), F32::set(0.0f), weight);
 }
 
-double weigh(const Request& r, float* s, const float* q, int n, float shift, double ref, float cutoff) {
+double weigh(const Request& r, float* s, const float* q, int n, float shift, double ref, float cutoff,
+             double reach) {
     FlushSubnormals flush;
     const bool gaussian = r.kernel == efm::Kernel::gaussian;
     const V inv = F32::set(static_cast<float>(1.0 / ref));
@@ -65,8 +118,6 @@ double weigh(const Request& r, float* s, const float* q, int n, float shift, dou
         gaussian ? -1.4426950408889634 * 0.5 / (r.bandwidth * r.bandwidth) : -0.5 * r.power));
     const V low = F32::set(-0.5f), floor = F32::set(cutoff);
     // beyond this excess every weight is under the cutoff, and the logarithm need not be taken
-    const double reach = gaussian ? -cutoff / 1.4426950408889634 * 2.0 * r.bandwidth * r.bandwidth
-                                  : ref * (::exp2(-static_cast<double>(cutoff) / (0.5 * r.power)) - 1.0);
     const V far = F32::set(reach < FLT_MAX ? static_cast<float>(reach) * 1.0001f : FLT_MAX);
     double total[W] = {};
     V part = F32::set(0.0f);
@@ -170,7 +221,7 @@ void displace(float* v, float scale, float total, const float* centre, const flo
 namespace efm {
 
 const RowKernels& EFM_ROW_KERNELS() {
-    static const RowKernels kernels{nearest, weigh, distance, shift, displace};
+    static const RowKernels kernels{nearest, closest, within, filled, weigh, distance, shift, displace};
     return kernels;
 }
 

@@ -11,6 +11,7 @@
 #include "charge_rows.h"
 #include "cpu.h"
 #include "large.h"
+#include "screen.h"
 
 namespace efm {
 
@@ -33,6 +34,14 @@ constexpr int64_t packed_words = largest_group * cache_steps * amx_step_words;  
 static_assert(largest_group <= cache_steps, "a group of feature panels is read in one go");
 constexpr int all_steps[cache_steps] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
 
+int64_t whole_slices(int64_t steps) { return (steps + cache_steps - 1) / cache_steps * cache_steps; }
+
+// Where a step of a panel of points lies: cache_steps of them together, of all panels side by side. A panel's steps in
+// one piece would put the same step of all panels into one set of the cache.
+int64_t step_of(int64_t panel, int64_t panels, int64_t step) {
+    return ((step / cache_steps * panels + panel) * cache_steps + step % cache_steps) * amx_step_words;
+}
+
 int64_t panels_of(int64_t count) { return (count + amx_panel - 1) / amx_panel; }
 
 class TileSum {
@@ -47,14 +56,15 @@ public:
         stride_ = chunk_ + 16;
         const int64_t chunk_panels = chunk_ / amx_panel, block_panels = block_ / amx_panel;
         packed_ = Aligned::make<uint16_t>(threads_ * packed_words);
-        x_ = Aligned::make<uint16_t>(block_panels * steps_ * amx_step_words);
-        weights_ = Aligned::make<uint16_t>(block_panels * chunk_panels * amx_step_words);
+        x_ = Aligned::make<uint16_t>(step_of(0, block_panels, whole_slices(steps_)));
+        weights_ = Aligned::make<uint16_t>(step_of(0, block_panels, whole_slices(chunk_panels)));
         s_ = Aligned::make<float>(block_ * stride_);
         y2_.resize(chunk_);
         square_.resize(chunk_);
         q_.resize(chunk_);
         x2_.resize(block_);
         live_.resize(block_panels * chunk_panels);
+        full_.resize(block_panels);
         ref_.assign(n_, std::numeric_limits<double>::infinity());
         total_.assign(n_, 0.0);
         fate_.assign(n_, fine);
@@ -63,6 +73,7 @@ public:
 
     bool run() {
         std::fill(v_, v_ + n_ * d_, 0.0f);
+        screens_ = screen_pays(r_, cutoff_);
         for (int64_t j = 0; j < r_.y.rows; j += chunk_) {
             first_charge_ = j;
             charges_ = static_cast<int>(std::min(chunk_, r_.y.rows - j));
@@ -70,7 +81,7 @@ public:
                 first_point_ = i;
                 points_ = std::min(block_, n_ - i);
                 if ((j == 0 || n_ > block_) && !pack_points()) return false;
-                if (!distances() || !weigh() || !displacements()) return false;
+                if (!products() || !weigh() || !displacements()) return false;
             }
         }
         const LargeState state = this->state();
@@ -126,7 +137,7 @@ private:
             }
             for (int64_t k = 0; k < steps_; ++k) {
                 const int columns = static_cast<int>(std::min<int64_t>(amx_step, d_ - k * amx_step));
-                amx.pack_a(rows, columns, 1.0f, x_.get() + (p * steps_ + k) * amx_step_words);
+                amx.pack_a(rows, columns, 1.0f, x_.get() + step_of(p, panels_of(points_), k));
                 advance(rows, amx_step);
             }
         });
@@ -137,11 +148,40 @@ private:
 
     int64_t group_of(int64_t panels) const { return std::clamp<int64_t>(panels / (4 * threads_), 1, largest_group); }
 
-    // s = x . y. Charges are packed into the cache right before they are multiplied.
-    bool distances() {
+    // s = x . y: rounded products first, where few pairs can matter, and full ones where they are not few
+    bool products() {
+        counted_ = 0;
+        std::fill(full_.begin(), full_.end(), true);
+        if (!screens_) return multiply(false, true);
+        if (!multiply(true, true) || !screen()) return false;
+        const int64_t panels = panels_of(points_), left = std::count(full_.begin(), full_.begin() + panels, true);
+        screens_ = 2 * left <= panels;
+        return left == 0 || multiply(false, false);
+    }
+
+    // which panels of points need full products
+    bool screen() {
+        const LargeState state = this->state();
+        const LargeBlock block = this->block();
+        return parallel_for(panels_of(points_), threads_, poll_, [&](int64_t p, int) {
+            RowScratch scratch(d_);
+            const int64_t last = std::min(points_, (p + 1) * amx_panel);
+            int64_t i = p * amx_panel;
+            while (i < last && screen_row(r_, block, i, state, screen_doubt(exact_), scratch)) ++i;
+            full_[p] = i < last;
+        });
+    }
+
+    LargeBlock block() {
+        return {first_point_, points_,      first_charge_,  charges_,  s_.get(), stride_, y2_.data(),
+                r_.weight ? q_.data() : nullptr, x2_.data(), centre_.data(), counted_, cutoff_, nearest_};
+    }
+
+    // s = x . y of the panels of points that are asked for, of their hi parts alone or in full. Charges are packed into
+    // the cache right before they are multiplied, and described when they are first read.
+    bool multiply(bool hi, bool describes) {
         const AmxKernels& amx = amx_kernels();
         const int64_t panels = panels_of(charges_), group = group_of(panels);
-        counted_ = 0;
         const bool finished = parallel_for((panels + group - 1) / group, threads_, poll_, [&](int64_t task, int worker) {
             TileSession tiles;
             alignas(64) float block[amx_panel * amx_panel];
@@ -155,22 +195,25 @@ private:
                 for (int64_t c = first; c < last; ++c) {
                     charges.read(first_charge_ + c * amx_panel, first_charge_ + charges_, k0 * amx_step, features, rows);
                     uint16_t* panel = packed + (c - first) * cache_steps * amx_step_words;
-                    add_squares(c, rows, k0 * amx_step, features);
+                    if (describes) add_squares(c, rows, k0 * amx_step, features);
                     for (int k = 0; k < count; ++k) {
                         const float* centre = centre_.data() + (k0 + k) * amx_step;
                         amx.pack_columns(rows, centre, static_cast<int>(std::min<int64_t>(amx_step, features - k * amx_step)),
-                                         exact_, panel + k * amx_step_words);
+                                         hi || exact_, panel + k * amx_step_words);
                         advance(rows, amx_step);
                     }
                     for (int64_t p = 0; p < panels_of(points_); ++p) {
-                        amx.multiply(x_.get() + (p * steps_ + k0) * amx_step_words, panel, all_steps, count, exact_, block);
+                        if (!full_[p]) continue;
+                        const uint16_t* points = x_.get() + step_of(p, panels_of(points_), k0);
+                        if (hi) amx.multiply_hi(points, panel, count, block);
+                        else amx.multiply(points, panel, all_steps, count, exact_, block);
                         amx.accumulate(s_.get() + p * amx_panel * stride_ + c * amx_panel, stride_, block,
                                        static_cast<int>(std::min<int64_t>(amx_panel, points_ - p * amx_panel)), amx_panel,
                                        k0 == 0);
                     }
                 }
             }
-            for (int64_t c = first; c < last; ++c) describe_charges(c);
+            for (int64_t c = first; describes && c < last; ++c) describe_charges(c);
         });
         if (bad_) std::fill(fate_.begin(), fate_.end(), not_a_number);
         return finished;
@@ -187,8 +230,7 @@ private:
     // s becomes weights, and those pairs of panels that hold any are packed
     bool weigh() {
         const LargeState state = this->state();
-        const LargeBlock block{first_point_, points_,      first_charge_,  charges_,  s_.get(), stride_, y2_.data(),
-                               r_.weight ? q_.data() : nullptr, x2_.data(), centre_.data(), counted_, cutoff_, nearest_};
+        const LargeBlock block = this->block();
         const int64_t panels = panels_of(charges_);
         return parallel_for(panels_of(points_), threads_, poll_, [&](int64_t p, int) {
             RowScratch scratch(d_);
@@ -208,7 +250,7 @@ private:
                     live = any != 0;
                 }
                 live_[p * panels + k] = live;
-                if (live) amx_kernels().pack_a(rows, columns, -1.0f, weights_.get() + (p * panels + k) * amx_step_words);
+                if (live) amx_kernels().pack_a(rows, columns, -1.0f, weights_.get() + step_of(p, panels_of(points_), k));
                 advance(rows, amx_step);
             }
         });
@@ -234,7 +276,7 @@ private:
                         for (int64_t k = k0; k < k1; ++k)
                             if (live_[p * panels + k]) steps[count++] = static_cast<int>(k - k0);
                         if (count == 0) continue;
-                        amx.multiply(weights_.get() + (p * panels + k0) * amx_step_words,
+                        amx.multiply(weights_.get() + step_of(p, blocks, k0),
                                      packed + (f - first) * cache_steps * amx_step_words, steps, count, exact_, block);
                         amx.accumulate(v_ + (first_point_ + p * amx_panel) * d_ + f * amx_panel, d_, block,
                                        static_cast<int>(std::min<int64_t>(amx_panel, points_ - p * amx_panel)),
@@ -269,7 +311,7 @@ private:
     int64_t n_, d_, steps_;
     float cutoff_;
     int64_t chunk_, block_, stride_;
-    bool exact_ = false;
+    bool exact_ = false, screens_ = false;
     int64_t first_charge_ = 0, first_point_ = 0, points_ = 0;
     int charges_ = 0;
     std::atomic<int> counted_{0};
@@ -278,7 +320,7 @@ private:
     Aligned::Array<float> s_;
     std::vector<float> y2_, q_, centre_;
     std::vector<double> x2_, square_, ref_, total_;
-    std::vector<uint8_t> live_, fate_;
+    std::vector<uint8_t> live_, full_, fate_;
 };
 
 }  // namespace

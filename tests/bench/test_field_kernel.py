@@ -184,8 +184,9 @@ def test_a_row_that_is_wrong_at_another_size_has_no_speed_there() -> None:
 def test_a_sweep_keeps_to_what_a_form_can_serve_and_hold() -> None:
     form = Form("x", competitors.forms()["ours: reference"].field, elements=1000)
     assert sweep.affordable(form, 10, 2, 1e12) == 50
-    assert sweep.affordable(form, 10, 2, 4000.0) == 20
-    assert sweep.affordable(form, 10**6, 2, 4000.0) == 1
+    speed = 20 * 20 / sweep.CALL_SECONDS
+    assert sweep.affordable(form, 10, 2, speed) == 20
+    assert sweep.affordable(form, 10**6, 2, speed) == 1
 
 
 def test_the_worst_table_fits_a_terminal() -> None:
