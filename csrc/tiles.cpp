@@ -44,6 +44,8 @@ int64_t step_of(int64_t panel, int64_t panels, int64_t step) {
 
 int64_t panels_of(int64_t count) { return (count + amx_panel - 1) / amx_panel; }
 
+enum class Screening { off, on, never };  // never: tried in vain
+
 class TileSum {
 public:
     TileSum(const Request& r, double* m, float* w, float* v, int nearest, int threads, const Poll& poll)
@@ -73,7 +75,7 @@ public:
 
     bool run() {
         std::fill(v_, v_ + n_ * d_, 0.0f);
-        screens_ = screen_pays(r_, cutoff_);
+        screening_ = screen_pays(r_, cutoff_) ? Screening::on : Screening::off;
         for (int64_t j = 0; j < r_.y.rows; j += chunk_) {
             first_charge_ = j;
             charges_ = static_cast<int>(std::min(chunk_, r_.y.rows - j));
@@ -82,6 +84,7 @@ public:
                 points_ = std::min(block_, n_ - i);
                 if ((j == 0 || n_ > block_) && !pack_points()) return false;
                 if (!products() || !weigh() || !displacements()) return false;
+                expect();
             }
         }
         const LargeState state = this->state();
@@ -152,10 +155,10 @@ private:
     bool products() {
         counted_ = 0;
         std::fill(full_.begin(), full_.end(), true);
-        if (!screens_) return multiply(false, true);
+        if (screening_ != Screening::on) return multiply(false, true);
         if (!multiply(true, true) || !screen()) return false;
         const int64_t panels = panels_of(points_), left = std::count(full_.begin(), full_.begin() + panels, true);
-        screens_ = 2 * left <= panels;
+        if (2 * left > panels) screening_ = Screening::never;
         return left == 0 || multiply(false, false);
     }
 
@@ -225,6 +228,18 @@ private:
             double& total = square_[panel * amx_panel + c];
             total = first == 0 ? square : total + square;
         }
+    }
+
+    // The next chunk is screened if this one left most panels of points without a weight that needs the product.
+    void expect() {
+        if (screening_ == Screening::never) return;
+        const int64_t panels = panels_of(charges_), count = panels_of(points_);
+        int64_t idle = 0;
+        for (int64_t p = 0; p < count; ++p) {
+            const auto first = live_.begin() + p * panels;
+            idle += std::none_of(first, first + panels, [](uint8_t live) { return live != 0; });
+        }
+        screening_ = 2 * idle > count ? Screening::on : Screening::off;
     }
 
     // s becomes weights, and those pairs of panels that hold any are packed
@@ -311,7 +326,8 @@ private:
     int64_t n_, d_, steps_;
     float cutoff_;
     int64_t chunk_, block_, stride_;
-    bool exact_ = false, screens_ = false;
+    bool exact_ = false;
+    Screening screening_ = Screening::off;
     int64_t first_charge_ = 0, first_point_ = 0, points_ = 0;
     int charges_ = 0;
     std::atomic<int> counted_{0};
