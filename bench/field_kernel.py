@@ -21,6 +21,8 @@ import torch
 from competitors import Form, forms
 from measure import Case, Measurement, measure, tolerance
 from record import print_table, write_result
+from scaling import COLUMNS as SCALING_COLUMNS
+from scaling import scalings
 from sweep import middle, sweep
 from worker import Worker
 
@@ -200,17 +202,17 @@ def main(arguments: list[str] | None = None) -> int:
     found = measure_all(rows, shapes, options.precision, left)
     _say("other numbers of points and charges")
     swept = sweep(rows, middle(shapes), found)
+    _say("threads")
+    scaled = scalings(rows, shapes, found)
     _say("")
     tables = {"ceilings": rates.table(), "limits": ceilings.limit_table(list(limits.values()))}
     print_table(tables["ceilings"]["rows"], tables["ceilings"]["columns"])
     for case in shapes:
-        limit = limits[case.d]
-        some = [table_row(row, limit) for row in found if row.d == case.d]
-        tables[f"D={case.d}"] = {"columns": COLUMNS, "rows": some}
-        print(f"\nD = {case.d}, 2 x {case.m} {case.dtype} charges; ", end="")
-        print(f"at most {limit.pairs_per_second / 1e9:.3g} Gpair/s, by {limit.bound}; ", end="")
-        print(f"gate {tolerance(case.d):.0e}")
-        print_table(some, COLUMNS)
+        tables[f"D={case.d}"] = _show_size(case, limits[case.d], found)
+    if scaled:
+        tables["threads"] = {"columns": SCALING_COLUMNS, "rows": [s.cells() for s in scaled]}
+        print("\none thread's time over that of all")
+        print_table(tables["threads"]["rows"], SCALING_COLUMNS)
     red = [row for row in found if row.passed is False]
     for row in red:
         print(f"red: {row.form}, D = {row.d}: {row.reason}")
@@ -222,6 +224,7 @@ def main(arguments: list[str] | None = None) -> int:
             "ceilings": vars(rates),
             "rows": [row.as_dict() for row in found],
             "sweep": [vars(point) for point in swept],
+            "threads": [vars(s) for s in scaled],
             "tables": tables,
         },
     )
@@ -231,6 +234,16 @@ def main(arguments: list[str] | None = None) -> int:
     print(f"wrote {path.name} and {picture.name} in bench/results/ after {time.monotonic() - begin:.0f} s")
     mine = {row.name for row in rows if row.ours}
     return int(options.precision != "fast" and any(row.form in mine for row in red))
+
+
+def _show_size(case: Case, limit: ceilings.Limit, found: list[Measurement]) -> dict[str, Any]:
+    """Print the table of one size, and return it."""
+    rows = [table_row(row, limit) for row in found if row.d == case.d]
+    print(f"\nD = {case.d}, 2 x {case.m} {case.dtype} charges; ", end="")
+    print(f"at most {limit.pairs_per_second / 1e9:.3g} Gpair/s, by {limit.bound}; ", end="")
+    print(f"gate {tolerance(case.d):.0e}")
+    print_table(rows, COLUMNS)
+    return {"columns": COLUMNS, "rows": rows}
 
 
 def _device(name: str) -> str:

@@ -145,7 +145,7 @@ def _time(form: Form, case: Case, n: int, row: Measurement) -> None:
     row.passed = not red_kinds(row.errors, case.d)
     if row.passed:
         points, _ = timed_set(case.d, case.n, case.m, case.dtype)
-        row.speed = _speed(form, case, n, _seconds(form, _on(points, case.device, n), case.device))
+        row.speed = _speed(form, case, n, _seconds(form, on_device(points, case.device, n), case.device))
 
 
 def _judge(form: Form, case: Case, row: Measurement) -> None:
@@ -177,7 +177,7 @@ def red_kinds(errors: dict[str, float], d: int) -> list[str]:
 
 def _errors(form: Form, kind: str, case: Case) -> tuple[float, float]:
     points = gate_set(kind, case.d, case.dtype)
-    return _compare(form.field(*_on(points, case.device)), gate_truth(kind, case.d, case.dtype))
+    return _compare(form.field(*on_device(points, case.device)), gate_truth(kind, case.d, case.dtype))
 
 
 def _compare(got: CapacitorField, want: CapacitorField) -> tuple[float, float]:
@@ -219,7 +219,10 @@ def timed_set(d: int, n: int, m: int, dtype: str) -> tuple[QuerySet, CapacitorFi
     return points, truth(points, _JUDGED)
 
 
-def _on(points: QuerySet, device: str, n: int | None = None) -> tuple[Tensor, Tensor, Tensor, Tensor, float]:
+def on_device(
+    points: QuerySet, device: str, n: int | None = None
+) -> tuple[Tensor, Tensor, Tensor, Tensor, float]:
+    """What a form is called with, of the first ``n`` points."""
     x, z = points.x[:n].to(device), points.z[:n].to(device)
     return x, z, points.plus.to(device), points.minus.to(device), points.L
 
@@ -248,8 +251,8 @@ def _affordable(form: Form, case: Case) -> tuple[int, float]:
         if (
             n == 1 or form.compiles
         ):  # one point is a shape of its own to a compiler: more of them compile again
-            _seconds(form, _on(points, case.device, n), case.device)
-        return _seconds(form, _on(points, case.device, n), case.device)
+            _seconds(form, on_device(points, case.device, n), case.device)
+        return _seconds(form, on_device(points, case.device, n), case.device)
 
     n, before = 1, (0, 0.0)
     most_seconds = case.call_seconds
@@ -270,7 +273,7 @@ def _affordable(form: Form, case: Case) -> tuple[int, float]:
 def _timed_errors(form: Form, case: Case, n: int) -> tuple[float, float, int | None]:
     """Largest errors of direction and log norm among the points that are timed, and the call's peak memory."""
     points, want = timed_set(case.d, case.n, case.m, case.dtype)
-    arguments = _on(points, case.device, n)
+    arguments = on_device(points, case.device, n)
     with PeakMemory(case.device) as memory:
         got = form.field(*arguments)
     k = min(n, _JUDGED)
@@ -280,7 +283,7 @@ def _timed_errors(form: Form, case: Case, n: int) -> tuple[float, float, int | N
 
 def _speed(form: Form, case: Case, n: int, seconds: float) -> Speed:
     points, _ = timed_set(case.d, case.n, case.m, case.dtype)
-    times, count = _times(form, _on(points, case.device, n), case, seconds)
+    times, count = _times(form, on_device(points, case.device, n), case, seconds)
     quantiles = torch.tensor([0.1, 0.5, 0.9], dtype=torch.float64)
     low, median, high = torch.quantile(torch.tensor(times, dtype=torch.float64), quantiles).tolist()
     pairs = 2.0 * n * case.m

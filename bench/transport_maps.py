@@ -176,7 +176,7 @@ def biased_digit_maps(preset: str, overrides: Overrides, n: int) -> list[dict[st
 def _measure_digits(run: Run, n: int) -> list[dict[str, Any]]:
     x0, *_ = _held_out(run.plus, run.minus, n, run.config.seed)
     found = []
-    for steps in (2, 6, 14):
+    for steps in (2, 4, 6, 14):
         lines = sample(run, x0, map="forward", steps=steps)
         evaluations = int(lines.evaluations.max())
         numbers = _digit_numbers(x0, lines.end, run.plus, run.minus)

@@ -229,8 +229,9 @@ STUDIES: dict[str, Study] = {
             ),
             _DIGIT_COLUMNS,
             (
-                *questions(("efm_fast", 1), ("flow matching", 1), **_DIGITS_ASK),
-                *questions(("efm_fast", 1), ("the paper's recipe", 1), **_DIGITS_ASK),
+                *questions(("efm_fast", 0), ("flow matching", 0), **_DIGITS_ASK),
+                *questions(("efm_fast", 0), ("flow matching", 1), **_DIGITS_ASK),
+                *questions(("efm_fast", 0), ("the paper's recipe", 3), **_DIGITS_ASK),
             ),
             images=True,
         ),
@@ -243,7 +244,7 @@ STUDIES: dict[str, Study] = {
                 q
                 for row in recipes(_DIGITS, digit_maps, {})[1:]
                 for q in questions(
-                    (_FLUX, 1), (row.name, 1), read_as_wanted="high", hue_error_mean="low", coverage="high"
+                    (_FLUX, 2), (row.name, 2), read_as_wanted="high", hue_error_mean="low", coverage="high"
                 )
             ),
             images=True,
@@ -258,7 +259,7 @@ STUDIES: dict[str, Study] = {
                 for count in CHARGES
                 if count != 1024
                 for q in questions(
-                    ("1024 charges", 1), (f"{count} charges", 1), hue_error_mean="low", coverage="high"
+                    ("1024 charges", 2), (f"{count} charges", 2), hue_error_mean="low", coverage="high"
                 )
             ),
             images=True,

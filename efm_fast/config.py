@@ -113,6 +113,12 @@ class SampleConfig(_Section):
         lt=0.5,
         description="forward: share of L left out at each plate; a field that knows where its lines land jumps there",
     )
+    landing: float | None = Field(
+        default=None,
+        gt=0,
+        lt=0.5,
+        description="forward: share of L left out at the minus plate, if not margin",
+    )
     steps: PositiveInt = Field(default=40, description="forward: steps; full: at most so many steps per line")
     step: PositiveFloat = Field(default=0.35, description="full: step over the distance to the charges")
 

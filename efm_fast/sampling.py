@@ -54,15 +54,16 @@ def sample(
     checks.tensor("x0", x0, ndim=2, columns=run.plus.dimension)
     x0 = x0.to(run.device, torch.float32)
     if kind == "forward":
-        margin = settings.margin * run.geometry.L
+        L = run.geometry.L
+        landing = settings.margin if settings.landing is None else settings.landing
         return forward_map(
             run.field,
             x0,
             steps=steps,
             method="midpoint",
             spacing="log",
-            start=margin,
-            stop=run.geometry.L - margin,
+            start=settings.margin * L,
+            stop=L - landing * L,
             return_paths=return_paths,
         )
     return full_map(

@@ -15,6 +15,7 @@ import field_kernel
 import measure
 import pytest
 import record
+import scaling
 import sweep
 import torch
 from competitors import Form, capacitor_of
@@ -153,7 +154,8 @@ def test_the_command_writes_result_and_picture(results: Path, capsys: pytest.Cap
     assert "red: chunks, GEMM, D = 64" in printed
     assert (results / "try.png").read_bytes().startswith(b"\x89PNG")
     result = json.loads((results / "try.json").read_text())
-    assert set(result["tables"]) == {"ceilings", "limits", "D=2", "D=64"}
+    tables = {"ceilings", "limits", "D=2", "D=64", *(["threads"] if torch.get_num_threads() > 1 else [])}
+    assert set(result["tables"]) == tables
     assert set(result["ceilings"]) == {"gemm_fp32", "gemm_bf16", "bandwidth", "exp", "log", "rsqrt"}
     for row in result["rows"]:
         assert (row["speed"] is None) == (row["reason"] is not None)
@@ -174,6 +176,7 @@ def test_a_row_that_is_wrong_at_another_size_has_no_speed_there() -> None:
     form = dataclasses.replace(plain, field=spoiled)  # type: ignore[arg-type]
     found, _ = row_of(form, 2)
     assert found.speed is not None
+    found.speed = dataclasses.replace(found.speed, pairs_per_second=1e9)  # on however slow a machine
     points = sweep.sweep([form], case(2), [found])
     assert {point.m for point in points if point.over == "M"} == {2, 4, 16, 64}
     assert {point.n for point in points if point.over == "N"} == {1, 2, 8}
@@ -228,3 +231,23 @@ def test_help_names_every_option() -> None:
     assert done.returncode == 0
     for option in ("--device", "--dtype", "--precision", "--sizes", "--backends", "--full"):
         assert option in done.stdout
+
+
+def test_the_fastest_backend_is_compared_with_itself_on_one_thread() -> None:
+    threads = torch.get_num_threads()
+    rows = [competitors.forms()[name] for name in ("broadcast", "ours: reference", "ours: torch")]
+    shape = case(64)
+    found = [measure.measure(row, shape) for row in rows]
+    torch.set_num_threads(2)
+    try:
+        (scaled,) = scaling.scalings(rows, [shape], found)
+        assert torch.get_num_threads() == 2
+        torch.set_num_threads(1)
+        assert scaling.scalings(rows, [shape], found) == []
+    finally:
+        torch.set_num_threads(threads)
+    fastest = max(found[1:], key=lambda row: row.speed.pairs_per_second)  # type: ignore[union-attr]
+    assert (scaled.form, scaled.threads) == (fastest.form, 2)
+    assert len(scaled.speedups) == scaling.PAIRS
+    assert all(value > 0 for value in scaled.speedups)
+    assert len(scaled.cells()) == len(scaling.COLUMNS)

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from efm_fast import evaluate, load, sample, train
+from efm_fast import evaluate, load, sample, sampling, train
 from efm_fast.errors import InputError, RunError
 from efm_fast.interplate import FluxPoints, InterplatePoints
+from efm_fast.lines import Lines, forward_map
 from efm_fast.types import Plates
 
 SHORT = {
@@ -96,6 +97,24 @@ def test_images_train_with_the_unet(tmp_path: Path) -> None:
     assert lines.end.shape == (4, 192)
     assert int(lines.evaluations[0]) == 5
     assert (run.folder / "samples" / "step_0000002.png").stat().st_size > 0
+
+
+@pytest.mark.parametrize(("settings", "stop"), [({}, 0.9), ({"sample.landing": 0.02}, 0.98)])
+def test_the_forward_map_leaves_out_what_it_is_asked_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: dict[str, float], stop: float
+) -> None:
+    more = {"train.steps": 1, "sample.margin": 0.1, **settings}
+    run = train("gaussian_to_swissroll", short(tmp_path, **more), progress=False)
+    asked = {}
+
+    def spied(field: object, x0: torch.Tensor, **options: object) -> Lines:
+        asked.update(options)
+        return forward_map(field, x0, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(sampling, "forward_map", spied)
+    sample(run, n=3, map="forward", steps=2)
+    assert asked["start"] == pytest.approx(0.1 * run.geometry.L)
+    assert asked["stop"] == pytest.approx(stop * run.geometry.L)
 
 
 def test_a_diverging_run_stops_and_keeps_its_last_whole_checkpoint(tmp_path: Path) -> None:
