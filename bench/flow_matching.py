@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 
 import torch
+from fitting import fit
 from torch import Tensor
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from efm_fast.config import Config
-from efm_fast.data import charge_loader, make_source
+from efm_fast.data import Source, charge_loader, make_source
 from efm_fast.nets.mlp import MLP
 from efm_fast.training.geometry import measure
-from efm_fast.training.schedule import learning_rate_factor
 
 
 def train_flow(config: Config) -> MLP:
@@ -22,32 +22,22 @@ def train_flow(config: Config) -> MLP:
     geometry = dataclasses.replace(measure(config, plus, minus), L=1.0, nearest=0.1)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        return _fit(config, MLP(geometry, 1, width=config.net.width, depth=config.net.depth), plus, minus)
+        net = MLP(geometry, 1, width=config.net.width, depth=config.net.depth)
+        return fit(net, config.train, _losses(config, net, plus, minus))
 
 
-def _fit(config: Config, net: MLP, plus: object, minus: object) -> MLP:
+def _losses(config: Config, net: MLP, plus: Source, minus: Source) -> Iterator[Tensor]:
     # here, so that the other rows run where this package is missing
     from torchcfm.conditional_flow_matching import ConditionalFlowMatcher
 
-    settings = config.train
-    average = AveragedModel(net, multi_avg_fn=get_ema_multi_avg_fn(settings.ema), use_buffers=True)
-    optimizer = torch.optim.AdamW(net.parameters(), lr=settings.lr, weight_decay=0.0, betas=(0.9, 0.99))
     matcher = ConditionalFlowMatcher(sigma=0.0)
     loaders = [
-        charge_loader(source, settings.batch, seed=config.seed, stream=stream)  # type: ignore[arg-type]
+        charge_loader(source, config.train.batch, seed=config.seed, stream=stream)
         for stream, source in enumerate((plus, minus))
     ]
-    for step, x0, x1 in zip(range(settings.steps), *loaders, strict=False):
+    for x0, x1 in zip(*loaders, strict=False):
         t, x, velocity = matcher.sample_location_and_conditional_flow(x0, x1)
-        loss = (net(x, t)[0][:, 0] - velocity).square().mean()
-        for group in optimizer.param_groups:
-            group["lr"] = settings.lr * learning_rate_factor(step, settings.steps, settings.warmup)
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(net.parameters(), settings.clip)
-        optimizer.step()
-        average.update_parameters(net)
-    return average.module.eval()  # type: ignore[return-value]
+        yield (net(x, t)[0][:, 0] - velocity).square().mean()
 
 
 @torch.no_grad()

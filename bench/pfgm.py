@@ -11,19 +11,19 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
+from fitting import fit
 from scipy.integrate import solve_ivp
 from torch import Generator, Tensor
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from efm_fast import riesz_sum
 from efm_fast.config import Config
 from efm_fast.data import Source, charge_loader, make_source, step_generator
 from efm_fast.nets.mlp import MLP
 from efm_fast.training.geometry import measure
-from efm_fast.training.schedule import learning_rate_factor
 
 # The paper's numbers for images in [-1, 1], whose features have a root mean square of about a half; lengths below are
 # in units of twice that of the data at hand.
@@ -118,26 +118,14 @@ def train_pfgm(config: Config) -> PFGM:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         net = MLP(geometry, 1, width=config.net.width, depth=config.net.depth)
-    return PFGM(_fit(config, net, minus, unit), torch.tensor(geometry.centre), unit)
+    net = fit(net, config.train, _losses(config, net, minus, unit))
+    return PFGM(net, torch.tensor(geometry.centre), unit)
 
 
-def _fit(config: Config, net: MLP, source: Source, unit: float) -> MLP:
-    settings = config.train
-    average = AveragedModel(net, multi_avg_fn=get_ema_multi_avg_fn(settings.ema), use_buffers=True)
-    optimizer = torch.optim.AdamW(net.parameters(), lr=settings.lr, weight_decay=0.0, betas=(0.9, 0.99))
-    charges = max(config.target.charges, settings.batch)
-    for step, rows in zip(
-        range(settings.steps), charge_loader(source, charges, seed=config.seed), strict=False
-    ):
-        x, z = perturbed(rows[: settings.batch], unit, step_generator(config.seed, step, _POINTS))
+def _losses(config: Config, net: MLP, source: Source, unit: float) -> Iterator[Tensor]:
+    charges = max(config.target.charges, config.train.batch)
+    for step, rows in enumerate(charge_loader(source, charges, seed=config.seed)):
+        x, z = perturbed(rows[: config.train.batch], unit, step_generator(config.seed, step, _POINTS))
         features, height = net(x, z)
         target = normalised_field(x, z, rows, unit)
-        loss = (torch.cat([features[:, 0], height[:, None]], 1) - target).square().mean()
-        for group in optimizer.param_groups:
-            group["lr"] = settings.lr * learning_rate_factor(step, settings.steps, settings.warmup)
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(net.parameters(), settings.clip)
-        optimizer.step()
-        average.update_parameters(net)
-    return average.module.eval()  # type: ignore[return-value]
+        yield (torch.cat([features[:, 0], height[:, None]], 1) - target).square().mean()
