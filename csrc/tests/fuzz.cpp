@@ -34,8 +34,8 @@ public:
     // True if every row of the result was written and is in order.
     bool round() {
         static const int64_t dimensions[] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 15, 16, 17, 31, 33, 63, 64, 65, 70, 97, 130};
-        const int64_t d = dimensions[pick(20)], n = 1 + pick(90), m = 1 + pick(300);
         const bool large = pick(2) == 0;
+        const int64_t d = dimensions[pick(20)], n = 1 + pick(90), m = 1 + pick(large ? 900 : 300);
         const bool x_double = !large && pick(3) == 0;
         std::vector<char> x_data, y_data;
         static const Dtype narrow[] = {Dtype::f32, Dtype::f16, Dtype::bf16, Dtype::u8, Dtype::i8, Dtype::i16};
@@ -52,6 +52,7 @@ public:
         r.softening2 = pick(2) ? 0.0 : 0.01;
         r.kernel = pick(4) ? Kernel::riesz : Kernel::gaussian;
         r.power = pick(2) ? static_cast<double>(d + 1) : 0.5 + pick(80) * 0.5;
+        if (large && pick(2)) r.power = 10.0 * (d + 1);  // few pairs matter, and the others are screened out
         r.bandwidth = 0.1 + pick(30);
         r.first_self = pick(3) ? no_self : pick(60) - 30;
         r.wide = x_double || pick(4) == 0;
