@@ -23,6 +23,7 @@ from measure import Case, Measurement, measure, tolerance
 from record import print_table, write_result
 from scaling import COLUMNS as SCALING_COLUMNS
 from scaling import scalings
+from summary import summary
 from sweep import middle, sweep
 from worker import Worker
 
@@ -213,6 +214,9 @@ def main(arguments: list[str] | None = None) -> int:
         tables["threads"] = {"columns": SCALING_COLUMNS, "rows": [s.cells() for s in scaled]}
         print("\none thread's time over that of all")
         print_table(tables["threads"]["rows"], SCALING_COLUMNS)
+    tables["summary"] = summary(rows, found, limits)
+    print("\nthe fastest of efm_fast, and how many times each of the others it is")
+    print_table(tables["summary"]["rows"], tables["summary"]["columns"])
     red = [row for row in found if row.passed is False]
     for row in red:
         print(f"red: {row.form}, D = {row.d}: {row.reason}")

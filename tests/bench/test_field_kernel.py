@@ -16,6 +16,7 @@ import measure
 import pytest
 import record
 import scaling
+import summary
 import sweep
 import torch
 from competitors import Form, capacitor_of
@@ -154,7 +155,14 @@ def test_the_command_writes_result_and_picture(results: Path, capsys: pytest.Cap
     assert "red: chunks, GEMM, D = 64" in printed
     assert (results / "try.png").read_bytes().startswith(b"\x89PNG")
     result = json.loads((results / "try.json").read_text())
-    tables = {"ceilings", "limits", "D=2", "D=64", *(["threads"] if torch.get_num_threads() > 1 else [])}
+    tables = {
+        "ceilings",
+        "limits",
+        "summary",
+        "D=2",
+        "D=64",
+        *(["threads"] if torch.get_num_threads() > 1 else []),
+    }
     assert set(result["tables"]) == tables
     assert set(result["ceilings"]) == {"gemm_fp32", "gemm_bf16", "bandwidth", "exp", "log", "rsqrt"}
     for row in result["rows"]:
@@ -231,6 +239,26 @@ def test_help_names_every_option() -> None:
     assert done.returncode == 0
     for option in ("--device", "--dtype", "--precision", "--sizes", "--backends", "--full"):
         assert option in done.stdout
+
+
+def test_the_summary_names_ratios_and_what_is_wrong() -> None:
+    rows = [Form("slow", measure.measure), Form("wrong", measure.measure), Form("absent", measure.measure)]  # type: ignore[arg-type]
+    rows.append(Form("ours: x", measure.measure, ours=True))  # type: ignore[arg-type]
+    speed = measure.Speed(1.0, 1.0, 1.0, 1, 1e9, 4e9)
+    fast = dataclasses.replace(speed, pairs_per_second=5e9)
+    found = [
+        measure.Measurement("slow", 2, 8, 64, passed=True, speed=speed),
+        measure.Measurement("wrong", 2, 8, 64, passed=False),
+        measure.Measurement("absent", 2),
+        measure.Measurement("ours: x", 2, 8, 64, passed=True, speed=fast),
+    ]
+    limits = {2: ceilings.limit(2, 8, 64, RATES, "cpu")}
+    table = summary.summary(rows, found, limits)
+    assert table["columns"][5:] == ["x slow", "x wrong", "x absent"]
+    (line,) = table["rows"]
+    assert line[:4] == [2, 64, "ours: x", "5"]  # type: ignore[index]
+    assert line[5:] == ["5", "red", None]  # type: ignore[index]
+    assert summary.summary(rows, found[:3], limits)["rows"] == []
 
 
 def test_the_fastest_backend_is_compared_with_itself_on_one_thread() -> None:
