@@ -9,6 +9,7 @@ import contextlib
 import multiprocessing
 import os
 import signal
+import time
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -19,11 +20,15 @@ from measure import Case, Measurement, measure
 
 _GRACE = 3.0  # seconds for a worker to stop by itself
 _START = 60.0  # seconds to import torch on a busy machine
+#: What KeOps compiles here; apart from the user's own, in which a stopped compiler would leave half a library.
+KEOPS_CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "efm_fast" / "keops"
 
 
 def _serve(pipe: Connection, precision: Any, threads: int) -> None:
     # compile in this process: helpers of the compiler would outlive it when it has to be killed
     os.environ["TORCHINDUCTOR_COMPILE_THREADS"] = "1"
+    KEOPS_CACHE.mkdir(parents=True, exist_ok=True)
+    os.environ["KEOPS_CACHE_FOLDER"] = str(KEOPS_CACHE)
     torch.set_num_threads(threads)
     rows = forms(precision)
     pipe.send("ready")
@@ -39,6 +44,13 @@ def _descendants(pid: int) -> list[int]:
     except OSError:
         return []
     return [*children, *(deeper for child in children for deeper in _descendants(child))]
+
+
+def forget_since(folder: Path, when: float) -> None:
+    """Remove the files of ``folder`` that changed after ``when``: a compiler was stopped while it wrote them."""
+    for path in folder.rglob("*"):
+        if path.is_file() and path.stat().st_mtime >= when:
+            path.unlink()
 
 
 class Worker:
@@ -65,6 +77,7 @@ class Worker:
 
     def measure(self, name: str, case: Case, budget: float) -> Measurement:
         """The row ``name``; stopped after ``budget`` seconds, and then the row says so."""
+        begin = time.time()
         try:
             self.start()
             self._pipe.send((name, case))
@@ -74,6 +87,7 @@ class Worker:
         except (EOFError, OSError):
             reason = "its process died"
         self.kill()
+        forget_since(KEOPS_CACHE, begin)
         return Measurement(name, case.d, reason=reason)
 
     def kill(self) -> None:
