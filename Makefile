@@ -22,7 +22,7 @@ demo: setup ## Train Gaussian -> Swiss roll, measure it, and say where the pictu
 	$(BIN)/python -m efm_fast.cli train gaussian_to_swissroll name=demo-$$(date +%Y%m%d-%H%M%S)
 
 test: setup ## Run all tests that need no GPU
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --maxprocesses 8 --dist worksteal
 
 lint: setup ## Check style
 	$(BIN)/ruff check .
