@@ -248,9 +248,8 @@ def _affordable(form: Form, case: Case) -> tuple[int, float]:
         most = min(most, max(1, form.elements // (case.m * case.d)))
 
     def run(n: int) -> float:
-        if (
-            n == 1 or form.compiles
-        ):  # one point is a shape of its own to a compiler: more of them compile again
+        # a first call warms up; one point is a shape of its own to a compiler, and more of them compile again
+        if n == 1 or form.compiles:
             _seconds(form, on_device(points, case.device, n), case.device)
         return _seconds(form, on_device(points, case.device, n), case.device)
 
