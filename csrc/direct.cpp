@@ -8,6 +8,7 @@
 #include "charge_block.h"
 #include "cpu.h"
 #include "direct_sum.h"
+#include "far.h"
 
 namespace efm {
 namespace {
@@ -20,12 +21,12 @@ public:
         : r_(r), width_(width), d_(r.x.cols), row_(d_), x_(groups * d_ * width), h2_(groups * width),
           ref_(groups * width), best_(groups * width), acc_(groups * (d_ + 1) * width), self_(groups * width) {}
 
-    void load(int64_t first, int64_t count) {
-        first_ = first;
+    void load(const int64_t* points, int64_t count) {
+        points_ = points;
         count_ = count;
         groups_ = static_cast<int>((count + width_ - 1) / width_);
         for (int64_t i = 0; i < groups_ * width_; ++i) {
-            const int64_t point = first + std::min(i, count - 1);
+            const int64_t point = points[std::min(i, count - 1)];
             read_row(r_.x, point, row_.data());
             T* x = x_.data() + (i / width_) * d_ * width_ + i % width_;
             for (int64_t k = 0; k < d_; ++k) x[k * width_] = row_[k];
@@ -46,6 +47,7 @@ public:
     void write(const Result& out) const {
         std::vector<double> sums(d_ + 1);
         for (int64_t i = 0; i < count_; ++i) {
+            const int64_t point = points_[i];
             const double* acc = acc_.data() + (i / width_) * (d_ + 1) * width_ + i % width_;
             const double best = best_[i], ref = ref_[i];
             double m = -std::numeric_limits<double>::infinity();
@@ -66,18 +68,20 @@ public:
                 finite = finite && std::isfinite(sums[k]);
             }
             const bool underflow = r_.kernel == Kernel::riesz && best < (sizeof(T) == 4 ? direct_tiny32 : direct_tiny64);
-            if (!finite || underflow) careful_point(r_, first_ + i, &m, sums.data());
-            out.m[first_ + i] = m;
-            static_cast<Out*>(out.w)[first_ + i] = static_cast<Out>(sums[0]);
-            Out* v = static_cast<Out*>(out.v) + (first_ + i) * d_;
-            for (int64_t k = 0; k < d_; ++k) v[k] = static_cast<Out>(sums[k + 1]);
+            if (!finite || underflow) careful_point(r_, point, &m, sums.data());
+            out.m[point] = m;
+            out.w[point] = sums[0];
+            if (r_.centre) out.along[point] = 0.0;
+            Out* rest = static_cast<Out*>(out.rest) + point * d_;
+            for (int64_t k = 0; k < d_; ++k) rest[k] = static_cast<Out>(sums[k + 1]);
         }
     }
 
 private:
     const Request& r_;
     int width_;
-    int64_t d_, first_ = 0, count_ = 0;
+    int64_t d_, count_ = 0;
+    const int64_t* points_ = nullptr;
     int groups_ = 0;
     std::vector<T> row_, x_, h2_, ref_, best_;
     std::vector<double> acc_;
@@ -85,10 +89,10 @@ private:
 };
 
 template <class T>
-bool sum(const Request& r, const Result& out, int threads, const Poll& poll) {
+bool sum(const Request& r, const std::vector<int64_t>& near, const Result& out, int threads, const Poll& poll) {
     const DirectKernels& kernels = direct_kernels();
     const int width = sizeof(T) == 4 ? kernels.width32 : kernels.width64;
-    const int64_t n = r.x.rows, m = r.y.rows, d = r.x.cols;
+    const int64_t n = static_cast<int64_t>(near.size()), m = r.y.rows, d = r.x.cols;
 
     // a block of charges stays in the first-level cache, a task's points and sums in the second
     const int64_t block = std::clamp<int64_t>(32768 / (d * static_cast<int64_t>(sizeof(T))), 32, direct_max_charges);
@@ -103,7 +107,7 @@ bool sum(const Request& r, const Result& out, int threads, const Poll& poll) {
         ChargeBlock<T> charges(r, block);
         std::vector<T> scratch(direct_max_charges * width);
         const int64_t first = task * groups * width;
-        points.load(first, std::min(groups * width, n - first));
+        points.load(near.data() + first, std::min(groups * width, n - first));
         const DirectPoints view = points.view();
         for (int64_t j = 0; j < m; j += block) {
             const DirectCharges c = charges.read(j, std::min(block, m - j));
@@ -196,7 +200,9 @@ void careful_point(const Request& r, int64_t point, double* m, double* sums) {
 }
 
 bool direct_sum(const Request& r, const Result& out, int threads, const Poll& poll) {
-    return r.wide ? sum<double>(r, out, threads, poll) : sum<float>(r, out, threads, poll);
+    const NearAndFar points = tell_far_points(r, threads, poll);
+    if (!points.far.empty() && !far_sum(r, points, out, threads, poll)) return false;
+    return r.wide ? sum<double>(r, points.near, out, threads, poll) : sum<float>(r, points.near, out, threads, poll);
 }
 
 }  // namespace efm

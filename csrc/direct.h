@@ -28,12 +28,16 @@ struct DirectCharges {
     const int64_t* index;  // [n], ascending
 };
 
+struct FarPoints;
+
 struct DirectKernels {
     const char* name;
     int width32, width64;
     // Adds the charges to the points' sums; scratch holds direct_max_charges * width scalars.
     void (*add32)(const Request&, const DirectPoints&, const DirectCharges&, void* scratch);
     void (*add64)(const Request&, const DirectPoints&, const DirectCharges&, void* scratch);
+    // The same for far points and charges less the centre, float [n][d + 1].
+    void (*add_far)(const Request&, const FarPoints&, const DirectCharges&, float* scratch);
 };
 
 constexpr int direct_max_charges = 256;

@@ -6,6 +6,7 @@
 #include <math.h>
 
 #include "direct.h"
+#include "far_kernel.h"
 #include "left_out.h"
 #include "power.h"
 
@@ -261,7 +262,7 @@ void add(const Request& r, const DirectPoints& p, const DirectCharges& c, void* 
 namespace efm {
 
 const DirectKernels& EFM_DIRECT_KERNELS() {
-    static const DirectKernels kernels{EFM_DIRECT_NAME, F32::W, F64::W, add<F32>, add<F64>};
+    static const DirectKernels kernels{EFM_DIRECT_NAME, F32::W, F64::W, add<F32>, add<F64>, add_far};
     return kernels;
 }
 

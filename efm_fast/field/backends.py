@@ -17,7 +17,7 @@ from torch import Tensor
 
 from .. import checks
 from ..errors import BackendUnavailableError
-from ..types import RieszSum
+from ..types import CentredSum
 from . import gradient
 from .matmul import is_plain, plain_matmul
 from .request import SumRequest
@@ -27,7 +27,7 @@ ENVIRONMENT_VARIABLE = "EFM_FAST_BACKEND"
 
 @dataclass(frozen=True)
 class Backend:
-    """One row of the table: its module, imported on first use, offers ``why_not`` and ``riesz_sum``.
+    """One row of the table: its module, imported on first use, offers ``why_not`` and ``centred_sum`` or ``riesz_sum``.
 
     A module may offer ``riesz_sum_backward`` too, with the arguments and results of
     :func:`efm_fast.field.gradient.riesz_sum_backward`, or None for a sum that it leaves to that formula.
@@ -55,14 +55,14 @@ class Backend:
         module = _imported(self.module)
         return f"it cannot be imported here: {module}" if isinstance(module, str) else module.why_not(request)
 
-    def riesz_sum(self, request: SumRequest) -> RieszSum:
+    def centred_sum(self, request: SumRequest) -> CentredSum:
         """Serve ``request``, in plain float32 matmul; only valid where ``why_not`` is None."""
         module = importlib.import_module(self.module, __package__)
         device_type = request.x.device.type
         if is_plain(device_type):
-            return module.riesz_sum(request)
+            return _centred_sum(module, request)
         with plain_matmul(device_type):
-            return module.riesz_sum(request)
+            return _centred_sum(module, request)
 
     def riesz_sum_backward(
         self, request: SumRequest, m: Tensor, g_w: Tensor, g_v: Tensor, needs: gradient.Needs
@@ -73,6 +73,11 @@ class Backend:
         with plain_matmul(request.x.device.type):
             found = None if own is None else own(request, m, g_w, g_v, needs)
             return gradient.riesz_sum_backward(request, m, g_w, g_v, needs) if found is None else found
+
+
+def _centred_sum(module: ModuleType, request: SumRequest) -> CentredSum:
+    own = getattr(module, "centred_sum", None)
+    return CentredSum.of(module.riesz_sum(request)) if own is None else own(request)
 
 
 @functools.cache

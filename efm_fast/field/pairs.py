@@ -30,15 +30,24 @@ class Pairs:
         x: points, [N, D].
         y: charges, [M, D].
         weight: of the charges, float64 [M], or None.
+        centre: float32 [D], or None.
         native: the extension's ``Request``.
     """
 
-    def __init__(self, request: SumRequest, *, wide: bool, contiguous_points: bool = False) -> None:
+    def __init__(
+        self,
+        request: SumRequest,
+        *,
+        wide: bool,
+        centre: Tensor | None = None,
+        contiguous_points: bool = False,
+    ) -> None:
         self.x, self.y = request.x.detach(), request.y.detach()
         if contiguous_points:
             self.x = self.x.contiguous()
         self.weight = None if request.weight is None else request.weight.detach().double().contiguous()
         self._height2 = None if request.height is None else reference.extra_r2(request).detach().contiguous()
+        self.centre = None if centre is None else centre.detach().float().contiguous()
         extension = native.extension()
         self.native = extension.Request(
             x=matrix(self.x),
@@ -50,6 +59,7 @@ class Pairs:
             power=request.power,
             bandwidth=request.bandwidth,
             first_self=_NO_SELF if request.first_self is None else request.first_self,
+            centre=address(self.centre),
             wide=wide,
         )
 

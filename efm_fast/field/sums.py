@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import get_args
 
 import torch
@@ -10,8 +11,8 @@ from torch import Tensor
 
 from .. import checks
 from ..errors import InputError
-from ..types import RieszSum
-from . import ops
+from ..types import CentredSum, RieszSum
+from . import backends, ops
 from .request import Kernel, Precision, SumRequest
 from .streaming import Charges, is_streamed, stream
 
@@ -58,9 +59,10 @@ def riesz_sum(
         BackendUnavailableError: ``backend`` was named and cannot serve; the text says why.
     """
     power = checks.positive("power", power)
-    return sum_and_charge(
+    total = sum_and_charge(
         x, y, "riesz", power, weight, height, softening, first_self, backend, precision, progress
     )[0]
+    return total.whole(x).to(result_dtype(x, backend))
 
 
 def gaussian_sum(
@@ -98,9 +100,17 @@ def gaussian_sum(
         BackendUnavailableError: ``backend`` was named and cannot serve.
     """
     bandwidth = checks.positive("bandwidth", bandwidth)
-    return sum_and_charge(
+    total = sum_and_charge(
         x, y, "gaussian", bandwidth, weight, height, 0.0, first_self, backend, precision, progress
     )[0]
+    return total.whole(x).to(result_dtype(x, backend))
+
+
+def result_dtype(x: Tensor, backend: str) -> torch.dtype:
+    """What a sum at ``x`` returns: the points' own dtype, float64 of the reference, float32 of other dtypes."""
+    if backends.requested_name(backend) == "reference":
+        return torch.float64
+    return x.dtype if x.dtype in (torch.float32, torch.float64) else torch.float32
 
 
 def sum_and_charge(
@@ -115,12 +125,16 @@ def sum_and_charge(
     backend: str,
     precision: Precision,
     progress: bool,
-) -> tuple[RieszSum, float | Tensor | None]:
-    """The sum over charges in memory or streamed; with it the total charge, where only the stream knew it."""
+    centre: Tensor | None = None,
+) -> tuple[CentredSum, float | Tensor | None]:
+    """The sum over charges in memory or streamed; with it the total charge, where only the stream knew it.
 
-    def over(y: Tensor, weight: Tensor | None, first_self: int | None) -> RieszSum:
+    Displacements are split about ``centre`` if there is one; see :class:`efm_fast.types.CentredSum`.
+    """
+
+    def over(y: Tensor, weight: Tensor | None, first_self: int | None) -> CentredSum:
         request = make_request(x, y, kernel, scale, weight, height, softening, first_self, precision)
-        return ops.call(request, backend)
+        return ops.call(replace(request, centre=centre), backend)
 
     if isinstance(y, Tensor) or not is_streamed(y):
         return over(y, weight, first_self), None  # type: ignore[arg-type]
