@@ -18,8 +18,9 @@ from .errors import InputError
 
 _LARGEST_COUNT = 2**31 - 1  # the extension counts steps in 32 bits
 _BRIEF = reprlib.Repr()
-_LONGEST = 80  # characters of a value in a message
-_BRIEF.maxstring = _BRIEF.maxother = _BRIEF.maxlong = _LONGEST
+_WIDTH = 80  # characters of a value in a message
+_SHORTEST, _LONGEST = 1e-150, 1e150
+_BRIEF.maxstring = _BRIEF.maxother = _BRIEF.maxlong = _WIDTH
 
 
 def describe(value: object) -> str:
@@ -33,7 +34,7 @@ def describe(value: object) -> str:
         kind = "a tensor" if isinstance(value, Tensor) else f"a numpy {type(value).__name__}"
         return f"{kind} of {dtype}, shape {tuple(shape)}"
     text = " ".join(_BRIEF.repr(value).split())
-    return text if len(text) <= _LONGEST else text[: _LONGEST - 3] + "..."
+    return text if len(text) <= _WIDTH else text[: _WIDTH - 3] + "..."
 
 
 def tensor(
@@ -89,6 +90,20 @@ def not_negative(name: str, value: object) -> float:
     found = number(name, value, "a finite number of at least 0")
     if not 0 <= found < math.inf:
         raise InputError(f"{name}: expected a finite number of at least 0, got {describe(value)}")
+    return found
+
+
+def length(name: str, value: object, *, zero: bool = False) -> float:
+    """Return ``value`` as a float if it is a length whose square float64 holds, else raise InputError.
+
+    Args:
+        name: of the argument.
+        value: what came, data units.
+        zero: whether a length of zero will do.
+    """
+    found = not_negative(name, value) if zero else positive(name, value)
+    if found != 0 and not _SHORTEST <= found <= _LONGEST:
+        raise InputError(f"{name}: expected a length from {_SHORTEST} to {_LONGEST}, got {describe(value)}")
     return found
 
 

@@ -6,10 +6,11 @@ import torch
 from torch import Tensor
 
 from .. import native
+from ..native import address, matrix
 from ..types import RieszSum
 from . import cpp_large
 from .gradient import Needs
-from .pairs import DTYPES, Pairs, matrix
+from .pairs import Pairs
 from .request import SumRequest
 
 _EXACT_IN_FLOAT32 = (torch.float32, torch.float16, torch.bfloat16, torch.uint8, torch.int8, torch.int16)
@@ -24,7 +25,7 @@ def why_not(request: SumRequest) -> str | None:
         return missing
     if request.x.device.type != "cpu":
         return f"it computes on the CPU, and the points are on {request.x.device}"
-    if request.y.dtype not in DTYPES:
+    if request.y.dtype not in native.DTYPES:
         return f"it does not read charges of dtype {request.y.dtype}"
     if request.x.shape[1] > _DIRECT_DIMENSION and request.precision != "exact" and _wide(request):
         return f"above {_DIRECT_DIMENSION} features it serves float64 at precision='exact' only"
@@ -42,20 +43,25 @@ def riesz_sum(request: SumRequest) -> RieszSum:
     """
     extension = native.extension()
     n, d = request.x.shape
+    dtype = request.x.dtype
     out = RieszSum(
-        torch.empty(n, dtype=torch.float64),
-        torch.empty(n, dtype=request.x.dtype),
-        torch.empty(n, d, dtype=request.x.dtype),
+        torch.empty(n, dtype=torch.float64, device="cpu"),
+        torch.empty(n, dtype=dtype, device="cpu"),
+        torch.empty(n, d, dtype=dtype, device="cpu"),
     )
     if n == 0 or len(request.y) == 0:
-        return RieszSum.empty(n, d, dtype=request.x.dtype, device="cpu")
+        return RieszSum.empty(n, d, dtype=dtype, device="cpu")
     direct = _direct(request)
     pairs = Pairs(request, wide=_wide(request), contiguous_points=not direct)
-    results = {"m": out.m.data_ptr(), "w": out.w.data_ptr(), "v": out.v.data_ptr()}
+    results = {
+        "m": address(out.m, torch.float64, (n,)),
+        "w": address(out.w, dtype, (n,)),
+        "v": address(out.v, dtype, (n, d)),
+    }
     threads = torch.get_num_threads()
     nearest = 1 if request.precision == "fast" else _NEAREST
     if direct:
-        is_double = request.x.dtype == torch.float64
+        is_double = dtype == torch.float64
         extension.direct_sum(pairs.native, **results, is_double=is_double, threads=threads)
     elif extension.amx_available():
         extension.amx_sum(pairs.native, **results, nearest=nearest, threads=threads)
@@ -88,10 +94,11 @@ def riesz_sum_backward(
     extension = native.extension()
     dtype = torch.float64 if request.precision == "exact" else g_v.dtype
     pairs = Pairs(request, wide=_wide(request))
-    m, g_w, g_v = m.double().contiguous(), g_w.double().contiguous(), g_v.to(dtype).contiguous()
+    m, g_w = (native.plain(part, torch.float64) for part in (m, g_w))
+    g_v = native.plain(g_v, dtype)
 
     def zeros(needed: bool, *shape: int) -> Tensor:
-        return torch.zeros(shape if needed else (0,), dtype=dtype)
+        return torch.zeros(shape if needed else (0,), dtype=dtype, device="cpu")
 
     n, d = request.x.shape
     g_x, g_y = zeros(needs.x, n, d), zeros(needs.y, len(request.y), d)
@@ -100,10 +107,10 @@ def riesz_sum_backward(
     wanted = {"g_x": g_x, "g_y": g_y, "g_weight": g_weight, "g_height2": g_height}
     extension.direct_backward(
         pairs.native,
-        **{name: out.data_ptr() if len(out) else 0 for name, out in wanted.items()},
-        m=m.data_ptr(),
-        g_w=g_w.data_ptr(),
-        g_v=matrix(g_v),
+        **{name: address(out, dtype) if len(out) else 0 for name, out in wanted.items()},
+        m=address(m, torch.float64, (n,), name="m"),
+        g_w=address(g_w, torch.float64, (n,), name="g_w"),
+        g_v=matrix(g_v, name="g_v"),
         is_double=dtype == torch.float64,
         threads=torch.get_num_threads(),
     )

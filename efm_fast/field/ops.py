@@ -220,6 +220,11 @@ def _transformed() -> bool:
     return torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0
 
 
+def watched(*tensors: Tensor | None) -> bool:
+    """Whether a compiler, a transform, a tensor subclass or autograd must see what happens to ``tensors``."""
+    return _transformed() or _needs_operator(tensors)
+
+
 def call(request: SumRequest, backend: str) -> RieszSum:
     """Serve ``request``, as an operator where someone watches, else without the operator's overhead."""
     tensors = (request.x, request.y, request.weight, request.height)
