@@ -8,7 +8,9 @@ import torch
 from torch import Tensor
 
 from .. import checks
+from ..errors import InputError
 from ..types import CapacitorField
+from .ops import watched
 from .request import Precision
 from .streaming import Charges, is_streamed
 from .sums import sum_and_charge
@@ -51,15 +53,17 @@ def capacitor_field(
 
     Returns:
         CapacitorField: unit ``direction`` [N, D+1] in the dtype of x, z last; ``log_norm`` float64 [N].
-        Exactly on a charge: direction 0 and log_norm +inf. Where the field vanishes: 0 and -inf.
+        Exactly on a charge: direction 0 and log_norm +inf. Where the field vanishes: 0 and -inf. A point with a
+        NaN in x or z has NaN for both, and a NaN among charges or weights spoils every row.
 
     Raises:
-        InputError: an argument has the wrong type, shape, device or range.
+        InputError: an argument has the wrong type, shape, device or range; a plate has no charges, or weights that
+            add up to 0.
         BackendUnavailableError: ``backend`` was named and cannot serve.
     """
     checks.tensor("x", x, ndim=2)
-    checks.tensor("z", z, ndim=1, rows=len(x))
-    checks.positive("L", L)
+    checks.same_device("z", checks.tensor("z", z, ndim=1, rows=len(x)), x.device)
+    L = checks.length("L", L)
     checks.choice("normalization", normalization, get_args(Normalization))
     plates = []
     for name, charges, weight, height in (
@@ -67,7 +71,11 @@ def capacitor_field(
         ("minus", minus, minus_weight, z.double() - L),
     ):
         if not is_streamed(charges):
-            checks.tensor(name, charges, ndim=2, columns=x.shape[1])
+            plate = checks.tensor(name, charges, ndim=2, columns=x.shape[1])
+            checks.same_device(name, plate, x.device)
+            if weight is not None:
+                checks.tensor(f"{name}_weight", weight, ndim=1, rows=len(plate))
+                checks.same_device(f"{name}_weight", weight, x.device)
         part, total = sum_and_charge(
             x,
             charges,
@@ -83,10 +91,24 @@ def capacitor_field(
         )
         if total is None:
             total = float(len(charges)) if weight is None else weight.double().sum()  # type: ignore[arg-type]
+        charged(name, total)
         plates.append(_Plate(part.m, part.w * height.to(part.w.dtype), part.v, total))
     if normalization == "per_plate":
         plates = [_unit(plate) for plate in plates]
     return _superposed(*plates)
+
+
+def charged(name: str, total: float | Tensor) -> None:
+    """Raise InputError if a plate of that ``total`` weight cannot be scaled to charge 1.
+
+    What a compiler or transform traces has no number yet; a plate without charge then gives NaN.
+    """
+    if isinstance(total, Tensor) and watched(total):
+        return
+    if total == 0:
+        raise InputError(
+            f"{name}: expected charges whose weights do not add up to 0, got none or such that do"
+        )
 
 
 class _Plate(NamedTuple):
