@@ -19,7 +19,8 @@ class PointTile {
 public:
     PointTile(const Request& r, int width, int groups)
         : r_(r), width_(width), d_(r.x.cols), row_(d_), x_(groups * d_ * width), h2_(groups * width),
-          ref_(groups * width), best_(groups * width), acc_(groups * (d_ + 1) * width), self_(groups * width) {}
+          base_(groups * width), ref_(groups * width), best_(groups * width), acc_(groups * (d_ + 1) * width),
+          self_(groups * width), apart_(!is_small_coulomb(r)) {}
 
     void load(const int64_t* points, int64_t count) {
         points_ = points;
@@ -30,7 +31,7 @@ public:
             read_row(r_.x, point, row_.data());
             T* x = x_.data() + (i / width_) * d_ * width_ + i % width_;
             for (int64_t k = 0; k < d_; ++k) x[k * width_] = row_[k];
-            h2_[i] = static_cast<T>(r_.height2 ? r_.height2[point] : r_.softening2);
+            (apart_ ? base_ : h2_)[i] = static_cast<T>(shared(point));
             self_[i] = r_.first_self == no_self ? -1 : point - r_.first_self;
         }
         std::fill(ref_.begin(), ref_.end(), std::numeric_limits<T>::infinity());
@@ -40,7 +41,7 @@ public:
 
     DirectPoints view() {
         return {d_, groups_, x_.data(), h2_.data(), r_.first_self == no_self ? nullptr : self_.data(), ref_.data(),
-                best_.data(), acc_.data()};
+                best_.data(), acc_.data(), apart_ ? base_.data() : nullptr};
     }
 
     template <class Out>
@@ -49,7 +50,7 @@ public:
         for (int64_t i = 0; i < count_; ++i) {
             const int64_t point = points_[i];
             const double* acc = acc_.data() + (i / width_) * (d_ + 1) * width_ + i % width_;
-            const double best = best_[i], ref = ref_[i];
+            const double base = apart_ ? shared(point) : 0.0, best = best_[i] + base, ref = ref_[i] + base;
             double m = -std::numeric_limits<double>::infinity();
             double scale = 0.0;
             if (r_.kernel == Kernel::riesz) {
@@ -60,9 +61,9 @@ public:
             } else if (best < std::numeric_limits<double>::infinity()) {
                 const double rate = 0.5 / (r_.bandwidth * r_.bandwidth);
                 m = -rate * best;
-                scale = std::exp(rate * (best - ref));
+                scale = std::exp(rate * (static_cast<double>(best_[i]) - ref_[i]));
             }
-            bool finite = true;
+            bool finite = std::isfinite(static_cast<T>(shared(point)));
             for (int64_t k = 0; k <= d_; ++k) {
                 sums[k] = acc[k * width_] * scale;
                 finite = finite && std::isfinite(sums[k]);
@@ -78,14 +79,18 @@ public:
     }
 
 private:
+    // height^2 + softening^2
+    double shared(int64_t point) const { return r_.height2 ? r_.height2[point] : r_.softening2; }
+
     const Request& r_;
     int width_;
     int64_t d_, count_ = 0;
     const int64_t* points_ = nullptr;
     int groups_ = 0;
-    std::vector<T> row_, x_, h2_, ref_, best_;
+    std::vector<T> row_, x_, h2_, base_, ref_, best_;
     std::vector<double> acc_;
     std::vector<int64_t> self_;
+    bool apart_;
 };
 
 template <class T>

@@ -8,7 +8,9 @@ import torch
 from torch import Tensor
 
 from .. import checks
+from ..errors import InputError
 from ..types import CapacitorField, CentredSum
+from .ops import watched
 from .request import Precision, centre_of
 from .streaming import Charges, is_streamed, some_of
 from .sums import result_dtype, sum_and_charge
@@ -51,24 +53,33 @@ def capacitor_field(
 
     Returns:
         CapacitorField: unit ``direction`` [N, D+1] in the dtype of x, z last; ``log_norm`` float64 [N].
-        Exactly on a charge: direction 0 and log_norm +inf. Where the field vanishes: 0 and -inf.
+        Exactly on a charge: direction 0 and log_norm +inf. Where the field vanishes: 0 and -inf. A point with a
+        NaN in x or z has NaN for both, and a NaN among charges or weights spoils every row.
 
     Raises:
-        InputError: an argument has the wrong type, shape, device or range.
+        InputError: an argument has the wrong type, shape, device or range; a plate has no charges, or weights that
+            add up to 0.
         BackendUnavailableError: ``backend`` was named and cannot serve.
     """
     checks.tensor("x", x, ndim=2)
-    checks.tensor("z", z, ndim=1, rows=len(x))
-    checks.positive("L", L)
+    checks.same_device("z", checks.tensor("z", z, ndim=1, rows=len(x)), x.device)
+    L = checks.length("L", L)
     checks.choice("normalization", normalization, get_args(Normalization))
-    for name, charges in (("plus", plus), ("minus", minus)):
+    for name, charges, weight in (("plus", plus, plus_weight), ("minus", minus, minus_weight)):
         if not is_streamed(charges):
-            checks.tensor(name, charges, ndim=2, columns=x.shape[1])
+            plate = checks.tensor(name, charges, ndim=2, columns=x.shape[1])
+            checks.same_device(name, plate, x.device)
+            if weight is not None:
+                checks.tensor(f"{name}_weight", weight, ndim=1, rows=len(plate))
+                checks.same_device(f"{name}_weight", weight, x.device)
     some_plus, plus = some_of(plus, "plus")
     some_minus, minus = some_of(minus, "minus")
     centre = centre_of(some_plus, some_minus).to(x.device)
     plates = []
-    for charges, weight, height in ((plus, plus_weight, z), (minus, minus_weight, z.double() - L)):
+    for name, charges, weight, height in (
+        ("plus", plus, plus_weight, z),
+        ("minus", minus, minus_weight, z.double() - L),
+    ):
         part, total = sum_and_charge(
             x,
             charges,
@@ -85,12 +96,26 @@ def capacitor_field(
         )
         if total is None:
             total = float(len(charges)) if weight is None else weight.double().sum()  # type: ignore[arg-type]
+        charged(name, total)
         plates.append(part.times(1.0 / torch.as_tensor(total, dtype=torch.float64, device=x.device)))
     if normalization == "per_plate":
         field = _per_plate(plates[0], plates[1], x, z, L)
     else:
         field = _superposed(plates[0], plates[1], x, z, L)
     return CapacitorField(field.direction.to(result_dtype(x, backend)), field.log_norm)
+
+
+def charged(name: str, total: float | Tensor) -> None:
+    """Raise InputError if a plate of that ``total`` weight cannot be scaled to charge 1.
+
+    What a compiler or transform traces has no number yet; a plate without charge then gives NaN.
+    """
+    if isinstance(total, Tensor) and watched(total):
+        return
+    if total == 0:
+        raise InputError(
+            f"{name}: expected charges whose weights do not add up to 0, got none or such that do"
+        )
 
 
 def _superposed(plus: CentredSum, minus: CentredSum, x: Tensor, z: Tensor, L: float) -> CapacitorField:

@@ -6,10 +6,11 @@ import torch
 from torch import Tensor
 
 from .. import native
+from ..native import address, matrix
 from ..types import CentredSum, RieszSum
 from . import cpp_large
 from .gradient import Needs
-from .pairs import DTYPES, Pairs, address, matrix
+from .pairs import Pairs
 from .request import SumRequest, centre_of
 
 _EXACT_IN_FLOAT32 = (torch.float32, torch.float16, torch.bfloat16, torch.uint8, torch.int8, torch.int16)
@@ -25,7 +26,7 @@ def why_not(request: SumRequest) -> str | None:
         return missing
     if request.x.device.type != "cpu":
         return f"it computes on the CPU, and the points are on {request.x.device}"
-    if request.y.dtype not in DTYPES:
+    if request.y.dtype not in native.DTYPES:
         return f"it does not read charges of dtype {request.y.dtype}"
     if request.x.shape[1] > _DIRECT_DIMENSION and request.precision != "exact" and _wide(request):
         return f"above {_DIRECT_DIMENSION} features it serves float64 at precision='exact' only"
@@ -49,19 +50,15 @@ def centred_sum(request: SumRequest) -> CentredSum:
     dtype = torch.float64 if request.precision == "exact" else request.x.dtype
     centred = not wide and d > _WHOLE_DIMENSION
     centre = _centre(request) if centred else None
-    out = CentredSum(
-        torch.empty(n, dtype=torch.float64),
-        torch.empty(n, dtype=torch.float64),
-        torch.empty(n, dtype=torch.float64) if centred else None,
-        torch.empty(n, d, dtype=dtype),
-        centre,
-    )
+    m, w, along = (torch.empty(n, dtype=torch.float64, device="cpu") for _ in range(3))
+    rest = torch.empty(n, d, dtype=dtype, device="cpu")
+    out = CentredSum(m, w, along if centred else None, rest, centre)
     pairs = Pairs(request, wide=wide, centre=centre, contiguous_points=not direct)
     result = extension.Result(
-        m=address(out.m),
-        w=address(out.w),
-        along=address(out.along),
-        rest=address(out.rest),
+        m=address(m, torch.float64, (n,)),
+        w=address(w, torch.float64, (n,)),
+        along=address(along, torch.float64, (n,)),
+        rest=address(rest, dtype, (n, d)),
         is_double=dtype == torch.float64,
     )
     threads = torch.get_num_threads()
@@ -106,10 +103,11 @@ def riesz_sum_backward(
     extension = native.extension()
     dtype = torch.float64 if request.precision == "exact" else g_v.dtype
     pairs = Pairs(request, wide=_wide(request))
-    m, g_w, g_v = m.double().contiguous(), g_w.double().contiguous(), g_v.to(dtype).contiguous()
+    m, g_w = (native.plain(part, torch.float64) for part in (m, g_w))
+    g_v = native.plain(g_v, dtype)
 
     def zeros(needed: bool, *shape: int) -> Tensor:
-        return torch.zeros(shape if needed else (0,), dtype=dtype)
+        return torch.zeros(shape if needed else (0,), dtype=dtype, device="cpu")
 
     n, d = request.x.shape
     g_x, g_y = zeros(needs.x, n, d), zeros(needs.y, len(request.y), d)
@@ -118,10 +116,10 @@ def riesz_sum_backward(
     wanted = {"g_x": g_x, "g_y": g_y, "g_weight": g_weight, "g_height2": g_height}
     extension.direct_backward(
         pairs.native,
-        **{name: out.data_ptr() if len(out) else 0 for name, out in wanted.items()},
-        m=m.data_ptr(),
-        g_w=g_w.data_ptr(),
-        g_v=matrix(g_v),
+        **{name: address(out, dtype) if len(out) else 0 for name, out in wanted.items()},
+        m=address(m, torch.float64, (n,), name="m"),
+        g_w=address(g_w, torch.float64, (n,), name="g_w"),
+        g_v=matrix(g_v, name="g_v"),
         is_double=dtype == torch.float64,
         threads=torch.get_num_threads(),
     )

@@ -55,20 +55,20 @@ def centred_sum(pairs: Pairs, out: CentredSum, result: Any, nearest: int) -> Non
             pairs.native,
             first_charge=columns.start,
             charges=len(y),
-            s=products.data_ptr(),
-            y2=y2.data_ptr(),
+            s=address(products),
+            y2=address(y2),
             q=address(q),
-            x2=x2.data_ptr(),
+            x2=address(x2),
             counted=len(y) if weight is None else int(torch.count_nonzero(weight)),
             cutoff=cutoff,
             nearest=nearest,
-            ref=ref.data_ptr(),
+            ref=address(ref),
             result=result,
-            fate=fate.data_ptr(),
+            fate=address(fate),
             threads=threads,
         )
         _displace(out.rest, products, y)
-    extension.large_finish(pairs.native, ref=ref.data_ptr(), result=result, fate=fate.data_ptr())
+    extension.large_finish(pairs.native, ref=address(ref), result=result, fate=address(fate))
 
 
 def _centred(a: Tensor, centre: Tensor) -> tuple[Tensor, Tensor]:
@@ -77,9 +77,9 @@ def _centred(a: Tensor, centre: Tensor) -> tuple[Tensor, Tensor]:
     squares = torch.empty(len(a), dtype=torch.float64)
     native.extension().centre_rows(
         matrix(a),
-        centre=centre.data_ptr(),
-        out=out.data_ptr(),
-        squares=squares.data_ptr(),
+        centre=address(centre),
+        out=address(out),
+        squares=address(squares),
         threads=torch.get_num_threads(),
     )
     return out, squares

@@ -251,6 +251,11 @@ def _served(request: SumRequest, backend: str) -> CentredSum:
     return total
 
 
+def watched(*tensors: Tensor | None) -> bool:
+    """Whether a compiler, a transform, a tensor subclass or autograd must see what happens to ``tensors``."""
+    return _transformed() or _needs_operator(tensors)
+
+
 def call(request: SumRequest, backend: str) -> CentredSum:
     """Serve ``request``, as an operator where someone watches, else without the operator's overhead."""
     tensors = (request.x, request.y, request.weight, request.height)

@@ -15,6 +15,15 @@ Precision = Literal["fast", "default", "exact"]
 _SAMPLES = 256  # charges whose mean is near enough to the centre of all
 
 
+_BEYOND_FLOAT32 = (torch.float64, torch.int32, torch.int64, torch.uint32, torch.uint64)
+
+
+def working_dtype(x: Tensor, *charges: Tensor) -> torch.dtype:
+    """The dtype in which points ``x`` and ``charges`` are subtracted: float64 where float32 would round one of them."""
+    wide = x.dtype == torch.float64 or any(y.dtype in _BEYOND_FLOAT32 for y in charges)
+    return torch.float64 if wide else torch.float32
+
+
 @dataclass(frozen=True)
 class SumRequest:
     """Arguments of one sum over charges, checked and on one device.
