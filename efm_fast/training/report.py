@@ -89,12 +89,10 @@ def read_metrics(folder: Path) -> list[dict[str, float]]:
     with naming(path):
         lines = path.read_bytes().splitlines(keepends=True) if path.is_file() else []
     rows = [_row(line) for line in lines]
-    damaged = [k for k, row in enumerate(rows, 1) if row is None and lines[k - 1].endswith(b"\n")]
+    damaged = [str(k) for k, row in enumerate(rows, 1) if row is None and lines[k - 1].endswith(b"\n")]
     if damaged:
         warnings.warn(
-            f"{path}: line {damaged[0]} is no row of numbers and is left out, and so are"
-            f" {len(damaged) - 1} more",
-            stacklevel=2,
+            f"{path}: lines {', '.join(damaged)} are no rows of numbers and are left out", stacklevel=2
         )
     return [row for row in rows if row is not None]
 

@@ -4,6 +4,8 @@ faults.c, preloaded, numbers each call by which a run changes its files: create,
 and rmdir. A run of 40 steps is killed at the k-th, or meets a full disk, a failing fsync or a read-only folder there,
 for k = 1, 2, ... to the last. What is left must then load as one of the whole run's checkpoints, no older than the last
 one published, and go on to the whole run's last state, bit for bit. The same is done to a resumed run.
+Of a power failure, which no process can play, the order of the calls is checked: what a rename publishes is flushed to
+the disk before it, and the rename at once after it.
 """
 
 from __future__ import annotations
@@ -279,6 +281,25 @@ def points(trace: list[Call], fault: int) -> list[int]:
     return [k for k, call in enumerate(trace, 1) if hit is None or call.kind in hit]
 
 
+def unflushed(trace: list[Call]) -> list[str]:
+    """The renames of a trace that a power failure could separate from what they publish."""
+    dirty: set[str] = set()
+    wrong = []
+    for call, following in itertools.zip_longest(trace, trace[1:]):
+        if call.kind in ("create", "write", "truncate") and "/tensorboard/" not in call.path:
+            dirty.add(call.path)
+        elif call.kind == "fsync":
+            dirty.discard(call.path)
+        elif call.kind == "rename":
+            checkpoint = call.to.endswith("state.safetensors")  # the rows up to it must not be lost either
+            for path in sorted(dirty):
+                if checkpoint or path.startswith(call.path):
+                    wrong.append(f"{Path(call.to).name} is published before {Path(path).name} is flushed")
+            if following is None or (following.kind, following.path) != ("fsync", str(Path(call.to).parent)):
+                wrong.append(f"the rename to {Path(call.to).name} is not flushed")
+    return wrong
+
+
 def strike(every: int, folder: Path) -> list[str]:
     """Try every ``every``-th point of every fault; print how many there were and return what went wrong."""
     warm_up(folder)
@@ -290,7 +311,8 @@ def strike(every: int, folder: Path) -> list[str]:
     assert in_child(resume_in(folder / "dry"), folder / "dry", 0, 0, folder / "journal").end == "done"
     scenarios = (("train", None, whole.calls), ("resume", start, calls(folder / "journal")))
     counted: Counter[str] = Counter()
-    wrong = []
+    wrong = unflushed(whole.calls) + unflushed(scenarios[1][2])
+    print(*wrong, sep="\n", end="\n" if wrong else "", flush=True)
     turn = itertools.count()
     for fault, (name, begun, trace) in itertools.product(range(1, 5), scenarios):
         for at in points(trace, fault):
