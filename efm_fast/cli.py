@@ -122,8 +122,8 @@ def diagnose(
     """
     from .config import Config
     from .diagnosis import diagnose as look
+    from .files import write_text
     from .plots import plot_distances
-    from .training.files import write_text
 
     config = Config.load(data, _overrides(settings or []))
     found = look(config, charges=charges, lines=lines, progress=not quiet)

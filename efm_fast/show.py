@@ -12,10 +12,10 @@ from torch import Tensor
 from .data import step_generator
 from .errors import InputError
 from .evaluation import Evaluation
+from .files import write_atomically, write_text
 from .lines import Lines
 from .plots import plot_field_lines_3d, plot_image_grid, plot_image_pairs, plot_transport
 from .sampling import sample, starts
-from .training.files import write_atomically, write_text
 from .training.run import Run
 
 _STREAM = 400  # apart from the streams of training, sampling and measuring

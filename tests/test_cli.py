@@ -65,7 +65,6 @@ def test_train_measures_and_leaves_everything_behind(
         "config.yaml",
         "geometry.json",
         "versions.json",
-        "weights.safetensors",
         "state.safetensors",
         "metrics.jsonl",
         "evaluation.json",
@@ -161,18 +160,18 @@ def test_a_mistake_is_one_line_that_says_what_to_do(
 def test_an_existing_run_is_kept(
     tiny_run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    before = (tiny_run / "weights.safetensors").read_bytes()
+    before = (tiny_run / "state.safetensors").read_bytes()
     again = ["train", "gaussian_to_mixture", *TINY, f"runs={tiny_run.parent}", "name=tiny", "-q"]
     assert run(monkeypatch, *again) == 1
     assert "efm-fast resume" in capsys.readouterr().err
-    assert (tiny_run / "weights.safetensors").read_bytes() == before
+    assert (tiny_run / "state.safetensors").read_bytes() == before
 
 
 def test_a_truncated_checkpoint_is_refused(
     tiny_run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    weights = tiny_run / "weights.safetensors"
-    weights.write_bytes(weights.read_bytes()[:-10])
+    state = tiny_run / "state.safetensors"
+    state.write_bytes(state.read_bytes()[:-10])
     assert run(monkeypatch, "evaluate", str(tiny_run)) == 1
     assert "not a whole safetensors file" in capsys.readouterr().err
 

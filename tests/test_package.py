@@ -15,7 +15,7 @@ import efm_fast
 ROOT = Path(__file__).parent.parent
 # a module may import from its own rank or a lower one
 RANKS = [
-    {"errors", "types", "checks", "native"},
+    {"errors", "types", "checks", "files", "native"},
     {"field"},
     {"data", "lines", "presets"},
     {"interplate", "config", "metrics", "plots"},

@@ -8,19 +8,21 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Generator, Tensor
+from torch import Generator
 from tqdm import tqdm
 
 from ..config import Config
 from ..data import Source, charge_loader, make_source, step_generator
-from ..errors import RunError
+from ..files import make_folder, remove_folder, remove_leftovers
 from ..interplate import InterplateStrategy
 from ..nets import Geometry, build_field
 from ..types import Plates
+from .divergence import Divergence
 from .geometry import measure
 from .report import Reporter
-from .run import Run, new_folder, read_description, resolve_device, write_description
+from .run import Run, free_folder, read_description, resolve_device, write_description
 from .state import TrainingState
+from .stop import interrupted_by_signals
 from .strategies import make_strategy
 
 _PLUS, _MINUS, _POINTS, _WEIGHTS = range(4)  # streams of randomness
@@ -50,16 +52,29 @@ def train(
         RunError: the run folder is already there, a file cannot be written, or training diverged.
     """
     config = Config.load(cfg, overrides)
+    folder = free_folder(config)
     resolve_device(config.device)
     plus, minus = (make_source(spec, seed=config.seed) for spec in (config.plus, config.minus))
     geometry = measure(config, plus, minus)
     with torch.random.fork_rng(devices=[]):  # the caller's random state is not ours to move
         torch.manual_seed(step_generator(config.seed, 0, _WEIGHTS).initial_seed())
         state = _state(config, geometry)
-    folder = new_folder(config)
-    write_description(folder, config, geometry)
-    state.save(folder)
-    return _fit(folder, config, state, plus, minus, strategy=strategy, progress=progress)
+    if strategy is None:
+        strategy = make_strategy(config, geometry, plus, minus)
+
+    def begin(made: Path) -> None:
+        (made / "samples").mkdir()
+        write_description(made, config, geometry)
+        state.save(made)
+
+    remove_leftovers(folder.parent, folder.name)
+    make_folder(folder, begin)
+    try:
+        return _fit(folder, config, state, plus, minus, strategy=strategy, progress=progress)
+    except Exception:
+        if state.step == 0:  # it never started, and its name is free again
+            remove_folder(folder)
+        raise
 
 
 def resume(folder: str | Path, *, strategy: InterplateStrategy | None = None, progress: bool = True) -> Run:
@@ -82,6 +97,9 @@ def resume(folder: str | Path, *, strategy: InterplateStrategy | None = None, pr
     plus, minus = (make_source(spec, seed=config.seed) for spec in (config.plus, config.minus))
     state = _state(config, geometry)
     state.load(folder)
+    if strategy is None:
+        strategy = make_strategy(config, geometry, plus, minus)
+    remove_leftovers(folder)
     return _fit(folder, config, state, plus, minus, strategy=strategy, progress=progress)
 
 
@@ -97,14 +115,12 @@ def _fit(
     plus: Source,
     minus: Source,
     *,
-    strategy: InterplateStrategy | None,
+    strategy: InterplateStrategy,
     progress: bool,
 ) -> Run:
     """Train ``state`` to the last step; everything random in a step is a function of (seed, step)."""
     settings, field = config.train, state.field
     geometry, device = field.geometry, next(field.parameters()).device
-    if strategy is None:
-        strategy = make_strategy(config, geometry, plus, minus)
     charges = config.target.charges
     loaders = [
         charge_loader(
@@ -121,7 +137,8 @@ def _fit(
     parametrisation = field.parametrisation
     run = Run(folder, config, geometry, state.averaged_field, plus, minus, state.step)
     steps = tqdm(range(state.step, settings.steps), config.name, disable=not progress, unit="step")
-    with Reporter(run, state.step) as reporter:
+    divergence = Divergence(folder, device)
+    with interrupted_by_signals(), Reporter(run, state.step) as reporter:
         started = time.perf_counter()
         for step, plus_rows, minus_rows in zip(steps, *loaders, strict=False):
             plates = Plates(plus_rows.to(device), minus_rows.to(device), geometry.L)
@@ -131,27 +148,24 @@ def _fit(
                 features, scalar = network(points.x, points.z)
             loss = parametrisation.loss(features.float(), scalar.float(), points, target)
             norm = state.advance(loss)
-            if state.step % settings.log_every == 0:
+            divergence.see(state.step, loss, norm)
+            row, picture = (state.step % n == 0 for n in (settings.log_every, settings.picture_every))
+            checkpoint = state.step % settings.checkpoint_every == 0 or state.step == settings.steps
+            if row or picture or checkpoint:
+                divergence.refuse()
+            if row:
                 rate = settings.log_every / (time.perf_counter() - started)
                 started = time.perf_counter()
                 value = float(loss.detach())
                 reporter.log(state.step, loss=value, grad_norm=float(norm), lr=state.learning_rate, rate=rate)
                 steps.set_postfix(loss=f"{value:.4f}")
-            if state.step % settings.checkpoint_every == 0 or state.step == settings.steps:
-                _refuse_divergence(folder, state.step, norm)
-                state.save(folder)
-            if state.step % settings.picture_every == 0:
+            if picture:
                 reporter.picture(state.step)
+            if checkpoint:  # last, so that all rows and pictures up to a checkpoint are there with it
+                reporter.flush()
+                state.save(folder)
         reporter.curves()
     return Run(folder, config, geometry, state.averaged_field.eval(), plus, minus, state.step)
-
-
-def _refuse_divergence(folder: Path, step: int, norm: Tensor) -> None:
-    if not torch.isfinite(norm):
-        raise RunError(
-            f"{folder}: the gradient is not finite at step {step}; the last checkpoint is whole."
-            " Start again with a smaller train.lr"
-        )
 
 
 def _generator(seed: int, step: int, device: torch.device) -> Generator:

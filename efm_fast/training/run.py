@@ -3,33 +3,34 @@
     config.yaml              every setting as resolved
     geometry.json            the lengths the network was built for
     versions.json            what it ran on
-    weights.safetensors      averaged (EMA) weights, what sampling uses
-    state.safetensors        network, average, optimiser and step: all that resume needs
+    state.safetensors        the checkpoint: network, average (what sampling uses), optimiser and step
     metrics.jsonl            one row per log step
     samples/                 pictures while training, and what `sample` and `evaluate` write
 
-Every file is written atomically. Nothing is pickled, so a run folder from anywhere is safe to open.
+The folder appears with its first checkpoint, and every file is written atomically. Nothing is pickled, so a run
+folder from anywhere is safe to open.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
+import math
+import os
 import platform
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from .. import __version__
 from ..config import Config
 from ..data import Source, make_source
 from ..errors import EfmError, InputError, RunError
+from ..files import write_text
 from ..nets import Geometry, LearnedField, build_field
-from .files import write_atomically, write_text
+from .checkpoint import STATE, averaged_weights, numbers, save_tensors
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,28 @@ class Run:
         """Where the field's weights live."""
         return next(self.field.parameters()).device
 
+    def export(self, path: str | Path) -> Path:
+        """Write the averaged weights alone, a quarter of the state, for other programs or for sampling elsewhere.
+
+        As ``weights.safetensors`` beside copies of config.yaml and geometry.json they can be opened with ``load``.
+
+        Args:
+            path: of the file, ending in .safetensors; replaced in one go.
+
+        Returns:
+            The path.
+
+        Raises:
+            InputError: another suffix.
+            RunError: the file cannot be written.
+        """
+        path = Path(path)
+        if path.suffix != ".safetensors":
+            raise InputError(f"path: expected a name ending in .safetensors, got {str(path)!r}")
+        tensors = {"step": torch.tensor(self.step), "geometry": numbers(self.geometry)}
+        save_tensors(path, "weights", tensors | self.field.state_dict())
+        return path
+
 
 def resolve_device(name: str) -> torch.device:
     """The torch device that ``name`` means: "auto" is CUDA where there is one, else the CPU.
@@ -82,23 +105,20 @@ def resolve_device(name: str) -> torch.device:
     return device
 
 
-def new_folder(config: Config) -> Path:
-    """Make the folder of a new run.
+def free_folder(config: Config) -> Path:
+    """Where the folder of a new run is to be made.
 
     Raises:
-        RunError: it is already there, or cannot be made.
+        RunError: it is already there, or something that is no folder stands in the way.
     """
     folder = Path(config.runs) / config.name
-    try:
-        folder.mkdir(parents=True)
-        (folder / "samples").mkdir()
-    except FileExistsError:
-        raise RunError(
-            f"run folder {folder} is already there: continue it with `efm-fast resume {folder}`,"
-            " or choose another name=..."
-        ) from None
-    except OSError as problem:
-        raise RunError(f"cannot make the run folder {folder}: {problem.strerror}") from None
+    if os.path.lexists(folder):
+        advice = f"continue it with `efm-fast resume {folder}`" if (folder / STATE).exists() else "remove it"
+        raise RunError(f"run folder {folder} is already there: {advice}, or choose another name=...")
+    there = next(parent for parent in folder.parents if os.path.lexists(parent))
+    if not there.is_dir():
+        kind = "a link that leads nowhere" if there.is_symlink() else "not a folder"
+        raise RunError(f"cannot make the run folder {folder}: {there} is {kind}")
     return folder
 
 
@@ -116,26 +136,6 @@ def write_description(folder: Path, config: Config, geometry: Geometry) -> None:
     write_text(folder / "versions.json", json.dumps(versions, indent=1))
 
 
-def save_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
-    """Write named tensors as safetensors, atomically."""
-    plain = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
-    write_atomically(path, lambda temporary: save_file(plain, temporary, metadata))
-
-
-def load_tensors(path: Path) -> dict[str, Tensor]:
-    """Read what :func:`save_tensors` wrote.
-
-    Raises:
-        RunError: the file is missing, truncated or not safetensors.
-    """
-    try:
-        return load_file(path)
-    except FileNotFoundError:
-        raise RunError(f"no checkpoint at {path}") from None
-    except (SafetensorError, OSError) as problem:
-        raise RunError(f"{path} is not a whole safetensors file ({problem}); nothing was changed") from None
-
-
 def read_description(folder: Path) -> tuple[Config, Geometry]:
     """Read the settings and lengths of the run in ``folder``.
 
@@ -148,9 +148,32 @@ def read_description(folder: Path) -> tuple[Config, Geometry]:
         config = Config.load(folder / "config.yaml")
         raw = json.loads((folder / "geometry.json").read_text(encoding="utf-8"))
         raw["shape"], raw["centre"] = tuple(raw["shape"]), tuple(raw["centre"])
-        return config, Geometry(**raw)
-    except (EfmError, ValueError, TypeError, KeyError) as problem:
+        return config, _checked(Geometry(**raw))
+    except (EfmError, OSError, ValueError, TypeError, KeyError) as problem:
         raise RunError(f"{folder} does not describe a run of this version: {problem}") from None
+    except RecursionError:
+        raise RunError(
+            f"{folder} does not describe a run: config.yaml or geometry.json is nested too deep"
+        ) from None
+
+
+def _checked(geometry: Geometry) -> Geometry:
+    """``geometry`` if it is made of numbers that a measurement could have given, else ValueError."""
+    sizes, lengths = geometry.shape, dataclasses.asdict(geometry)
+    if not sizes or not all(type(size) is int and size > 0 for size in sizes):
+        raise ValueError(f"geometry.json: shape: expected sizes above 0, got {sizes}")
+    if len(geometry.centre) != math.prod(sizes):
+        raise ValueError(
+            f"geometry.json: centre: expected {math.prod(sizes)} numbers, got {len(geometry.centre)}"
+        )
+    for name, value in lengths.items():
+        row = value if isinstance(value, tuple) else (value,)
+        if not all(type(number) in (int, float) and math.isfinite(number) for number in row):
+            raise ValueError(f"geometry.json: {name}: expected finite numbers, got {value!r}")
+    for name in ("L", "s", "nearest", "scale"):
+        if not lengths[name] > 0:
+            raise ValueError(f"geometry.json: {name}: expected a number above 0, got {lengths[name]!r}")
+    return geometry
 
 
 def fill(field: LearnedField, weights: dict[str, Tensor], origin: Path) -> None:
@@ -177,16 +200,15 @@ def load(folder: str | Path, *, device: str = "auto") -> Run:
         The run, with its averaged weights.
 
     Raises:
-        RunError: no run there, or a truncated or foreign checkpoint.
+        RunError: no run there, or its checkpoint is damaged, foreign or not of one step.
         InputError: the device, or the run's data set, is not there.
     """
     folder = Path(folder)
     where = resolve_device(device)
     config, geometry = read_description(folder)
-    weights = load_tensors(folder / "weights.safetensors")
-    step = int(weights.pop("step", torch.tensor(0)))
+    weights, step = averaged_weights(folder, geometry)
     field = build_field(config, geometry)
-    fill(field, weights, folder / "weights.safetensors")
+    fill(field, weights, folder)
     field = field.to(where).eval()
     plus, minus = (make_source(spec, seed=config.seed) for spec in (config.plus, config.minus))
     return Run(folder, config, geometry, field, plus, minus, step)
