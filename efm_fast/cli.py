@@ -68,7 +68,8 @@ def sample(
     n: Annotated[int, typer.Option(min=1, help="Number of samples.")] = 64,
     out: Annotated[Path | None, typer.Option(help="A .png picture or an .npz of inputs and outputs.")] = None,
     map: Annotated[str | None, typer.Option(help="full or forward; the run's own by default.")] = None,
-    steps: Annotated[int | None, typer.Option(min=1, help="Steps; the run's own number by default.")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Steps of the forward map.")] = None,
+    max_steps: Annotated[int | None, typer.Option(min=1, help="Most steps per line of the full map.")] = None,
     seed: Seed = 0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
 ) -> None:
@@ -80,7 +81,7 @@ def sample(
 
     loaded = load(run, device=device)
     x0 = starts(loaded, n, seed)
-    lines = draw(loaded, x0, map=map, steps=steps, seed=seed)  # type: ignore[arg-type]
+    lines = draw(loaded, x0, map=map, steps=steps, max_steps=max_steps, seed=seed)  # type: ignore[arg-type]
     path = save_samples(loaded, x0, lines, out or run / "samples" / "samples.png")
     typer.echo(
         f"{int(lines.arrived.sum())} of {n} lines arrived, "

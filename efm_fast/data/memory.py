@@ -10,12 +10,13 @@ from typing import Any, cast
 import numpy as np
 import torch
 from torch import Generator, Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, IterableDataset
 
 from .. import checks
 from ..errors import InputError
 from .registry import register_source
-from .source import SPLITS, FiniteSource, Source, check_draw, split_rows
+from .source import SPLITS, FiniteSource, Source, check_draw, split_rows, stored
+from .tools import as_tensor
 
 
 @register_source("tensor")
@@ -35,6 +36,18 @@ def tensor(data: Any, labels: Any = None, held_out: float = 0.2, seed: int = 0) 
         InputError: not an array of numbers, an impossible shape, empty data, NaN or infinity.
     """
     return _from_array("tensor", data, labels, held_out, seed)
+
+
+@register_source("source")
+def ready(source: Source) -> Source:
+    """A :class:`Source` that is ready to draw from.
+
+    Raises:
+        InputError: something else.
+    """
+    if not isinstance(source, Source):
+        raise InputError(f"source: expected an efm_fast.data.Source, got {type(source).__name__}")
+    return source
 
 
 @register_source("npz")
@@ -72,30 +85,21 @@ def npz(path: str, key: str | None = None, held_out: float = 0.2, seed: int = 0)
 
 
 def _from_array(name: str, data: Any, labels: Any, held_out: float, seed: int) -> FiniteSource:
-    rows = _as_tensor(f"{name} data", data)
+    rows = stored(
+        f"{name} data", as_tensor(f"{name} data", data)
+    )  # before it is dealt, so that places are the user's
     index = split_rows(len(rows) if rows.ndim else 0, held_out, seed) if rows.numel() else None
     if index is None:
         raise InputError(f"{name} data: expected at least one row, got shape {tuple(rows.shape)}")
     classes = None
     if labels is not None:
-        every = _as_tensor(f"{name} labels", labels)
+        every = as_tensor(f"{name} labels", labels)
         if every.shape != rows.shape[:1] or every.is_floating_point():
             raise InputError(
                 f"{name} labels: expected {len(rows)} whole numbers, got {every.dtype} {tuple(every.shape)}"
             )
         classes = {split: every[index[split]].to(torch.int64) for split in SPLITS}
     return FiniteSource(name, {split: rows[index[split]] for split in SPLITS}, classes)
-
-
-def _as_tensor(name: str, value: Any) -> Tensor:
-    """``value`` on the CPU, cut from its graph."""
-    try:
-        found = value if isinstance(value, Tensor) else torch.from_numpy(np.require(value, requirements="W"))
-    except (TypeError, ValueError) as error:
-        raise InputError(
-            f"{name}: expected a tensor or an array of numbers, got {type(value).__name__}"
-        ) from error
-    return found.detach().cpu()
 
 
 @register_source("dataset")
@@ -117,7 +121,8 @@ class DatasetSource(Source):
     name = "dataset"
 
     def __init__(self, dataset: Dataset[Any], held_out: float = 0.2, seed: int = 0) -> None:
-        if not (hasattr(dataset, "__len__") and hasattr(dataset, "__getitem__")):
+        indexed = hasattr(dataset, "__len__") and hasattr(dataset, "__getitem__")
+        if not indexed or isinstance(dataset, IterableDataset):
             raise InputError(f"dataset: expected one with len and [index], got {type(dataset).__name__}")
         count = len(cast(Sized, dataset))
         if count == 0:
