@@ -1,13 +1,10 @@
-"""Data that users bring: tensors, .npz files and any torch Dataset."""
+"""Data that users bring in memory: tensors and arrays, any torch Dataset, a ready Source."""
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Sized
-from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
 import torch
 from torch import Generator, Tensor
 from torch.utils.data import Dataset, IterableDataset
@@ -35,7 +32,7 @@ def tensor(data: Any, labels: Any = None, held_out: float = 0.2, seed: int = 0) 
     Raises:
         InputError: not an array of numbers, an impossible shape, empty data, NaN or infinity.
     """
-    return _from_array("tensor", data, labels, held_out, seed)
+    return from_array("tensor", data, labels, held_out, seed)
 
 
 @register_source("source")
@@ -50,41 +47,8 @@ def ready(source: Source) -> Source:
     return source
 
 
-@register_source("npz")
-def npz(path: str, key: str | None = None, held_out: float = 0.2, seed: int = 0) -> FiniteSource:
-    """An array of a NumPy .npz file, read without unpickling anything.
-
-    Args:
-        path: of the file.
-        key: name of the array; may be left out if the file holds only one.
-        held_out: share of rows held out as the test split, in [0, 1).
-        seed: fixes which rows are held out.
-
-    Returns:
-        The source (see :func:`tensor` for shapes and dtypes).
-
-    Raises:
-        InputError: no such file or array, not an .npz file, an array of objects, or bad data.
-    """
-    if not Path(path).is_file():
-        raise InputError(f"npz path: expected an .npz file, got {str(path)!r}, which is not there")
-    try:
-        file = np.load(path, allow_pickle=False)
-        if isinstance(file, np.ndarray):
-            raise InputError(f"npz path: expected an .npz file, got the single array of {str(path)!r}")
-        with file:
-            name = file.files[0] if key is None and len(file.files) == 1 else key
-            if name is None:
-                raise InputError(f"npz key: expected one of {', '.join(file.files)}, got none")
-            data = file[checks.choice("npz key", name, file.files)]
-    except InputError:
-        raise  # already says what to do, and is a ValueError too
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-        raise InputError(f"npz path: cannot read {str(path)!r} as arrays of numbers: {error}") from error
-    return _from_array("npz", data, None, held_out, seed)
-
-
-def _from_array(name: str, data: Any, labels: Any, held_out: float, seed: int) -> FiniteSource:
+def from_array(name: str, data: Any, labels: Any, held_out: float, seed: int) -> FiniteSource:
+    """The rows of ``data`` dealt into a train and a test split (see :func:`tensor`)."""
     rows = stored(
         f"{name} data", as_tensor(f"{name} data", data)
     )  # before it is dealt, so that places are the user's

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -88,3 +89,19 @@ def as_tensor(name: str, value: Any) -> Tensor:
         return torch.from_numpy(native)
     except TypeError:
         raise InputError(f"{name}: expected a dtype that torch has, got {array.dtype}") from None
+
+
+def existing(name: str, path: str | Path, *, folder: bool = False) -> Path:
+    """``path`` as an absolute path to a file, or to a ``folder``, that is there.
+
+    Raises:
+        InputError: it is not; the text says where was looked.
+    """
+    where = Path(path).expanduser().absolute()
+    if where.is_dir() if folder else where.is_file():
+        return where
+    kind = "folder" if folder else "file"
+    got = "got something else" if where.exists() else "which is not there"
+    raise InputError(
+        f"{name}: expected a {kind} at {str(where)!r} (relative paths start at the working folder), {got}"
+    )

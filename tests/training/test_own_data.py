@@ -65,6 +65,12 @@ class Ring(Source):
         return self.radius * torch.stack([angle.cos(), angle.sin()], 1)
 
 
+@pytest.fixture(autouse=True)
+def no_curves(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Most of these runs' time would go into a picture."""
+    monkeypatch.setattr("efm_fast.training.report.Reporter.curves", lambda self: None)
+
+
 FORMS = {
     "a tensor": lambda: ROWS.clone(),
     "a tensor that wants gradients": lambda: ROWS.clone().requires_grad_(),
