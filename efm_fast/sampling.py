@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from typing import Literal
 
 import torch
@@ -10,8 +11,8 @@ from torch import Tensor
 
 from . import checks
 from .data import step_generator
-from .errors import InputError
-from .lines import Lines, Support, forward_map, full_map
+from .errors import InputError, NothingArrivedWarning
+from .lines import Lines, LineStatus, Support, forward_map, full_map
 from .training.run import Run
 
 _STARTS = 200  # stream of randomness, apart from training's
@@ -42,7 +43,8 @@ def sample(
         return_paths: also return the lines' points.
 
     Returns:
-        Lines; ``end`` [N, D] holds the samples and ``evaluations`` [N] what each one cost.
+        Lines; ``end`` [N, D] holds the samples and ``evaluations`` [N] what each one cost. Where not one line
+        arrived there are no samples: a NothingArrivedWarning says so.
 
     Raises:
         InputError: neither or both of x0 and n, a wrong shape or setting, or a setting of the other map.
@@ -63,26 +65,45 @@ def sample(
         x0 = starts(run, n, seed)  # type: ignore[arg-type]
     checks.tensor("x0", x0, ndim=2, columns=run.plus.dimension)
     x0 = x0.to(run.device, torch.float32)
-    if kind == "forward":
-        L = run.geometry.L
-        landing = settings.margin if settings.landing is None else settings.landing
-        return forward_map(
+    lines = (
+        _forward(run, x0, settings.forward_steps if steps is None else steps, return_paths)
+        if kind == "forward"
+        else full_map(
             run.field,
             x0,
-            steps=settings.forward_steps if steps is None else steps,
-            method="midpoint",
-            spacing="log",
-            start=settings.margin * L,
-            stop=L - landing * L,
+            support=support_of(run),
+            step=settings.step,
+            max_steps=settings.max_steps if max_steps is None else max_steps,
+            seed=seed,
             return_paths=return_paths,
         )
-    return full_map(
+    )
+    if problem := none_arrived(lines):
+        warnings.warn(f"the {kind} map of {run.folder}: {problem}", NothingArrivedWarning, stacklevel=2)
+    return lines
+
+
+def none_arrived(lines: Lines) -> str | None:
+    """What happened to ``lines`` of which not one reached a plate, in a sentence; None where one did."""
+    if len(lines.status) == 0 or lines.arrived.any():
+        return None
+    counts = {status: int((lines.status == status).sum()) for status in LineStatus}
+    ended = ", ".join(f"{count} {status.name}" for status, count in counts.items() if count)
+    advice = "raise max_steps or train longer" if counts[LineStatus.STEP_LIMIT] else "train longer"
+    return f"no line arrived ({ended}), so there are no samples; {advice}"
+
+
+def _forward(run: Run, x0: Tensor, steps: int, return_paths: bool) -> Lines:
+    settings, L = run.config.sample, run.geometry.L
+    landing = settings.margin if settings.landing is None else settings.landing
+    return forward_map(
         run.field,
         x0,
-        support=support_of(run),
-        step=settings.step,
-        max_steps=settings.max_steps if max_steps is None else max_steps,
-        seed=seed,
+        steps=steps,
+        method="midpoint",
+        spacing="log",
+        start=settings.margin * L,
+        stop=L - landing * L,
         return_paths=return_paths,
     )
 

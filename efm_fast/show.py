@@ -66,10 +66,15 @@ def save_samples(run: Run, x0: Tensor, lines: Lines, path: Path) -> Path:
 
 
 def write_evaluation(run: Run, result: Evaluation) -> list[Path]:
-    """Write evaluation.json and the pictures of a run into its folder; returns their paths."""
+    """Write evaluation.json and the pictures of a run into its folder; returns their paths.
+
+    There is no picture of lines of which none arrived.
+    """
     table = run.folder / "evaluation.json"
     write_text(table, json.dumps(result.as_dict(), indent=1))
     paths = [table]
+    if result.maps[0].problem:
+        return paths
     if len(run.geometry.shape) == 3 or run.geometry.shape == (_PLANE,):
         paths.append(
             plot_samples(run, result.inputs, result.lines, run.folder / "samples" / "evaluation.png")
