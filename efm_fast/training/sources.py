@@ -90,7 +90,7 @@ def _again(folder: Path, config: Config, plate: str, call: str) -> Source:
             raise
         modules = ", ".join(config.imports)
         raise RunError(
-            f"{folder}: {problem} (import {modules} first; on the command line --import)"
+            f"{folder}: {problem} (its sources came from {modules}: import that first; on the command line --import)"
         ) from None
 
 
