@@ -299,6 +299,32 @@ def test_a_config_hands_data_in_memory_on(tmp_path: Path) -> None:
     assert Config.load(own(tmp_path, plus={"name": "digits", "label": np.int64(3)})).plus["label"] == 3
 
 
+NO_ROWS_HELD_OUT = {"name": "tensor", "data": ROWS, "held_out": 0.0}
+SHAPES = {
+    "one column": (torch.randn(60, 1), torch.randn(60, 1), 0),
+    "five columns": (torch.randn(60, 5), torch.randn(60, 5), 0),
+    "two channels": (torch.rand(60, 2, 4, 4), torch.rand(60, 2, 4, 4), 0),
+    "grey images": (torch.rand(60, 1, 4, 4), torch.rand(60, 1, 4, 4), 2),
+    "nothing held out": (NO_ROWS_HELD_OUT, NO_ROWS_HELD_OUT, 2),
+    "one and the same row": (
+        {"name": "tensor", "data": torch.zeros(1, 2), "held_out": 0},
+        {"name": "tensor", "data": torch.ones(1, 2), "held_out": 0},
+        2,
+    ),
+}
+
+
+@pytest.mark.filterwarnings("ignore::efm_fast.errors.NothingArrivedWarning")
+@pytest.mark.parametrize("shape", SHAPES)
+def test_data_of_every_shape_train_to_the_end_with_a_picture_where_there_can_be_one(
+    tmp_path: Path, shape: str
+) -> None:
+    plus, minus, pictures = SHAPES[shape]
+    run = train(own(tmp_path), {"train.picture_every": 2}, plus=plus, minus=minus, progress=False)
+    assert run.step == 4
+    assert len(list((run.folder / "samples").iterdir())) == pictures
+
+
 def test_files_are_found_from_another_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     np.savez("rows.npz", ROWS.numpy())
