@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 import yaml
 
-from .errors import EfmError, InputError
+from .errors import EfmError, InputError, NothingArrivedWarning, RunError
 
 app = typer.Typer(
     name="efm-fast",
@@ -68,19 +69,22 @@ def sample(
     n: Annotated[int, typer.Option(min=1, help="Number of samples.")] = 64,
     out: Annotated[Path | None, typer.Option(help="A .png picture or an .npz of inputs and outputs.")] = None,
     map: Annotated[str | None, typer.Option(help="full or forward; the run's own by default.")] = None,
-    steps: Annotated[int | None, typer.Option(min=1, help="Steps; the run's own number by default.")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Steps of the forward map.")] = None,
+    max_steps: Annotated[int | None, typer.Option(min=1, help="Most steps per line of the full map.")] = None,
     seed: Seed = 0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
 ) -> None:
     """Draw samples: carry held-out data of the plus plate to the minus plate."""
+    from .sampling import none_arrived, starts
     from .sampling import sample as draw
-    from .sampling import starts
     from .show import save_samples
     from .training import load
 
     loaded = load(run, device=device)
     x0 = starts(loaded, n, seed)
-    lines = draw(loaded, x0, map=map, steps=steps, seed=seed)  # type: ignore[arg-type]
+    lines = draw(loaded, x0, map=map, steps=steps, max_steps=max_steps, seed=seed)  # type: ignore[arg-type]
+    if problem := none_arrived(lines):
+        raise RunError(f"{run}: {problem}")
     path = save_samples(loaded, x0, lines, out or run / "samples" / "samples.png")
     typer.echo(
         f"{int(lines.arrived.sum())} of {n} lines arrived, "
@@ -176,6 +180,7 @@ def bench(ctx: typer.Context) -> None:
 
 def main() -> None:
     """Run the command line; a user's mistake prints one line and exits with 1, Ctrl-C with 130."""
+    warnings.simplefilter("ignore", NothingArrivedWarning)  # a command ends with that as its error
     try:
         app()
     except EfmError as problem:
@@ -207,6 +212,8 @@ def _evaluate(run: Any, n: int, seed: int) -> None:
     typer.echo(result.table())
     for path in write_evaluation(run, result):
         typer.echo(f"wrote {path}")
+    if problem := result.maps[0].problem:
+        raise RunError(f"{run.folder}: {problem}")
 
 
 if __name__ == "__main__":

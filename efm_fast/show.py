@@ -22,20 +22,27 @@ _STREAM = 400  # apart from the streams of training, sampling and measuring
 _PLANE = 2
 
 
+def has_picture(run: Run) -> bool:
+    """Whether samples of the run can be drawn: points of the plane, and images of one or three channels."""
+    shape = run.geometry.shape
+    return shape == (_PLANE,) or (len(shape) == 3 and shape[0] in (1, 3))
+
+
 def plot_samples(run: Run, x0: Tensor, lines: Lines, path: Path) -> Path:
     """Draw samples as fits the data: pairs or a grid of images, or points beside their target.
 
     Raises:
-        InputError: vectors of more than two features, which have no picture.
+        InputError: data without a picture (see :func:`has_picture`).
     """
     ends, shape = torch.nan_to_num(lines.end.detach().cpu()), run.geometry.shape
+    if not has_picture(run):
+        raise InputError(f"{path.name}: data of shape {shape} have no picture; write an .npz instead")
     if len(shape) == 3:
         if run.plus.labels("train") is None:
             return plot_image_grid(ends, shape, path)
         return plot_image_pairs(x0.cpu(), ends, shape, path)
-    if shape != (_PLANE,):
-        raise InputError(f"{path.name}: data of shape {shape} have no picture; write an .npz instead")
-    target = run.minus.draw(len(ends), step_generator(0, 0, _STREAM), "test")
+    split = "train" if run.minus.size("test") == 0 else "test"
+    target = run.minus.draw(len(ends), step_generator(0, 0, _STREAM), split)
     return plot_transport(ends, target, path)
 
 
@@ -66,11 +73,16 @@ def save_samples(run: Run, x0: Tensor, lines: Lines, path: Path) -> Path:
 
 
 def write_evaluation(run: Run, result: Evaluation) -> list[Path]:
-    """Write evaluation.json and the pictures of a run into its folder; returns their paths."""
+    """Write evaluation.json and the pictures of a run into its folder; returns their paths.
+
+    There is no picture of lines of which none arrived.
+    """
     table = run.folder / "evaluation.json"
     write_text(table, json.dumps(result.as_dict(), indent=1))
     paths = [table]
-    if len(run.geometry.shape) == 3 or run.geometry.shape == (_PLANE,):
+    if result.maps[0].problem:
+        return paths
+    if has_picture(run):
         paths.append(
             plot_samples(run, result.inputs, result.lines, run.folder / "samples" / "evaluation.png")
         )

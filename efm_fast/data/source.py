@@ -11,7 +11,7 @@ import torch
 from torch import Generator, Tensor
 
 from .. import checks
-from ..errors import InputError
+from ..errors import InputError, RunError
 
 SPLITS = ("train", "test")
 
@@ -145,7 +145,7 @@ class FiniteSource(Source):
         self, name: str, rows: Mapping[str, Tensor], labels: Mapping[str, Tensor] | None = None
     ) -> None:
         self.name = name
-        self._rows = {split: _stored(f"{name} data", rows[split]) for split in SPLITS}
+        self._rows = {split: stored(f"{name} data", rows[split]) for split in SPLITS}
         self._labels = labels
         if len(self._rows["train"]) == 0:
             raise InputError(f"{name} data: expected at least one row to train on, got none")
@@ -185,7 +185,37 @@ class FiniteSource(Source):
         return rows
 
 
-def _stored(name: str, rows: Tensor) -> Tensor:
+class AbsentSource(Source):
+    """Stands in for data that are not here, where a run needs them only to be looked at: any use is an error.
+
+    Args:
+        shape: of the data.
+        reason: the text of that error, what is missing and how to give it.
+    """
+
+    name = "absent"
+
+    def __init__(self, shape: tuple[int, ...], reason: str) -> None:
+        self.shape, self.reason = shape, reason
+
+    def draw(self, n: int, generator: Generator, split: str = "train") -> Tensor:
+        """Raise RunError (as the other methods do)."""
+        raise RunError(self.reason)
+
+    def size(self, split: str = "train") -> int | None:
+        """Raise RunError."""
+        raise RunError(self.reason)
+
+    def all(self, split: str = "train") -> Tensor:
+        """Raise RunError."""
+        raise RunError(self.reason)
+
+    def labels(self, split: str = "train") -> Tensor | None:
+        """Raise RunError."""
+        raise RunError(self.reason)
+
+
+def stored(name: str, rows: Tensor) -> Tensor:
     """Rows as they stay in memory: bytes as bytes, all else as finite float32."""
     if rows.is_complex() or rows.dtype == torch.bool:
         raise InputError(f"{name}: expected a real dtype, got {rows.dtype}")

@@ -60,11 +60,13 @@ class Reporter(contextlib.AbstractContextManager["Reporter"]):
             os.fsync(self.file.fileno())
 
     def picture(self, step: int) -> None:
-        """Draw samples of the field as it stands."""
+        """Draw samples of the field as it stands, where the data have a picture."""
         from ..sampling import sample, starts
-        from ..show import plot_samples
+        from ..show import has_picture, plot_samples
 
         run = self.run
+        if not has_picture(run):
+            return
         was_training = run.field.training
         run.field.eval()
         x0 = starts(run, pictured(run), seed=0)

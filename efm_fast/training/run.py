@@ -2,6 +2,7 @@
 
     config.yaml              every setting as resolved
     geometry.json            the lengths the network was built for
+    support.json             the discs that hold the charges, which the full map needs
     versions.json            what it ran on
     state.safetensors        the checkpoint: network, average (what sampling uses), optimiser and step
     metrics.jsonl            one row per log step
@@ -26,11 +27,14 @@ from torch import Tensor
 
 from .. import __version__
 from ..config import Config
-from ..data import Source, make_source
+from ..data import Source
 from ..errors import EfmError, InputError, RunError
 from ..files import write_text
+from ..lines import Support
 from ..nets import Geometry, LearnedField, build_field
 from .checkpoint import STATE, averaged_weights, numbers, save_tensors
+from .geometry import measure_support
+from .sources import sources_if_there, with_data
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,7 @@ class Run:
         plus: source of the data on the plate z = 0.
         minus: source of the data on the plate z = L.
         step: optimiser steps the weights have seen.
+        support: discs that hold the charges of both plates.
     """
 
     folder: Path
@@ -54,6 +59,7 @@ class Run:
     plus: Source
     minus: Source
     step: int
+    support: Support
 
     @property
     def device(self) -> torch.device:
@@ -122,8 +128,12 @@ def free_folder(config: Config) -> Path:
     return folder
 
 
-def write_description(folder: Path, config: Config, geometry: Geometry) -> None:
-    """Write what a run is: its settings, its lengths and the versions it runs on."""
+def description(config: Config, geometry: Geometry, support: Support) -> dict[str, str]:
+    """What a run is, as the texts of its files: settings, lengths, support and the versions it runs on.
+
+    Raises:
+        InputError: a setting of a source that cannot be written.
+    """
     versions = {
         "efm_fast": __version__,
         "torch": torch.__version__,
@@ -131,9 +141,19 @@ def write_description(folder: Path, config: Config, geometry: Geometry) -> None:
         "machine": platform.machine(),
         "cuda": torch.version.cuda,
     }
-    write_text(folder / "config.yaml", config.to_yaml())
-    write_text(folder / "geometry.json", json.dumps(dataclasses.asdict(geometry), indent=1))
-    write_text(folder / "versions.json", json.dumps(versions, indent=1))
+    centers = {"plus_center": support.plus_center.tolist(), "minus_center": support.minus_center.tolist()}
+    return {
+        "config.yaml": config.to_yaml(),
+        "geometry.json": json.dumps(dataclasses.asdict(geometry), indent=1),
+        "support.json": json.dumps({**vars(support), **centers}),
+        "versions.json": json.dumps(versions, indent=1),
+    }
+
+
+def write_description(folder: Path, files: dict[str, str]) -> None:
+    """Write the files of :func:`description` into the run folder."""
+    for name, text in files.items():
+        write_text(folder / name, text)
 
 
 def read_description(folder: Path) -> tuple[Config, Geometry]:
@@ -145,7 +165,7 @@ def read_description(folder: Path) -> tuple[Config, Geometry]:
     if not (folder / "config.yaml").is_file() or not (folder / "geometry.json").is_file():
         raise RunError(f"{folder} is not a run folder: expected config.yaml and geometry.json in it")
     try:
-        config = Config.load(folder / "config.yaml")
+        config = Config.read(folder / "config.yaml")
         raw = json.loads((folder / "geometry.json").read_text(encoding="utf-8"))
         raw["shape"], raw["centre"] = tuple(raw["shape"]), tuple(raw["centre"])
         return config, _checked(Geometry(**raw))
@@ -176,6 +196,25 @@ def _checked(geometry: Geometry) -> Geometry:
     return geometry
 
 
+def read_support(folder: Path, config: Config, plus: Source, minus: Source) -> Support:
+    """Read the support of the run in ``folder``, or measure it, where an earlier version wrote none.
+
+    Raises:
+        RunError: the file is damaged, or there is none and the data are not there.
+    """
+    path = folder / "support.json"
+    if not path.is_file():
+        return measure_support(config, plus, minus)
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+        centers = {
+            key: torch.tensor(raw[key], dtype=torch.float64) for key in ("plus_center", "minus_center")
+        }
+        return Support(**{**raw, **centers})
+    except (OSError, ValueError, TypeError, KeyError) as problem:
+        raise RunError(f"{path} does not hold the support of a run: {problem}") from None
+
+
 def fill(field: LearnedField, weights: dict[str, Tensor], origin: Path) -> None:
     """Load ``weights`` into ``field``.
 
@@ -189,11 +228,15 @@ def fill(field: LearnedField, weights: dict[str, Tensor], origin: Path) -> None:
         raise RunError(f"{origin} does not fit the network of its config.yaml: {detail}") from None
 
 
-def load(folder: str | Path, *, device: str = "auto") -> Run:
+def load(folder: str | Path, *, plus: object = None, minus: object = None, device: str = "auto") -> Run:
     """Open a run folder for sampling.
+
+    Sampling from starts ``x0`` needs no data; where data are needed and not there, the error says what is missing.
 
     Args:
         folder: what ``train`` wrote.
+        plus: the data on the plate z = 0 again, if they were in memory.
+        minus: the data on the plate z = L again, if they were in memory.
         device: "auto", "cpu", "cuda" or "cuda:N".
 
     Returns:
@@ -201,7 +244,7 @@ def load(folder: str | Path, *, device: str = "auto") -> Run:
 
     Raises:
         RunError: no run there, or its checkpoint is damaged, foreign or not of one step.
-        InputError: the device, or the run's data set, is not there.
+        InputError: the device is not there, or other data than those of the run are given.
     """
     folder = Path(folder)
     where = resolve_device(device)
@@ -210,5 +253,6 @@ def load(folder: str | Path, *, device: str = "auto") -> Run:
     field = build_field(config, geometry)
     fill(field, weights, folder)
     field = field.to(where).eval()
-    plus, minus = (make_source(spec, seed=config.seed) for spec in (config.plus, config.minus))
-    return Run(folder, config, geometry, field, plus, minus, step)
+    config = with_data(folder, config, plus, minus)
+    sources = sources_if_there(folder, config, geometry, "load")
+    return Run(folder, config, geometry, field, *sources, step, read_support(folder, config, *sources))

@@ -154,10 +154,12 @@ def test_npz_is_read_by_key(tmp_path):
 def test_npz_refuses_pickles_and_broken_files(tmp_path):
     path = tmp_path / "bad.npz"
     np.savez(path, np.array([{"a": 1}], dtype=object))
-    with pytest.raises(InputError, match="npz path: cannot read"):
+    with pytest.raises(
+        InputError, match=r"npz path: .* expected numbers, got dtype object; nothing is unpickled"
+    ):
         make_source({"name": "npz", "path": str(path)})
     path.write_bytes(b"PK\x03\x04 cut short")
-    with pytest.raises(InputError, match="npz path: cannot read"):
+    with pytest.raises(InputError, match=r"npz path: expected an \.npz file, cannot read"):
         make_source({"name": "npz", "path": str(path)})
     with pytest.raises(InputError, match="which is not there"):
         make_source({"name": "npz", "path": str(tmp_path / "none.npz")})
@@ -168,7 +170,7 @@ def test_npz_refuses_pickles_and_broken_files(tmp_path):
 
 BAD = {
     "NaN": ({"name": "tensor", "data": [[1.0, math.nan], [1, 1]]}, "finite numbers, got 1 NaN"),
-    "inf": ({"name": "tensor", "data": torch.full((3, 2), math.inf)}, "got 4 NaN or infinite|got 2 NaN"),
+    "inf": ({"name": "tensor", "data": torch.full((3, 2), math.inf)}, "got 6 NaN or infinite, the first at .0, 0."),
     "empty": ({"name": "tensor", "data": torch.zeros(0, 2)}, "expected at least one row"),
     "no features": ({"name": "tensor", "data": torch.zeros(3, 0)}, "expected at least one row"),
     "scalar": ({"name": "tensor", "data": 3.0}, "expected shape|at least 2 rows"),
