@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: help setup demo test lint types nvcc wheel gpu bench clean
+.PHONY: help setup demo test fuzz sanitize lint types nvcc wheel gpu bench clean
 
 help: ## Show what can be made
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | sort
@@ -23,6 +23,14 @@ demo: setup ## Train Gaussian -> Swiss roll, measure it, and say where the pictu
 
 test: setup ## Run all tests that need no GPU
 	$(BIN)/python -m pytest -n auto --maxprocesses 8 --dist worksteal
+
+CASES ?= 12000
+fuzz: setup ## Compare CASES random sums, gradients and fields with float64
+	$(BIN)/python -m tests.fuzz.script --cases $(CASES)
+
+SECONDS ?= 60
+sanitize: ## Run the C++ core under AddressSanitizer and UBSan for SECONDS; needs g++ only
+	$(MAKE) -j 2 -C csrc/tests SECONDS=$(SECONDS)
 
 lint: setup ## Check style
 	$(BIN)/ruff check .
