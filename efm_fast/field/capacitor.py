@@ -70,13 +70,8 @@ def capacitor_field(
         ("plus", plus, plus_weight, z),
         ("minus", minus, minus_weight, z.double() - L),
     ):
-        if not is_streamed(charges):
-            plate = checks.tensor(name, charges, ndim=2, columns=x.shape[1])
-            checks.same_device(name, plate, x.device)
-            if weight is not None:
-                checks.tensor(f"{name}_weight", weight, ndim=1, rows=len(plate))
-                checks.same_device(f"{name}_weight", weight, x.device)
-        part, total = sum_and_charge(
+        known = None if is_streamed(charges) else plate_charge(name, charges, weight, x, "x")  # type: ignore[arg-type]
+        part, streamed = sum_and_charge(
             x,
             charges,
             "riesz",
@@ -89,26 +84,37 @@ def capacitor_field(
             precision,
             progress,
         )
-        if total is None:
-            total = float(len(charges)) if weight is None else weight.double().sum()  # type: ignore[arg-type]
-        charged(name, total)
-        plates.append(_Plate(part.m, part.w * height.to(part.w.dtype), part.v, total))
+        total = known if streamed is None else _not_zero(name, streamed)
+        plates.append(_Plate(part.m, part.w * height.to(part.w.dtype), part.v, total))  # type: ignore[arg-type]
     if normalization == "per_plate":
         plates = [_unit(plate) for plate in plates]
     return _superposed(*plates)
 
 
-def charged(name: str, total: float | Tensor) -> None:
-    """Raise InputError if a plate of that ``total`` weight cannot be scaled to charge 1.
+def plate_charge(
+    name: str, charges: Tensor, weight: Tensor | None, points: Tensor, of: str
+) -> float | Tensor:
+    """Total weight of a plate's charges [M, D] beside ``points`` [N, D], the argument ``of``.
 
-    What a compiler or transform traces has no number yet; a plate without charge then gives NaN.
+    Raises:
+        InputError: charges or weights are not such tensors, or cannot be scaled to charge 1.
     """
-    if isinstance(total, Tensor) and watched(total):
-        return
-    if total == 0:
+    checks.tensor(name, charges, ndim=2, columns=points.shape[1])
+    checks.same_device(name, charges, points.device, of)
+    if weight is None:
+        return _not_zero(name, float(len(charges)))
+    checks.tensor(f"{name}_weight", weight, ndim=1, rows=len(charges))
+    checks.same_device(f"{name}_weight", weight, points.device, of)
+    return _not_zero(name, weight.double().sum())
+
+
+def _not_zero(name: str, total: float | Tensor) -> float | Tensor:
+    """``total``, unless it is 0; what a compiler or transform traces has no value yet, and then gives NaN."""
+    if (isinstance(total, float) or not watched(total)) and total == 0:
         raise InputError(
             f"{name}: expected charges whose weights do not add up to 0, got none or such that do"
         )
+    return total
 
 
 class _Plate(NamedTuple):
