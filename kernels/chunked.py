@@ -67,11 +67,14 @@ def distances(
     for _ in range(begin, end, BLOCK_D):
         x_high = tl.load(xh + x_place)
         y_high = tl.load(yh + y_place)
+        # tensor cores add by truncation: a few there, then one rounded addition here. One accumulator for all features
+        # was wrong by 45 times ROUNDING at D = 3072 where all products have one sign
+        step = tl.zeros([BLOCK_N, BLOCK_M], tl.float32)
         if HAS_XL:
-            product = dot(tl.load(xl + x_place), tl.trans(y_high), product)
+            step = dot(tl.load(xl + x_place), tl.trans(y_high), step)
         if HAS_YL:
-            product = dot(x_high, tl.trans(tl.load(yl + y_place)), product)
-        product = dot(x_high, tl.trans(y_high), product)
+            step = dot(x_high, tl.trans(tl.load(yl + y_place)), step)
+        product += dot(x_high, tl.trans(y_high), step)
         x_place += BLOCK_D
         y_place += BLOCK_D
     norm2 = tl.load(y2 + column)[None, :]
