@@ -1,4 +1,5 @@
-// Matrix products on AMX tiles with each float split into two bfloat16: hi hi + hi lo + lo hi, float sums.
+// Matrix products with each float split into two bfloat16, hi hi + hi lo + lo hi in float sums: on AMX tiles, or by
+// AVX-512's dot products of bfloat16 on processors without them.
 //
 // Operands are packed into panels of 32 rows (A) or 32 columns (B). A panel holds, for each step of 32 along
 // the summed index, four tiles of 1 KiB: two hi, then two lo.

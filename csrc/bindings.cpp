@@ -79,11 +79,11 @@ void direct_backward(const efm::Request& r, std::uintptr_t m, std::uintptr_t g_w
     without_gil([&] { return efm::direct_backward(r, gradients, threads, python_wants_to_stop); });
 }
 
-void amx_sum(const efm::Request& r, const efm::Result& out, int nearest, int threads) {
-    need(efm::amx_available(), "amx_sum: this processor has no AMX tiles");
-    need(threads >= 1 && nearest >= 1 && nearest <= efm::rows_max_nearest, "amx_sum: expected threads, 1 to 8 nearest");
-    need(r.centre && !out.is_double, "amx_sum: expected a centre and float displacements");
-    without_gil([&] { return efm::amx_sum(r, out, nearest, threads, python_wants_to_stop); });
+void bfloat16_sum(const efm::Request& r, const efm::Result& out, int nearest, int threads) {
+    need(efm::bfloat16_available(), "bfloat16_sum: this processor does not multiply bfloat16");
+    need(threads >= 1 && nearest >= 1 && nearest <= efm::rows_max_nearest, "bfloat16_sum: expected threads, 1 to 8 nearest");
+    need(r.centre && !out.is_double, "bfloat16_sum: expected a centre and float displacements");
+    without_gil([&] { return efm::bfloat16_sum(r, out, nearest, threads, python_wants_to_stop); });
 }
 
 void centre_rows(const MatrixTuple& a, std::uintptr_t centre, std::uintptr_t out, std::uintptr_t squares, int threads) {
@@ -160,8 +160,8 @@ PYBIND11_MODULE(_C, module) {
                py::arg("g_x"), py::arg("g_y"), py::arg("g_weight"), py::arg("g_height2"), py::arg("is_double"),
                py::arg("threads"),
                "Gradients of that sum by direct differences into zeroed buffers, 0 where not asked for.");
-    module.def("amx_available", &efm::amx_available, "Whether the processor and the system offer AMX tiles.");
-    module.def("amx_sum", &amx_sum, py::arg("request"), py::arg("result"), py::arg("nearest"), py::arg("threads"),
+    module.def("bfloat16_available", &efm::bfloat16_available, "Whether the processor multiplies bfloat16.");
+    module.def("bfloat16_sum", &bfloat16_sum, py::arg("request"), py::arg("result"), py::arg("nearest"), py::arg("threads"),
                "Sum over charges with both matrix products on AMX tiles.");
     module.def("centre_rows", &centre_rows, py::arg("a"), py::arg("centre"), py::arg("out"), py::arg("squares"),
                py::arg("threads"), "Rows less the centre as float32, and their squared norms.");

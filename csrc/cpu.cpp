@@ -10,7 +10,7 @@
 namespace efm {
 namespace {
 
-enum Level { base, avx2, avx512, amx };
+enum Level { base, avx2, avx512, bf16, amx };
 
 Level supported() {
 #if defined(EFM_FAST_X86)
@@ -24,7 +24,7 @@ Level supported() {
     const bool tiles = (d >> 24) & 1, bfloat16 = (d >> 22) & 1;
     unsigned a1 = 0;
     const bool conversions = __get_cpuid_count(7, 1, &a1, &b, &c, &d) && ((a1 >> 5) & 1);
-    return tiles && bfloat16 && conversions ? amx : avx512;
+    return !conversions ? avx512 : tiles && bfloat16 ? amx : bf16;
 #else
     return base;
 #endif
@@ -34,7 +34,7 @@ Level level() {
     static const Level chosen = [] {
         const Level best = supported();
         const char* wish = std::getenv("EFM_FAST_ISA");
-        const char* names[] = {"base", "avx2", "avx512", "amx"};
+        const char* names[] = {"base", "avx2", "avx512", "bf16", "amx"};
         for (int i = 0; wish && i < best; ++i)
             if (std::strcmp(wish, names[i]) == 0) return static_cast<Level>(i);
         return best;
@@ -78,6 +78,11 @@ const NearestKernels& nearest_kernels() {
 
 bool cpu_has_amx() { return level() == amx; }
 
-std::string instruction_set() { return cpu_has_amx() ? "avx512 and amx" : direct_kernels().name; }
+bool cpu_has_bfloat16() { return level() >= bf16; }
+
+std::string instruction_set() {
+    const std::string name = direct_kernels().name;
+    return cpu_has_amx() ? name + " and amx" : cpu_has_bfloat16() ? name + " and bf16" : name;
+}
 
 }  // namespace efm

@@ -25,6 +25,9 @@ const NearestKernels& nearest_kernels();
 // True where the processor has AMX tiles for bfloat16 and EFM_FAST_ISA does not ask for less.
 bool cpu_has_amx();
 
+// Whether the processor multiplies bfloat16, by AMX tiles or by AVX-512.
+bool cpu_has_bfloat16();
+
 // Instruction set in use, as `efm-fast info` shows it.
 std::string instruction_set();
 

@@ -75,11 +75,11 @@ float large_cutoff(const Request& r);
 // By how much r2 may exceed `ref` until the weight relative to that at `ref` is under 2^cutoff.
 double large_reach(const Request& r, double ref, float cutoff);
 
-// True where the processor has AMX tiles and the system grants them.
-bool amx_available();
+// True where the processor multiplies bfloat16 and the system lets it.
+bool bfloat16_available();
 
-// The whole sum on AMX tiles: x float32 with contiguous rows, y of a type exact in float32. Bytes about a centre of whole
+// The whole sum by products of bfloat16 parts: x float32 with contiguous rows, y of a type exact in float32. Bytes about a centre of whole
 // numbers are exact in bfloat16. `nearest` of each chunk are summed by direct difference. Returns false if `poll` broke it off.
-bool amx_sum(const Request& r, const Result& out, int nearest, int threads, const Poll& poll);
+bool bfloat16_sum(const Request& r, const Result& out, int nearest, int threads, const Poll& poll);
 
 }  // namespace efm

@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include "amx.h"
+#include "cpu.h"
 
 namespace {
 
@@ -83,6 +84,63 @@ void multiply_hi(const uint16_t* a, const uint16_t* b, int count, float* out) {
         EFM_FOUR_PRODUCTS
     }
     store_block(out);
+}
+
+// The same blocks by AVX-512: a row's pair of A, in all lanes, times 16 columns' pairs of B.
+constexpr int some_rows = 8;
+
+struct RowSums {
+    __m512 columns[some_rows][2];
+
+    void add(const uint16_t* a, const uint16_t* b) {
+        for (int pair = 0; pair < 16; ++pair) {
+            const __m512bh first = (__m512bh)_mm512_loadu_si512(b + pair * 32);
+            const __m512bh second = (__m512bh)_mm512_loadu_si512(b + 512 + pair * 32);
+            for (int r = 0; r < some_rows; ++r) {
+                int32_t both;
+                __builtin_memcpy(&both, a + r * 32 + 2 * pair, 4);
+                const __m512bh row = (__m512bh)_mm512_set1_epi32(both);
+                columns[r][0] = _mm512_dpbf16_ps(columns[r][0], row, first);
+                columns[r][1] = _mm512_dpbf16_ps(columns[r][1], row, second);
+            }
+        }
+    }
+
+    void store(float* out) const {
+        for (int r = 0; r < some_rows; ++r)
+            for (int half = 0; half < 2; ++half) _mm512_storeu_ps(out + r * 32 + half * 16, columns[r][half]);
+    }
+};
+
+bool nothing_to_enable() { return true; }
+void nothing_to_do() {}
+
+// Calls `add` with the sums of some rows of the block and where these rows start in a step of A.
+template <class F>
+void by_rows(float* out, F&& add) {
+    for (int r = 0; r < 32; r += some_rows) {
+        RowSums sums{};
+        add(sums, r * 32);
+        sums.store(out + r * 32);
+    }
+}
+
+void multiply_avx512(const uint16_t* a, const uint16_t* b, const int* steps, int count, bool exact_b, float* out) {
+    by_rows(out, [&](RowSums& sums, int rows) {
+        for (int i = 0; i < count; ++i) {
+            const uint16_t* ak = a + static_cast<int64_t>(steps[i]) * amx_step_words + rows;
+            const uint16_t* bk = b + static_cast<int64_t>(steps[i]) * amx_step_words;
+            sums.add(ak + 1024, bk);
+            sums.add(ak, bk);
+            if (!exact_b) sums.add(ak, bk + 1024);
+        }
+    });
+}
+
+void multiply_hi_avx512(const uint16_t* a, const uint16_t* b, int count, float* out) {
+    by_rows(out, [&](RowSums& sums, int rows) {
+        for (int i = 0; i < count; ++i) sums.add(a + i * amx_step_words + rows, b + i * amx_step_words);
+    });
 }
 
 inline __m512 widen(__m256i bfloat16) {
@@ -220,9 +278,13 @@ void accumulate(float* target, int64_t stride, const float* block, int rows, int
 namespace efm {
 
 const AmxKernels& amx_kernels() {
-    static const AmxKernels kernels{enable,       begin,     end,    multiply,  multiply_hi, pack_a,
-                                    pack_columns, pack_sums, square, accumulate};
-    return kernels;
+    static const AmxKernels tiles{enable,       begin,     end,    multiply,  multiply_hi, pack_a,
+                                  pack_columns, pack_sums, square, accumulate};
+    static const AmxKernels vectors{nothing_to_enable,  nothing_to_do, nothing_to_do, multiply_avx512,
+                                    multiply_hi_avx512, pack_a,        pack_columns,  pack_sums,
+                                    square,             accumulate};
+    static const bool has_tiles = cpu_has_amx() && enable();
+    return has_tiles ? tiles : vectors;
 }
 
 }  // namespace efm

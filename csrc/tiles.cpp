@@ -1,4 +1,4 @@
-// The large-D sum with both matrix products on AMX tiles.
+// The large-D sum with both matrix products of bfloat16 parts, on AMX tiles or by AVX-512.
 #include <algorithm>
 #include <atomic>
 #include <cmath>
@@ -17,8 +17,8 @@ namespace efm {
 
 #if !defined(EFM_FAST_X86)
 
-bool amx_available() { return false; }
-bool amx_sum(const Request&, const Result&, int, int, const Poll&) { return true; }
+bool bfloat16_available() { return false; }
+bool bfloat16_sum(const Request&, const Result&, int, int, const Poll&) { return true; }
 
 #else
 
@@ -325,13 +325,13 @@ private:
 
 }  // namespace
 
-bool amx_available() {
-    static const bool available = cpu_has_amx() && amx_kernels().enable();
+bool bfloat16_available() {
+    static const bool available = cpu_has_bfloat16() && amx_kernels().enable();
     return available;
 }
 
-bool amx_sum(const Request& r, const Result& out, int nearest, int threads, const Poll& poll) {
-    if (!amx_available()) throw std::runtime_error("no AMX tiles on this machine");
+bool bfloat16_sum(const Request& r, const Result& out, int nearest, int threads, const Poll& poll) {
+    if (!bfloat16_available()) throw std::runtime_error("this processor does not multiply bfloat16");
     return TileSum(r, out, nearest, threads, poll).run();
 }
 

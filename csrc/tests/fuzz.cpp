@@ -69,9 +69,9 @@ public:
         const Result out{log_scale.data(), w.data(), along.data(), rest.data(), out_double};
         const int threads = 1 + static_cast<int>(pick(4));
         const Poll never = [] { return false; };
-        if (large && (!amx_available() || pick(2))) return by_blocks(r, weight, threads);
+        if (large && (!bfloat16_available() || pick(2))) return by_blocks(r, weight, threads);
         const bool finished =
-            large ? amx_sum(r, out, pick(2) ? 8 : 1, threads, never) : direct_sum(r, out, threads, never);
+            large ? bfloat16_sum(r, out, pick(2) ? 8 : 1, threads, never) : direct_sum(r, out, threads, never);
         for (double value : log_scale)
             if (value == unwritten || std::isnan(value)) return false;
         return finished && (large || backward(r, log_scale, threads));

@@ -65,8 +65,8 @@ def centred_sum(request: SumRequest) -> CentredSum:
     nearest = 1 if request.precision == "fast" else _NEAREST
     if direct:
         extension.direct_sum(pairs.native, result, threads=threads)
-    elif extension.amx_available():
-        extension.amx_sum(pairs.native, result, nearest=nearest, threads=threads)
+    elif extension.bfloat16_available():
+        extension.bfloat16_sum(pairs.native, result, nearest=nearest, threads=threads)
     else:
         cpp_large.centred_sum(pairs, out, result, nearest)
     return out

@@ -82,7 +82,7 @@ def test_importing_the_package_does_not_load_the_extension() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-@pytest.mark.parametrize("isa", ["base", "avx2", "avx512"])
+@pytest.mark.parametrize("isa", ["base", "avx2", "avx512", "bf16"])
 def test_every_instruction_set_agrees(needs_extension: None, isa: str) -> None:
     """Each lesser set in a fresh process, for the choice is made once."""
     code = f"""

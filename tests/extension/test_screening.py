@@ -96,7 +96,7 @@ def test_a_point_or_a_charge_that_is_not_a_number_spoils_what_it_should() -> Non
 
 
 def test_any_number_of_threads_gives_the_same_bits() -> None:
-    if not native.extension().amx_available():
+    if not native.extension().bfloat16_available():
         pytest.skip("the products are those of a library, which promises nothing across numbers of threads")
     y = charges(3000, 784)
     results = []

@@ -198,8 +198,8 @@ def bindings() -> Iterator[tuple[str, Callable[[], Any]]]:
             lambda t=threads: extension.direct_sum(request, None if t == 1 else result, threads=t),
         )
         yield (
-            f"amx_sum, {threads} threads",
-            lambda t=threads: extension.amx_sum(request, result, nearest=99, threads=t),
+            f"bfloat16_sum, {threads} threads",
+            lambda t=threads: extension.bfloat16_sum(request, result, nearest=99, threads=t),
         )
         gradients = {"m": 0, "g_w": 0, "g_v": good, "g_x": 0, "g_y": 0, "g_weight": 0, "g_height2": 0}
         yield (
