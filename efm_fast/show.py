@@ -14,7 +14,7 @@ from .errors import InputError
 from .evaluation import Evaluation
 from .lines import Lines
 from .plots import plot_field_lines_3d, plot_image_grid, plot_image_pairs, plot_transport
-from .sampling import sample, starts
+from .sampling import ends_of, sample, starts
 from .training.files import write_atomically, write_text
 from .training.run import Run
 
@@ -22,24 +22,25 @@ _STREAM = 400  # apart from the streams of training, sampling and measuring
 _PLANE = 2
 
 
-def plot_samples(run: Run, x0: Tensor, lines: Lines, path: Path) -> Path:
+def plot_samples(run: Run, x0: Tensor, lines: Lines, path: Path, *, reverse: bool = False) -> Path:
     """Draw samples as fits the data: pairs or a grid of images, or points beside their target.
 
     Raises:
         InputError: vectors of more than two features, which have no picture.
     """
-    ends, shape = torch.nan_to_num(lines.end.detach().cpu()), run.geometry.shape
+    source, goal = ends_of(run, reverse)
+    ends, shape = torch.nan_to_num(lines.end.detach().cpu()).flatten(1), run.geometry.shape
     if len(shape) == 3:
-        if run.plus.labels("train") is None:
+        if source.labels("train") is None:
             return plot_image_grid(ends, shape, path)
-        return plot_image_pairs(x0.cpu(), ends, shape, path)
+        return plot_image_pairs(x0.cpu().flatten(1), ends, shape, path)
     if shape != (_PLANE,):
         raise InputError(f"{path.name}: data of shape {shape} have no picture; write an .npz instead")
-    target = run.minus.draw(len(ends), step_generator(0, 0, _STREAM), "test")
-    return plot_transport(ends, target, path)
+    target = goal.draw(len(ends), step_generator(0, 0, _STREAM), "test")
+    return plot_transport(ends, target, path, reverse=reverse)
 
 
-def save_samples(run: Run, x0: Tensor, lines: Lines, path: Path) -> Path:
+def save_samples(run: Run, x0: Tensor, lines: Lines, path: Path, *, reverse: bool = False) -> Path:
     """Write samples to ``path``: a .png picture, or an .npz with inputs, outputs, status and evaluations.
 
     Raises:
@@ -47,7 +48,7 @@ def save_samples(run: Run, x0: Tensor, lines: Lines, path: Path) -> Path:
         RunError: the file cannot be written.
     """
     if path.suffix == ".png":
-        return plot_samples(run, x0, lines, path)
+        return plot_samples(run, x0, lines, path, reverse=reverse)
     if path.suffix != ".npz":
         raise InputError(f"out: expected a .png or an .npz file, got {str(path)!r}")
     arrays = {
@@ -66,22 +67,26 @@ def save_samples(run: Run, x0: Tensor, lines: Lines, path: Path) -> Path:
 
 
 def write_evaluation(run: Run, result: Evaluation) -> list[Path]:
-    """Write evaluation.json and the pictures of a run into its folder; returns their paths."""
-    table = run.folder / "evaluation.json"
+    """Write evaluation.json and the pictures of a run into its folder; returns their paths.
+
+    Those of the maps from Q to P have names of their own.
+    """
+    way = "_reverse" if result.reverse else ""
+    table, samples = run.folder / f"evaluation{way}.json", run.folder / "samples"
     write_text(table, json.dumps(result.as_dict(), indent=1))
     paths = [table]
     if len(run.geometry.shape) == 3 or run.geometry.shape == (_PLANE,):
-        paths.append(
-            plot_samples(run, result.inputs, result.lines, run.folder / "samples" / "evaluation.png")
-        )
+        picture = samples / f"evaluation{way}.png"
+        paths.append(plot_samples(run, result.inputs, result.lines, picture, reverse=result.reverse))
     if run.geometry.shape == (_PLANE,):
-        paths.append(plot_lines(run, run.folder / "samples" / "field_lines.png"))
+        paths.append(plot_lines(run, samples / f"field_lines{way}.png", reverse=result.reverse))
     return paths
 
 
-def plot_lines(run: Run, path: Path, n: int = 160) -> Path:
+def plot_lines(run: Run, path: Path, n: int = 160, *, reverse: bool = False) -> Path:
     """Draw ``n`` learned field lines between the plates in 3-D; the data must lie in the plane."""
-    lines = sample(run, starts(run, n, seed=0), map="full", return_paths=True)
+    x0 = starts(run, n, seed=0, reverse=reverse)
+    lines = sample(run, x0, map="full", return_paths=True, reverse=reverse)
     plates = [s.draw(1000, step_generator(0, 1 + k, _STREAM)) for k, s in enumerate((run.plus, run.minus))]
     assert lines.paths is not None
     return plot_field_lines_3d(lines.paths.cpu(), plates[0], plates[1], run.geometry.L, path)

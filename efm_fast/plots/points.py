@@ -22,7 +22,13 @@ _MOST_DOTS = 4000
 
 
 def plot_transport(
-    samples: Tensor, target: Tensor, path: str | Path, *, inputs: Tensor | None = None, note: str = ""
+    samples: Tensor,
+    target: Tensor,
+    path: str | Path,
+    *,
+    inputs: Tensor | None = None,
+    note: str = "",
+    reverse: bool = False,
 ) -> Path:
     """Draw transported samples beside their target, on one scale.
 
@@ -32,6 +38,7 @@ def plot_transport(
         path: of the picture, .png, .pdf or .svg; replaced in one go.
         inputs: what the map started from, [N, 2]; drawn first.
         note: a line below the picture, such as the measured distance.
+        reverse: the map went from Q to P, so the target is P.
 
     Returns:
         The path.
@@ -43,9 +50,11 @@ def plot_transport(
     if len(real) == 0:
         raise InputError("target: expected at least one row, got none")
     moved = _plane("samples", samples)
-    panels = [("transported", moved, style.INK), ("target Q", real, style.MINUS)]
+    plus, minus = ("P", style.PLUS), ("Q", style.MINUS)
+    (start, start_colour), (goal, goal_colour) = (minus, plus) if reverse else (plus, minus)
+    panels = [("transported", moved, style.INK), (f"target {goal}", real, goal_colour)]
     if inputs is not None:
-        panels.insert(0, ("source P", _plane("inputs", inputs), style.PLUS))
+        panels.insert(0, (f"source {start}", _plane("inputs", inputs), start_colour))
     # the frame fits what is real: one stray sample must not shrink the picture to a dot
     frame = _frame(real if inputs is None else np.concatenate([real, panels[0][1]]))
     width = 2.75 * len(panels)
