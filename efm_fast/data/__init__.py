@@ -5,6 +5,7 @@ from . import images as _images  # noqa: F401
 from . import memory as _memory  # noqa: F401
 from . import toy as _toy  # noqa: F401
 from .colour import ColouredShapes, hue_to_rgb, paint, rgb_to_hue
+from .imports import import_sources
 from .loader import charge_loader, step_generator
 from .registry import make_source, register_source, resolve_source, source_names
 from .source import FiniteSource, Source
@@ -16,6 +17,7 @@ __all__ = [
     "Source",
     "charge_loader",
     "hue_to_rgb",
+    "import_sources",
     "make_source",
     "paint",
     "register_source",

@@ -9,14 +9,17 @@ from typing import Any
 
 import torch
 from torch import Generator, Tensor
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
+from .. import checks
 from ..config import Config
 from ..data import Source, charge_loader, make_source, step_generator
-from ..errors import RunError
+from ..errors import InputError, RunError
 from ..interplate import InterplateStrategy
 from ..nets import Geometry, build_field
 from ..types import Plates
+from .changes import changed, refuse_fewer_steps
+from .files import write_text
 from .geometry import measure
 from .report import Reporter
 from .run import Run, new_folder, read_description, resolve_device, write_description
@@ -49,6 +52,7 @@ def train(
         InputError: a setting, the data or the device is not what the run needs; the text names the key.
         RunError: the run folder is already there, a file cannot be written, or training diverged.
     """
+    _check_options(strategy, progress)
     config = Config.load(cfg, overrides)
     resolve_device(config.device)
     plus, minus = (make_source(spec, seed=config.seed) for spec in (config.plus, config.minus))
@@ -62,11 +66,21 @@ def train(
     return _fit(folder, config, state, plus, minus, strategy=strategy, progress=progress)
 
 
-def resume(folder: str | Path, *, strategy: InterplateStrategy | None = None, progress: bool = True) -> Run:
+def resume(
+    folder: str | Path,
+    overrides: Mapping[str, Any] | None = None,
+    *,
+    strategy: InterplateStrategy | None = None,
+    progress: bool = True,
+) -> Run:
     """Continue a run that was stopped, killed or not, exactly as if it had not been.
 
     Args:
         folder: the run folder.
+        overrides: dotted settings that change from here on, such as {"train.steps": 16000} to go on after the end,
+            and are written to the run's config.yaml. ``train.steps``, ``checkpoint_every``, ``picture_every``,
+            ``log_every``, ``workers`` and ``compile``, ``device``, ``description`` and all of ``sample`` may. The
+            learning rate falls along a cosine that ends at ``train.steps``: with more steps it rises again first.
         strategy: the strategy that was passed to ``train``, if one was.
         progress: show a progress bar.
 
@@ -75,14 +89,25 @@ def resume(folder: str | Path, *, strategy: InterplateStrategy | None = None, pr
 
     Raises:
         RunError: not a run folder, or its checkpoint is truncated or foreign.
-        InputError: the data or the device is not there any more.
+        InputError: the data or the device is not there any more, or a setting that cannot change.
     """
-    folder = Path(folder)
+    folder = checks.folder("folder", folder)
+    _check_options(strategy, progress)
     config, geometry = read_description(folder)
+    config = changed(config, overrides)
     plus, minus = (make_source(spec, seed=config.seed) for spec in (config.plus, config.minus))
     state = _state(config, geometry)
     state.load(folder)
+    if overrides:
+        refuse_fewer_steps(config, state.step)
+        write_text(folder / "config.yaml", config.to_yaml())
     return _fit(folder, config, state, plus, minus, strategy=strategy, progress=progress)
+
+
+def _check_options(strategy: object, progress: object) -> None:
+    checks.flag("progress", progress)
+    if strategy is not None and not callable(strategy):
+        raise InputError(f"strategy: expected a callable or None, got {checks.describe(strategy)}")
 
 
 def _state(config: Config, geometry: Geometry) -> TrainingState:

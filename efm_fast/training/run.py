@@ -24,7 +24,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from .. import __version__
+from .. import __version__, checks
 from ..config import Config
 from ..data import Source, make_source
 from ..errors import EfmError, InputError, RunError
@@ -59,6 +59,26 @@ class Run:
         """Where the field's weights live."""
         return next(self.field.parameters()).device
 
+    def export(self, path: str | Path) -> Path:
+        """Write the averaged weights alone, for other programs.
+
+        Args:
+            path: of the file, ending in .safetensors; replaced in one go.
+
+        Returns:
+            The path.
+
+        Raises:
+            InputError: another suffix.
+            RunError: the file cannot be written.
+        """
+        path = Path(path)
+        if path.suffix != ".safetensors":
+            raise InputError(f"path: expected a name ending in .safetensors, got {str(path)!r}")
+        tensors = {"step": torch.tensor(self.step)} | self.field.state_dict()
+        save_tensors(path, tensors, {"format": "efm_fast.weights"})
+        return path
+
 
 def resolve_device(name: str) -> torch.device:
     """The torch device that ``name`` means: "auto" is CUDA where there is one, else the CPU.
@@ -69,9 +89,10 @@ def resolve_device(name: str) -> torch.device:
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
+        checks.instance("device", name, str, "auto, cpu, cuda or cuda:N")
         device = torch.device(name)
     except RuntimeError:
-        raise InputError(f"device: expected auto, cpu, cuda or cuda:N, got {name!r}") from None
+        raise InputError(f"device: expected auto, cpu, cuda or cuda:N, got {checks.describe(name)}") from None
     if device.type not in ("cpu", "cuda"):
         raise InputError(f"device: expected auto, cpu, cuda or cuda:N, got {name!r}")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
@@ -143,7 +164,9 @@ def read_description(folder: Path) -> tuple[Config, Geometry]:
         RunError: not a run folder.
     """
     if not (folder / "config.yaml").is_file() or not (folder / "geometry.json").is_file():
-        raise RunError(f"{folder} is not a run folder: expected config.yaml and geometry.json in it")
+        raise RunError(
+            f"{checks.place(folder)} is not a run folder: expected config.yaml and geometry.json in it"
+        )
     try:
         config = Config.load(folder / "config.yaml")
         raw = json.loads((folder / "geometry.json").read_text(encoding="utf-8"))
@@ -180,7 +203,7 @@ def load(folder: str | Path, *, device: str = "auto") -> Run:
         RunError: no run there, or a truncated or foreign checkpoint.
         InputError: the device, or the run's data set, is not there.
     """
-    folder = Path(folder)
+    folder = checks.folder("folder", folder)
     where = resolve_device(device)
     config, geometry = read_description(folder)
     weights = load_tensors(folder / "weights.safetensors")
