@@ -179,5 +179,5 @@ def folder(name: str, value: object) -> Path:
 
 def place(path: str | Path) -> str:
     """``path`` for a message; a relative one with the folder it starts from."""
-    found = Path(path)
-    return repr(str(path)) if found.is_absolute() else f"{str(path)!r} (from the folder {str(Path.cwd())!r})"
+    told = describe(str(path))
+    return told if Path(path).is_absolute() else f"{told} (from the folder {str(Path.cwd())!r})"

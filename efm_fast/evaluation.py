@@ -94,7 +94,7 @@ def evaluate(run: Run, *, n: int = 2000, seed: int = 0, reverse: bool = False) -
         InputError: n is below 2, a wrong type, or the data have no held-out split.
     """
     checks.instance("run", run, Run, "a run, from efm_fast.train(...) or efm_fast.load(folder)")
-    checks.whole("n", n, least=2)
+    checks.whole("n", checks.count("n", n), least=2)
     checks.whole("seed", seed, least=0)
     checks.flag("reverse", reverse)
     source, goal = ends_of(run, reverse)

@@ -99,8 +99,8 @@ def _forward(run: Run, field: Field, x0: Tensor, steps: int, return_paths: bool)
 def _rows(run: Run, x0: object) -> Tensor:
     """``x0`` as float32 rows [N, D]."""
     shape = run.geometry.shape
-    checks.instance("x0", x0, Tensor, "a torch.Tensor of starts")
-    assert isinstance(x0, Tensor)
+    if not isinstance(x0, Tensor) or x0.is_meta:
+        raise InputError(f"x0: expected a torch.Tensor with values, got {checks.describe(x0)}")
     columns = math.prod(shape)
     if tuple(x0.shape[1:]) not in (shape, (columns,)):
         rows = " or ".join(f"[N, {', '.join(map(str, part))}]" for part in dict.fromkeys(((columns,), shape)))
@@ -112,8 +112,12 @@ def _rows(run: Run, x0: object) -> Tensor:
 def starts(run: Run, n: int, seed: int, *, reverse: bool = False) -> Tensor:
     """``n`` fresh draws of the data that a map starts from, [n, D], from its held-out split where it has one."""
     source = ends_of(run, reverse)[0]
-    split = "train" if source.size("test") == 0 else "test"
-    return source.draw(n, step_generator(seed, 0, _STARTS), split)
+    return source.draw(n, step_generator(seed, 0, _STARTS), held_out(source))
+
+
+def held_out(source: Source) -> str:
+    """The split to look at: what was held out, or the training data where nothing was."""
+    return "train" if source.size("test") == 0 else "test"
 
 
 def ends_of(run: Run, reverse: bool) -> tuple[Source, Source]:

@@ -14,7 +14,7 @@ from .errors import InputError
 from .evaluation import Evaluation
 from .lines import Lines
 from .plots import plot_field_lines_3d, plot_image_grid, plot_image_pairs, plot_transport
-from .sampling import ends_of, sample, starts
+from .sampling import ends_of, held_out, sample, starts
 from .training.files import write_atomically, write_text
 from .training.run import Run
 
@@ -33,10 +33,10 @@ def plot_samples(run: Run, x0: Tensor, lines: Lines, path: Path, *, reverse: boo
     if len(shape) == 3:
         if source.labels("train") is None:
             return plot_image_grid(ends, shape, path)
-        return plot_image_pairs(x0.cpu().flatten(1), ends, shape, path)
+        return plot_image_pairs(x0.cpu().flatten(1), ends, shape, path, reverse=reverse)
     if shape != (_PLANE,):
         raise InputError(f"{path.name}: data of shape {shape} have no picture; write an .npz instead")
-    target = goal.draw(len(ends), step_generator(0, 0, _STREAM), "test")
+    target = goal.draw(len(ends), step_generator(0, 0, _STREAM), held_out(goal))
     return plot_transport(ends, target, path, reverse=reverse)
 
 

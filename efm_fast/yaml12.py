@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import re
-from typing import Any, ClassVar
+from typing import Any
 
 import yaml
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
@@ -34,8 +34,6 @@ _RESOLVERS = (
 
 
 class _Loader(yaml.SafeLoader):
-    yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {}
-
     def construct_number(self, node: ScalarNode) -> int | float:
         """An int or a float of the core schema."""
         text = node.value
@@ -50,15 +48,12 @@ class _Loader(yaml.SafeLoader):
 class _Dumper(yaml.SafeDumper):
     """Quotes every string that version 1.1 or 1.2 would read as something else."""
 
-    yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {
-        k: list(v) for k, v in yaml.SafeDumper.yaml_implicit_resolvers.items()
-    }
-
     def ignore_aliases(self, data: Any) -> bool:
         """Write equal parts out, each in its place."""
         return True
 
 
+_Loader.yaml_implicit_resolvers = {}  # none of version 1.1's
 for _name, _pattern, _first in _RESOLVERS:
     _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_name}", _pattern, _first)
     _Dumper.add_implicit_resolver(f"tag:yaml.org,2002:{_name}", _pattern, _first)

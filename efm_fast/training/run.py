@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import platform
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,7 +33,7 @@ from ..nets import Geometry, LearnedField, build_field
 from .files import write_atomically, write_text
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Run:
     """A trained, or still training, model and where it lives.
 
@@ -58,6 +59,26 @@ class Run:
     def device(self) -> torch.device:
         """Where the field's weights live."""
         return next(self.field.parameters()).device
+
+    def __repr__(self) -> str:
+        return f"Run({str(self.folder)!r}: {self.config.name}, step {self.step}, on {self.device})"
+
+    def _repr_html_(self) -> str:
+        from ..plots.notebook import card, file_png
+
+        made = [*self.folder.glob("samples/*.png"), *self.folder.glob("curves.png")]
+        latest = max(
+            made, key=lambda path: (path.parent.name == "samples", path.stat().st_mtime), default=None
+        )
+        numbers = {
+            "folder": self.folder,
+            "step": f"{self.step} of {self.config.train.steps}",
+            "data": f"{self.plus.name} to {self.minus.name}, shape {list(self.geometry.shape)}",
+            "L": f"{self.geometry.L:.4g} ({self.geometry.L / self.geometry.s:.3g} s)",
+            "network": f"{self.config.net.backbone}, {sum(p.numel() for p in self.field.parameters())} weights",
+            "device": self.device,
+        }
+        return card(f"Run {self.config.name}", numbers, None if latest is None else file_png(latest))
 
     def export(self, path: str | Path) -> Path:
         """Write the averaged weights alone, for other programs.
@@ -86,10 +107,10 @@ def resolve_device(name: str) -> torch.device:
     Raises:
         InputError: not a device, or one that is not there.
     """
+    checks.instance("device", name, str, "auto, cpu, cuda or cuda:N")
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
-        checks.instance("device", name, str, "auto, cpu, cuda or cuda:N")
         device = torch.device(name)
     except RuntimeError:
         raise InputError(f"device: expected auto, cpu, cuda or cuda:N, got {checks.describe(name)}") from None
@@ -163,7 +184,8 @@ def read_description(folder: Path) -> tuple[Config, Geometry]:
     Raises:
         RunError: not a run folder.
     """
-    if not (folder / "config.yaml").is_file() or not (folder / "geometry.json").is_file():
+    # os.path, for pathlib raises where a name is too long
+    if not all(os.path.isfile(folder / name) for name in ("config.yaml", "geometry.json")):  # noqa: PTH113
         raise RunError(
             f"{checks.place(folder)} is not a run folder: expected config.yaml and geometry.json in it"
         )
