@@ -68,10 +68,11 @@ def sample(
     if kind == "forward":
         lines = _forward(run, field, rows, steps, return_paths)
     else:
+        support = support_of(run)
         lines = full_map(
             field,
             rows,
-            support=support_of(run, reverse=reverse),
+            support=support.exchanged() if reverse else support,
             step=settings.step,
             max_steps=steps,
             seed=seed,
@@ -125,10 +126,10 @@ def ends_of(run: Run, reverse: bool) -> tuple[Source, Source]:
     return (run.minus, run.plus) if reverse else (run.plus, run.minus)
 
 
-def support_of(run: Run, *, reverse: bool = False) -> Support:
+def support_of(run: Run) -> Support:
     """The discs that hold the run's charges, from 4096 draws of each plate's training data."""
     plates = [
         source.draw(4096, step_generator(run.config.seed, k, _SUPPORT)).to(run.device)
         for k, source in enumerate((run.plus, run.minus))
     ]
-    return Support.of(*(reversed(plates) if reverse else plates))
+    return Support.of(*plates)

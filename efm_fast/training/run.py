@@ -17,6 +17,7 @@ import dataclasses
 import json
 import os
 import platform
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,7 +74,7 @@ class Run:
         numbers = {
             "folder": self.folder,
             "step": f"{self.step} of {self.config.train.steps}",
-            "data": f"{self.plus.name} to {self.minus.name}, shape {list(self.geometry.shape)}",
+            "data": f"{_named(self.config.plus)} to {_named(self.config.minus)}, {list(self.geometry.shape)}",
             "L": f"{self.geometry.L:.4g} ({self.geometry.L / self.geometry.s:.3g} s)",
             "network": f"{self.config.net.backbone}, {sum(p.numel() for p in self.field.parameters())} weights",
             "device": self.device,
@@ -99,6 +100,10 @@ class Run:
         tensors = {"step": torch.tensor(self.step)} | self.field.state_dict()
         save_tensors(path, tensors, {"format": "efm_fast.weights"})
         return path
+
+
+def _named(data: object) -> str:
+    return str(data.get("name", "data")) if isinstance(data, Mapping) else type(data).__name__
 
 
 def resolve_device(name: str) -> torch.device:

@@ -116,7 +116,8 @@ def test_the_full_map_back_carries_the_swiss_roll_to_the_gaussian() -> None:
     plus, minus = gaussian(1024, 10), swiss_roll(1024, 11)
     field = Reversed(ExactField(Plates(plus, minus, 6.0)))
     x0 = swiss_roll(500, 12)
-    lines = full_map(field, x0, support=Support.of(minus, plus), return_paths=True)
+    assert str(Support.of(plus, minus).exchanged()) == str(Support.of(minus, plus))
+    lines = full_map(field, x0, support=Support.of(plus, minus).exchanged(), return_paths=True)
     assert lines.arrived.double().mean() > 0.98
     target = gaussian(500, 13)
     reached = wasserstein2(lines.end[lines.arrived], target)
