@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: help setup demo test lint types nvcc wheel gpu bench clean
+.PHONY: help setup demo test faults lint types nvcc wheel gpu bench clean
 
 help: ## Show what can be made
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | sort
@@ -23,6 +23,9 @@ demo: setup ## Train Gaussian -> Swiss roll, measure it, and say where the pictu
 
 test: setup ## Run all tests that need no GPU
 	$(BIN)/python -m pytest -n auto --maxprocesses 8 --dist worksteal
+
+faults: setup ## Fail every write of a training run in turn, go on, and compare bit for bit
+	$(BIN)/python tests/training/faults.py
 
 lint: setup ## Check style
 	$(BIN)/ruff check .

@@ -10,7 +10,7 @@ from ceilings import Limit
 from measure import Measurement
 from sweep import CALL_SECONDS, SweepPoint
 
-from efm_fast.training.files import write_atomically
+from efm_fast.files import write_atomically
 
 
 def draw(rows: list[Measurement], limits: dict[int, Limit], swept: list[SweepPoint], path: Path) -> Path:

@@ -23,7 +23,7 @@ from typing import Any
 import torch
 
 from efm_fast.errors import InputError
-from efm_fast.training.files import write_text
+from efm_fast.files import write_text
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "bench" / "results"

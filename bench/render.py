@@ -24,7 +24,7 @@ from typing import Any
 from record import RESULTS, ROOT, cell
 
 from efm_fast.errors import EfmError, InputError
-from efm_fast.training.files import write_text
+from efm_fast.files import write_text
 
 SECTION = re.compile(
     r"(?P<open><!-- bench:(?P<name>[^\s>]+) -->\n)(?P<body>.*?)(?P<close><!-- /bench -->)", re.DOTALL

@@ -83,14 +83,14 @@ def curve(prefix: str, suffix: str, ticks: tuple[int, ...], label: str) -> Pictu
     return draw
 
 
-def recipes(preset: str, measure: Measure, more: Overrides) -> tuple[Row, ...]:
-    """Every strategy of inter-plate points with both parametrisations."""
+def recipes(preset: str, measure: Measure, more: dict[str, Overrides]) -> tuple[Row, ...]:
+    """Every strategy of inter-plate points, with ``more`` settings of its own, with both parametrisations."""
     return tuple(
         Row(
             f"{strategy}, {name}",
             preset,
             measure,
-            {"points.strategy": strategy, "net.parametrisation": value, **more},
+            {"points.strategy": strategy, "net.parametrisation": value, **more.get(strategy, {})},
             once=True,
         )
         for strategy in STRATEGIES
@@ -195,7 +195,7 @@ STUDIES: dict[str, Study] = {
         Study(
             "points",
             "Where the field is learned, and as what: Gaussian to Swiss roll (box: 3 beyond the charges)",
-            recipes(_TOY, learned_maps, {"points.margin": 3.0}),
+            recipes(_TOY, learned_maps, {"box": {"points.margin": 3.0}}),
             _MAP_COLUMNS,
             tuple(
                 q

@@ -16,7 +16,7 @@ namespace {
 template <class T>
 struct LivePoints {
     std::vector<int64_t> index;
-    std::vector<T> at, h2, ref, inv, slope, g_w, g_v;
+    std::vector<T> at, h2, base, ref, inv, slope, g_w, g_v;
 
     LivePoints(const Request& r, const Gradients& g) {
         const int64_t n = r.x.rows, d = r.x.cols;
@@ -24,15 +24,17 @@ struct LivePoints {
             if (!std::isinf(g.m[i])) index.push_back(i);
         const int64_t live = static_cast<int64_t>(index.size());
         for (auto* values : {&at, &g_v}) values->resize(live * d);
-        for (auto* values : {&h2, &ref, &inv, &slope, &g_w}) values->resize(live);
+        for (auto* values : {&h2, &base, &ref, &inv, &slope, &g_w}) values->resize(live);
+        const bool apart = !is_small_coulomb(r);
         for (int64_t k = 0; k < live; ++k) {
             const int64_t i = index[k];
             read_row(r.x, i, at.data() + k * d);
             read_row(g.g_v, i, g_v.data() + k * d);
             const double pivot = r.kernel == Kernel::riesz ? std::exp(-2.0 / r.power * g.m[i])
                                                            : -2.0 * r.bandwidth * r.bandwidth * g.m[i];
-            h2[k] = static_cast<T>(r.height2 ? r.height2[i] : r.softening2);
-            ref[k] = static_cast<T>(pivot);
+            const double shared = r.height2 ? r.height2[i] : r.softening2;
+            (apart ? base : h2)[k] = static_cast<T>(shared);
+            ref[k] = static_cast<T>(apart ? std::max(0.0, pivot - shared) : pivot);
             inv[k] = static_cast<T>(1.0 / pivot);
             slope[k] = static_cast<T>(r.kernel == Kernel::riesz ? -r.power / pivot : -1.0 / (r.bandwidth * r.bandwidth));
             g_w[k] = static_cast<T>(g.g_w[i]);
@@ -44,7 +46,7 @@ struct LivePoints {
     // Whether the squared distances near the pivots keep their digits in T
     bool in_range(const Request& r) const {
         if (r.kernel == Kernel::gaussian || sizeof(T) == 8) return true;
-        return std::all_of(ref.begin(), ref.end(), [](T pivot) { return !(pivot < direct_tiny32 || pivot > 1e30f); });
+        return std::all_of(inv.begin(), inv.end(), [](T inverse) { return !(inverse > 1 / direct_tiny32 || inverse < 1e-30f); });
     }
 };
 
@@ -100,10 +102,11 @@ private:
 
     bool over_points() {
         return in_groups(points_.count(), [&](int64_t first, int64_t count) {
-            std::vector<T> at, h2, ref, inv, slope, g_w, g_v, scratch(backward_scratch);
+            std::vector<T> at, h2, base, ref, inv, slope, g_w, g_v, scratch(backward_scratch);
             to_lanes(points_.at.data(), first, count, d_, width_, at);
             to_lanes(points_.g_v.data(), first, count, d_, width_, g_v);
             to_lanes(points_.h2.data(), first, count, 1, width_, h2);
+            to_lanes(points_.base.data(), first, count, 1, width_, base);
             to_lanes(points_.ref.data(), first, count, 1, width_, ref);
             to_lanes(points_.inv.data(), first, count, 1, width_, inv);
             to_lanes(points_.slope.data(), first, count, 1, width_, slope);
@@ -116,7 +119,7 @@ private:
             const int groups = groups_of(count);
             std::vector<double> acc(groups * (d_ + 2) * width_);
             const BackwardLanes lanes{d_, groups, at.data(), self.empty() ? nullptr : self.data(), acc.data()};
-            const PairPoints p{h2.data(), ref.data(), inv.data(), slope.data(), g_w.data(), g_v.data()};
+            const PairPoints p{h2.data(), base.data(), ref.data(), inv.data(), slope.data(), g_w.data(), g_v.data()};
             ChargeBlock<T> charges(r_, block_);
             for (int64_t j = 0; j < r_.y.rows; j += block_)
                 add(lanes, charges.read(j, std::min(block_, r_.y.rows - j)), p, true, scratch);
@@ -148,8 +151,9 @@ private:
             for (int64_t i = 0; i < live; i += block_) {
                 const DirectCharges partners{static_cast<int>(std::min(block_, live - i)), points_.at.data() + i * d_,
                                              nullptr, points_.index.data() + i};
-                const PairPoints p{points_.h2.data() + i,    points_.ref.data() + i, points_.inv.data() + i,
-                                   points_.slope.data() + i, points_.g_w.data() + i, points_.g_v.data() + i * d_};
+                const PairPoints p{points_.h2.data() + i,    points_.base.data() + i, points_.ref.data() + i,
+                                   points_.inv.data() + i,   points_.slope.data() + i, points_.g_w.data() + i,
+                                   points_.g_v.data() + i * d_};
                 add(lanes, partners, p, false, scratch);
             }
             for (int64_t j = 0; j < count; ++j) {

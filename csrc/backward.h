@@ -15,9 +15,10 @@ namespace efm {
 // What points bring to their pairs: in lanes [groups][width], broadcast [n]; g_v has d numbers for each.
 // T is the kernel's scalar.
 struct PairPoints {
-    const void* h2;
-    const void* ref;    // T: r2 at which a weight is 1
-    const void* inv;    // T: 1 / ref
+    const void* h2;     // T: in every r2, or else in base (see DirectPoints)
+    const void* base;
+    const void* ref;    // T: r2 at which a weight is 1, without base
+    const void* inv;    // T: 1 / (ref + base)
     const void* slope;  // T: 2 dl/dr2 at ref
     const void* g_w;
     const void* g_v;    // negative where the points are broadcast

@@ -25,7 +25,7 @@ struct Side {
     const T* at;
     const int64_t* self;
     double* acc;
-    const T *h2, *ref, *inv, *slope, *g_w, *g_v;
+    const T *h2, *base, *ref, *inv, *slope, *g_w, *g_v;
 };
 
 // A number of the points: a vector where they stand in the lanes, else that of the broadcast point j.
@@ -115,13 +115,14 @@ inline void products_of(const Side<S>& g, const typename S::T* other, int64_t j,
     }
 }
 
-// rho of one row of pairs
+// rho of one row of pairs; all = r2 + base
 template <class S>
-inline typename S::V weight_of(const Request& r, typename S::V r2, typename S::V ref, typename S::V inv) {
+inline typename S::V weight_of(const Request& r, typename S::V r2, typename S::V all, typename S::V ref,
+                               typename S::V inv) {
     if (r.kernel == efm::Kernel::gaussian)
         return gaussian_weight(S(), r2, ref, 0.5 / (r.bandwidth * r.bandwidth));
     if (is_whole_power<S>(r.power))
-        return whole_power_of<S>(reciprocal_root<S>(S::mul(r2, inv)), static_cast<int>(r.power));
+        return whole_power_of<S>(reciprocal_root<S>(S::mul(all, inv)), static_cast<int>(r.power));
     return riesz_weight(S(), r2, ref, inv, 0.5 * r.power);
 }
 
@@ -135,13 +136,14 @@ void weigh_pairs(const Request& r, const Side<S>& g, const DirectCharges& c, typ
     const T* q = static_cast<const T*>(c.q);
     const bool riesz = r.kernel == efm::Kernel::riesz;
     for (int j = 0; j < c.n; ++j) {
-        const V ref = of_point<S, points_in_lanes>(g.ref, j);
+        const V ref = of_point<S, points_in_lanes>(g.ref, j), base = of_point<S, points_in_lanes>(g.base, j);
         V r2 = S::load(tile + j * W);
         if (riesz) r2 = S::max(S::mul(ref, S::set(T(least_ratio))), r2);
-        V rho = weight_of<S>(r, r2, ref, of_point<S, points_in_lanes>(g.inv, j));
+        const V all = S::add(r2, base);
+        V rho = weight_of<S>(r, r2, all, ref, of_point<S, points_in_lanes>(g.inv, j));
         if (points_in_lanes && q) rho = S::mul(rho, S::set(q[j]));
         V slope = of_point<S, points_in_lanes>(g.slope, j);
-        if (riesz) slope = S::mul(slope, S::div(ref, r2));
+        if (riesz) slope = S::mul(slope, S::div(S::add(ref, base), all));
         S::store(tile + j * W, rho);
         S::store(b + j * W, S::mul(S::mul(rho, slope), S::load(a + j * W)));
     }
@@ -243,6 +245,7 @@ void add(const Request& r, const BackwardLanes& lanes, const DirectCharges& c, c
                         lanes.self ? lanes.self + i * W : nullptr,
                         lanes.acc + i * (lanes.d + 2) * W,
                         values(p.h2, 1),
+                        values(p.base, 1),
                         values(p.ref, 1),
                         values(p.inv, 1),
                         values(p.slope, 1),

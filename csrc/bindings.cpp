@@ -45,15 +45,17 @@ T* at(std::uintptr_t address) {
 
 efm::Request request(const MatrixTuple& x, const MatrixTuple& y, std::uintptr_t weight, std::uintptr_t height2,
                      double softening2, efm::Kernel kernel, double power, double bandwidth, int64_t first_self,
-                     bool wide) {
-    return {matrix(x), matrix(y), at<const double>(weight), at<const double>(height2), softening2,
-            kernel,    power,     bandwidth,                first_self,                wide};
+                     std::uintptr_t centre, bool wide) {
+    return {matrix(x), matrix(y), at<const double>(weight), at<const double>(height2), softening2, kernel,
+            power,     bandwidth, first_self,               at<const float>(centre),   wide};
 }
 
-void direct_sum(const efm::Request& r, std::uintptr_t m, std::uintptr_t w, std::uintptr_t v, bool is_double,
-                int threads) {
-    const efm::Result result{at<double>(m), at<void>(w), at<void>(v), is_double};
-    without_gil([&] { return efm::direct_sum(r, result, threads, python_wants_to_stop); });
+efm::Result result(std::uintptr_t m, std::uintptr_t w, std::uintptr_t along, std::uintptr_t rest, bool is_double) {
+    return {at<double>(m), at<double>(w), at<double>(along), at<void>(rest), is_double};
+}
+
+void direct_sum(const efm::Request& r, const efm::Result& out, int threads) {
+    without_gil([&] { return efm::direct_sum(r, out, threads, python_wants_to_stop); });
 }
 
 void direct_backward(const efm::Request& r, std::uintptr_t m, std::uintptr_t g_w, const MatrixTuple& g_v,
@@ -64,10 +66,8 @@ void direct_backward(const efm::Request& r, std::uintptr_t m, std::uintptr_t g_w
     without_gil([&] { return efm::direct_backward(r, gradients, threads, python_wants_to_stop); });
 }
 
-void amx_sum(const efm::Request& r, std::uintptr_t m, std::uintptr_t w, std::uintptr_t v, int nearest, int threads) {
-    without_gil([&] {
-        return efm::amx_sum(r, at<double>(m), at<float>(w), at<float>(v), nearest, threads, python_wants_to_stop);
-    });
+void amx_sum(const efm::Request& r, const efm::Result& out, int nearest, int threads) {
+    without_gil([&] { return efm::amx_sum(r, out, nearest, threads, python_wants_to_stop); });
 }
 
 void centre_rows(const MatrixTuple& a, std::uintptr_t centre, std::uintptr_t out, std::uintptr_t squares, int threads) {
@@ -78,8 +78,8 @@ void centre_rows(const MatrixTuple& a, std::uintptr_t centre, std::uintptr_t out
 }
 
 void large_weigh(const efm::Request& r, int64_t first_charge, int charges, std::uintptr_t s, std::uintptr_t y2,
-                 std::uintptr_t q, std::uintptr_t x2, std::uintptr_t centre, int counted, float cutoff, int nearest,
-                 std::uintptr_t ref, std::uintptr_t w, std::uintptr_t v, std::uintptr_t fate, int threads) {
+                 std::uintptr_t q, std::uintptr_t x2, int counted, float cutoff, int nearest, std::uintptr_t ref,
+                 const efm::Result& out, std::uintptr_t fate, int threads) {
     const efm::LargeBlock block{0,
                                 r.x.rows,
                                 first_charge,
@@ -89,19 +89,17 @@ void large_weigh(const efm::Request& r, int64_t first_charge, int charges, std::
                                 at<const float>(y2),
                                 at<const float>(q),
                                 at<const double>(x2),
-                                at<const float>(centre),
                                 counted,
                                 cutoff,
                                 nearest};
-    const efm::LargeState state{at<double>(ref), at<double>(w), at<float>(v), at<uint8_t>(fate)};
+    const efm::LargeState state{at<double>(ref), out.w, out.along, static_cast<float*>(out.rest), at<uint8_t>(fate)};
     without_gil([&] { return efm::large_weigh(r, block, state, threads, python_wants_to_stop); });
 }
 
-void large_finish(const efm::Request& r, std::uintptr_t ref, std::uintptr_t total, std::uintptr_t v,
-                  std::uintptr_t fate, std::uintptr_t m, std::uintptr_t w) {
-    const efm::LargeState state{at<double>(ref), at<double>(total), at<float>(v), at<uint8_t>(fate)};
+void large_finish(const efm::Request& r, std::uintptr_t ref, const efm::Result& out, std::uintptr_t fate) {
+    const efm::LargeState state{at<double>(ref), out.w, out.along, static_cast<float*>(out.rest), at<uint8_t>(fate)};
     without_gil([&] {
-        for (int64_t i = 0; i < r.x.rows; ++i) efm::large_finish(r, state, i, at<double>(m), at<float>(w));
+        for (int64_t i = 0; i < r.x.rows; ++i) efm::large_finish(r, state, i, out.m);
         return true;
     });
 }
@@ -129,26 +127,27 @@ PYBIND11_MODULE(_C, module) {
     py::class_<efm::Request>(module, "Request", "Addresses and options of a sum; keeps nothing alive.")
         .def(py::init(&request), py::arg("x"), py::arg("y"), py::arg("weight"), py::arg("height2"),
              py::arg("softening2"), py::arg("kernel"), py::arg("power"), py::arg("bandwidth"), py::arg("first_self"),
-             py::arg("wide"));
-    module.def("direct_sum", &direct_sum, py::arg("request"), py::arg("m"), py::arg("w"), py::arg("v"),
-               py::arg("is_double"), py::arg("threads"),
-               "Sum over charges by direct differences into the buffers m, w and v.");
+             py::arg("centre"), py::arg("wide"));
+    py::class_<efm::Result>(module, "Result", "Addresses of what a sum fills; keeps nothing alive.")
+        .def(py::init(&result), py::arg("m"), py::arg("w"), py::arg("along"), py::arg("rest"), py::arg("is_double"));
+    module.def("direct_sum", &direct_sum, py::arg("request"), py::arg("result"), py::arg("threads"),
+               "Sum over charges by direct differences; far points about the request's centre, where it has one.");
     module.def("direct_backward", &direct_backward, py::arg("request"), py::arg("m"), py::arg("g_w"), py::arg("g_v"),
                py::arg("g_x"), py::arg("g_y"), py::arg("g_weight"), py::arg("g_height2"), py::arg("is_double"),
                py::arg("threads"),
                "Gradients of that sum by direct differences into zeroed buffers, 0 where not asked for.");
     module.def("amx_available", &efm::amx_available, "Whether the processor and the system offer AMX tiles.");
-    module.def("amx_sum", &amx_sum, py::arg("request"), py::arg("m"), py::arg("w"), py::arg("v"), py::arg("nearest"),
-               py::arg("threads"), "Sum over charges with both matrix products on AMX tiles.");
+    module.def("amx_sum", &amx_sum, py::arg("request"), py::arg("result"), py::arg("nearest"), py::arg("threads"),
+               "Sum over charges with both matrix products on AMX tiles.");
     module.def("centre_rows", &centre_rows, py::arg("a"), py::arg("centre"), py::arg("out"), py::arg("squares"),
                py::arg("threads"), "Rows less the centre as float32, and their squared norms.");
     module.def("large_cutoff", &efm::large_cutoff, py::arg("request"), "log2 of the smallest weight that can matter.");
     module.def("large_weigh", &large_weigh, py::arg("request"), py::arg("first_charge"), py::arg("charges"),
-               py::arg("s"), py::arg("y2"), py::arg("q"), py::arg("x2"), py::arg("centre"), py::arg("counted"),
-               py::arg("cutoff"), py::arg("nearest"), py::arg("ref"), py::arg("w"), py::arg("v"), py::arg("fate"),
+               py::arg("s"), py::arg("y2"), py::arg("q"), py::arg("x2"), py::arg("counted"),
+               py::arg("cutoff"), py::arg("nearest"), py::arg("ref"), py::arg("result"), py::arg("fate"),
                py::arg("threads"),
                "A chunk's products x.y become weights; the nearest charges are summed by direct difference.");
-    module.def("large_finish", &large_finish, py::arg("request"), py::arg("ref"), py::arg("total"), py::arg("v"),
-               py::arg("fate"), py::arg("m"), py::arg("w"), "Name the log scale of the sums over all chunks.");
+    module.def("large_finish", &large_finish, py::arg("request"), py::arg("ref"), py::arg("result"), py::arg("fate"),
+               "Name the log scale of the sums over all chunks.");
     efm::bind_lines(module, python_wants_to_stop);
 }

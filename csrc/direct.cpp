@@ -8,6 +8,7 @@
 #include "charge_block.h"
 #include "cpu.h"
 #include "direct_sum.h"
+#include "far.h"
 
 namespace efm {
 namespace {
@@ -18,18 +19,19 @@ class PointTile {
 public:
     PointTile(const Request& r, int width, int groups)
         : r_(r), width_(width), d_(r.x.cols), row_(d_), x_(groups * d_ * width), h2_(groups * width),
-          ref_(groups * width), best_(groups * width), acc_(groups * (d_ + 1) * width), self_(groups * width) {}
+          base_(groups * width), ref_(groups * width), best_(groups * width), acc_(groups * (d_ + 1) * width),
+          self_(groups * width), apart_(!is_small_coulomb(r)) {}
 
-    void load(int64_t first, int64_t count) {
-        first_ = first;
+    void load(const int64_t* points, int64_t count) {
+        points_ = points;
         count_ = count;
         groups_ = static_cast<int>((count + width_ - 1) / width_);
         for (int64_t i = 0; i < groups_ * width_; ++i) {
-            const int64_t point = first + std::min(i, count - 1);
+            const int64_t point = points[std::min(i, count - 1)];
             read_row(r_.x, point, row_.data());
             T* x = x_.data() + (i / width_) * d_ * width_ + i % width_;
             for (int64_t k = 0; k < d_; ++k) x[k * width_] = row_[k];
-            h2_[i] = static_cast<T>(r_.height2 ? r_.height2[point] : r_.softening2);
+            (apart_ ? base_ : h2_)[i] = static_cast<T>(shared(point));
             self_[i] = r_.first_self == no_self ? -1 : point - r_.first_self;
         }
         std::fill(ref_.begin(), ref_.end(), std::numeric_limits<T>::infinity());
@@ -39,15 +41,16 @@ public:
 
     DirectPoints view() {
         return {d_, groups_, x_.data(), h2_.data(), r_.first_self == no_self ? nullptr : self_.data(), ref_.data(),
-                best_.data(), acc_.data()};
+                best_.data(), acc_.data(), apart_ ? base_.data() : nullptr};
     }
 
     template <class Out>
     void write(const Result& out) const {
         std::vector<double> sums(d_ + 1);
         for (int64_t i = 0; i < count_; ++i) {
+            const int64_t point = points_[i];
             const double* acc = acc_.data() + (i / width_) * (d_ + 1) * width_ + i % width_;
-            const double best = best_[i], ref = ref_[i];
+            const double base = apart_ ? shared(point) : 0.0, best = best_[i] + base, ref = ref_[i] + base;
             double m = -std::numeric_limits<double>::infinity();
             double scale = 0.0;
             if (r_.kernel == Kernel::riesz) {
@@ -58,37 +61,43 @@ public:
             } else if (best < std::numeric_limits<double>::infinity()) {
                 const double rate = 0.5 / (r_.bandwidth * r_.bandwidth);
                 m = -rate * best;
-                scale = std::exp(rate * (best - ref));
+                scale = std::exp(rate * (static_cast<double>(best_[i]) - ref_[i]));
             }
-            bool finite = true;
+            bool finite = std::isfinite(static_cast<T>(shared(point)));
             for (int64_t k = 0; k <= d_; ++k) {
                 sums[k] = acc[k * width_] * scale;
                 finite = finite && std::isfinite(sums[k]);
             }
             const bool underflow = r_.kernel == Kernel::riesz && best < (sizeof(T) == 4 ? direct_tiny32 : direct_tiny64);
-            if (!finite || underflow) careful_point(r_, first_ + i, &m, sums.data());
-            out.m[first_ + i] = m;
-            static_cast<Out*>(out.w)[first_ + i] = static_cast<Out>(sums[0]);
-            Out* v = static_cast<Out*>(out.v) + (first_ + i) * d_;
-            for (int64_t k = 0; k < d_; ++k) v[k] = static_cast<Out>(sums[k + 1]);
+            if (!finite || underflow) careful_point(r_, point, &m, sums.data());
+            out.m[point] = m;
+            out.w[point] = sums[0];
+            if (r_.centre) out.along[point] = 0.0;
+            Out* rest = static_cast<Out*>(out.rest) + point * d_;
+            for (int64_t k = 0; k < d_; ++k) rest[k] = static_cast<Out>(sums[k + 1]);
         }
     }
 
 private:
+    // height^2 + softening^2
+    double shared(int64_t point) const { return r_.height2 ? r_.height2[point] : r_.softening2; }
+
     const Request& r_;
     int width_;
-    int64_t d_, first_ = 0, count_ = 0;
+    int64_t d_, count_ = 0;
+    const int64_t* points_ = nullptr;
     int groups_ = 0;
-    std::vector<T> row_, x_, h2_, ref_, best_;
+    std::vector<T> row_, x_, h2_, base_, ref_, best_;
     std::vector<double> acc_;
     std::vector<int64_t> self_;
+    bool apart_;
 };
 
 template <class T>
-bool sum(const Request& r, const Result& out, int threads, const Poll& poll) {
+bool sum(const Request& r, const std::vector<int64_t>& near, const Result& out, int threads, const Poll& poll) {
     const DirectKernels& kernels = direct_kernels();
     const int width = sizeof(T) == 4 ? kernels.width32 : kernels.width64;
-    const int64_t n = r.x.rows, m = r.y.rows, d = r.x.cols;
+    const int64_t n = static_cast<int64_t>(near.size()), m = r.y.rows, d = r.x.cols;
 
     // a block of charges stays in the first-level cache, a task's points and sums in the second
     const int64_t block = std::clamp<int64_t>(32768 / (d * static_cast<int64_t>(sizeof(T))), 32, direct_max_charges);
@@ -103,7 +112,7 @@ bool sum(const Request& r, const Result& out, int threads, const Poll& poll) {
         ChargeBlock<T> charges(r, block);
         std::vector<T> scratch(direct_max_charges * width);
         const int64_t first = task * groups * width;
-        points.load(first, std::min(groups * width, n - first));
+        points.load(near.data() + first, std::min(groups * width, n - first));
         const DirectPoints view = points.view();
         for (int64_t j = 0; j < m; j += block) {
             const DirectCharges c = charges.read(j, std::min(block, m - j));
@@ -196,7 +205,9 @@ void careful_point(const Request& r, int64_t point, double* m, double* sums) {
 }
 
 bool direct_sum(const Request& r, const Result& out, int threads, const Poll& poll) {
-    return r.wide ? sum<double>(r, out, threads, poll) : sum<float>(r, out, threads, poll);
+    const NearAndFar points = tell_far_points(r, threads, poll);
+    if (!points.far.empty() && !far_sum(r, points, out, threads, poll)) return false;
+    return r.wide ? sum<double>(r, points.near, out, threads, poll) : sum<float>(r, points.near, out, threads, poll);
 }
 
 }  // namespace efm

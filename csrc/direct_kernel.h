@@ -6,6 +6,7 @@
 #include <math.h>
 
 #include "direct.h"
+#include "far_kernel.h"
 #include "left_out.h"
 #include "power.h"
 
@@ -33,6 +34,9 @@ struct Group {
     typename S::T* ref;
     typename S::T* best;
     double* acc;
+    const typename S::T* base;
+
+    typename S::V base_of() const { return base ? S::load(base) : S::set(0); }
 };
 
 // Lower the pivot r2 of the lanes where `nearest` is below it times `slack`, and rescale their sums.
@@ -52,9 +56,9 @@ bool lower_pivot(const Request& r, const Group<S>& g, typename S::V nearest, typ
         if (!(to < from * slack)) continue;
         double factor = 0.0;
         if (from <= largest<S>()) {  // finite: there are sums to rescale
-            const double a = to, b = from;
+            const double base = g.base ? g.base[i] : 0.0, a = to + base, b = from + base;
             factor = r.kernel == efm::Kernel::riesz ? ::pow(a / b, 0.5 * r.power)
-                                                    : ::exp((a - b) / (2.0 * r.bandwidth * r.bandwidth));
+                                                    : ::exp((double(to) - from) / (2.0 * r.bandwidth * r.bandwidth));
         }
         for (int64_t k = 0; k <= g.d; ++k) g.acc[k * W + i] *= factor;
         g.ref[i] = to;
@@ -161,8 +165,8 @@ void weigh(const Request& r, const Group<S>& g, int n, typename S::T* tile) {
     using T = typename S::T;
     using V = typename S::V;
     constexpr int W = S::W;
-    const V ref = S::load(g.ref);
-    const V inv = S::div(S::set(T(1)), ref);
+    const V ref = S::load(g.ref), base = g.base_of();
+    const V inv = S::div(S::set(T(1)), S::add(ref, base));
     if (r.kernel == efm::Kernel::gaussian) {
         const double rate = 0.5 / (r.bandwidth * r.bandwidth);
         for (int j = 0; j < n; ++j)
@@ -170,7 +174,7 @@ void weigh(const Request& r, const Group<S>& g, int n, typename S::T* tile) {
     } else if (is_whole_power<S>(r.power)) {
         const int p = static_cast<int>(r.power);
         for (int j = 0; j < n; ++j) {
-            V y = reciprocal_root<S>(S::mul(S::load(tile + j * W), inv));
+            V y = reciprocal_root<S>(S::mul(S::add(S::load(tile + j * W), base), inv));
             S::store(tile + j * W, whole_power_of<S>(y, p));
         }
     } else {
@@ -240,7 +244,8 @@ void add(const Request& r, const DirectPoints& p, const DirectCharges& c, void* 
                    static_cast<const T*>(p.h2) + i * W,
                    static_cast<T*>(p.ref) + i * W,
                    static_cast<T*>(p.best) + i * W,
-                   p.acc + i * (d + 1) * W};
+                   p.acc + i * (d + 1) * W,
+                   p.base ? static_cast<const T*>(p.base) + i * W : nullptr};
         const int64_t* self = p.self ? p.self + i * W : nullptr;
         switch (coulomb ? d : 0) {
             case 1: add_coulomb_or_any<S, 1>(r, g, self, c, scratch); break;
@@ -261,7 +266,7 @@ void add(const Request& r, const DirectPoints& p, const DirectCharges& c, void* 
 namespace efm {
 
 const DirectKernels& EFM_DIRECT_KERNELS() {
-    static const DirectKernels kernels{EFM_DIRECT_NAME, F32::W, F64::W, add<F32>, add<F64>};
+    static const DirectKernels kernels{EFM_DIRECT_NAME, F32::W, F64::W, add<F32>, add<F64>, add_far};
     return kernels;
 }
 

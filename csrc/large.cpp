@@ -38,8 +38,8 @@ Nearest find_nearest(const LargeBlock& b, float* s) {
     return found;
 }
 
-// v += weight (x - y) over the entries of s that are not 0, one by one
-void displace_each(const Request& r, const LargeBlock& b, float* s, const float* x, float* v, int count,
+// rest += weight (from - y) over the entries of s that are not 0, one by one
+void displace_each(const Request& r, const LargeBlock& b, float* s, const float* from, float* rest, int count,
                    RowScratch& scratch) {
     const int* index = scratch.indices.data();
     for (int first = 0; first < count; first += rows_max_nearest) {
@@ -52,7 +52,7 @@ void displace_each(const Request& r, const LargeBlock& b, float* s, const float*
             weight[k] = s[j];
             s[j] = 0.0f;
         }
-        row_kernels().displace(v, 1.0f, 0.0f, b.centre, x, y, weight, some, r.x.cols);
+        row_kernels().displace(rest, 1.0f, from, y, weight, some, r.x.cols);
     }
 }
 
@@ -117,14 +117,16 @@ void large_row(const Request& r, const LargeBlock& b, int64_t row, const LargeSt
     int index[rows_max_nearest];
     int kept = 0;
     const double before = state.ref[point];
-    double ref = before;
+    double ref = before, closest = infinity;
     for (int k = 0; k < found.count; ++k) {
         const int j = found.charge[k];
         const double doubt = 0x1p-12 * (b.x2[row] + b.y2[j]);
         const double least = std::max(0.0, b.x2[row] + found.estimate[k] - doubt) + h2;
         if (least > ref && log_ratio(r, least, ref) < b.cutoff * 0.6931471805599453) continue;
         y[kept] = large_charge(r, b.first_charge + j, scratch.rows.data() + kept * d);
-        exact[kept] = kernels.distance(x, y[kept], d) + h2;
+        const double square = kernels.exact_distance(x, y[kept], d);
+        closest = std::min(closest, square);
+        exact[kept] = square + h2;
         index[kept] = j;
         ref = std::min(ref, exact[kept]);
         ++kept;
@@ -132,7 +134,7 @@ void large_row(const Request& r, const LargeBlock& b, int64_t row, const LargeSt
     for (int k = 0; k < found.count; ++k) s[found.charge[k]] = static_cast<float>(infinity);
 
     const bool on_charge = r.kernel == Kernel::riesz && ref == 0.0;
-    if (on_charge && before != 0.0) state.w[point] = 0.0;
+    if (on_charge && before != 0.0) state.w[point] = state.along[point] = 0.0;
     float weight[rows_max_nearest];
     double near_total = 0.0;
     int zeros = 0;
@@ -160,39 +162,44 @@ void large_row(const Request& r, const LargeBlock& b, int64_t row, const LargeSt
     state.w[point] = state.w[point] * factor + near_total + total;
     const int most = large_few(b.charges), count = kernels.filled(s, b.charges, most, scratch.index(most));
     const bool few = count <= most;
-    float* v = state.v + point * d;
-    kernels.displace(v, static_cast<float>(factor), few ? 0.0f : static_cast<float>(total), b.centre, x, y, weight,
-                     kept, d);
-    if (few) displace_each(r, b, s, x, v, count, scratch);
+    // differences from a close charge are small and taken as they are; those from far ones have much in common
+    const bool far = 4.0 * closest > b.x2[row];
+    const float* from = far ? r.centre : x;
+    state.along[point] = state.along[point] * factor + (far ? near_total : 0.0) + (far || !few ? total : 0.0);
+    float* rest = state.rest + point * d;
+    kernels.displace(rest, static_cast<float>(factor), from, y, weight, kept, d);
+    if (few) displace_each(r, b, s, from, rest, count, scratch);
 }
 
-void large_finish(const Request& r, const LargeState& state, int64_t point, double* m, float* w) {
+void large_finish(const Request& r, const LargeState& state, int64_t point, double* m) {
     const int64_t d = r.x.cols;
-    float* v = state.v + point * d;
+    float* rest = state.rest + point * d;
+    double& w = state.w[point];
+    double& along = state.along[point];
     const double ref = state.ref[point];
     const bool riesz = r.kernel == Kernel::riesz;
     if (state.fate[point] & not_a_number) {
         m[point] = std::numeric_limits<double>::quiet_NaN();
-        w[point] = std::numeric_limits<float>::quiet_NaN();
-        std::fill(v, v + d, std::numeric_limits<float>::quiet_NaN());
+        w = along = std::numeric_limits<double>::quiet_NaN();
+        std::fill(rest, rest + d, std::numeric_limits<float>::quiet_NaN());
         return;
     }
     bool again = state.fate[point] & sum_again;
-    again = again || (riesz && ref != 0.0 && ref < direct_tiny32) || !std::isfinite(state.w[point]);
+    again = again || (riesz && ref != 0.0 && ref < direct_tiny32) || !std::isfinite(w);
     if (!again && riesz && ref == 0.0) {
         m[point] = infinity;
-        w[point] = static_cast<float>(state.w[point]);
-        std::fill(v, v + d, 0.0f);
+        along = 0.0;
+        std::fill(rest, rest + d, 0.0f);
         return;
     }
     if (again) {
         std::vector<double> sums(d + 1);
         careful_point(r, point, m + point, sums.data());
-        w[point] = static_cast<float>(sums[0]);
-        std::transform(sums.begin() + 1, sums.end(), v, [](double value) { return static_cast<float>(value); });
+        w = sums[0];
+        along = 0.0;
+        std::transform(sums.begin() + 1, sums.end(), rest, [](double value) { return static_cast<float>(value); });
         return;
     }
-    w[point] = static_cast<float>(state.w[point]);
     if (ref == infinity) m[point] = -infinity;
     else m[point] = riesz ? -0.5 * r.power * std::log(ref) : -ref / (2.0 * r.bandwidth * r.bandwidth);
 }

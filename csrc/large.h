@@ -16,7 +16,8 @@ namespace efm {
 struct LargeState {
     double* ref;     // [N]
     double* w;       // [N]
-    float* v;        // [N, D], contiguous
+    double* along;   // [N], of Result
+    float* rest;     // [N, D], contiguous
     uint8_t* fate;   // [N], of Fate
 };
 
@@ -32,7 +33,6 @@ struct LargeBlock {
     const float* y2;       // [charges], |y - centre|^2; +inf for charges that do not count
     const float* q;        // [charges] weights, or null for all ones
     const double* x2;      // [points], |x - centre|^2
-    const float* centre;   // [D]
     int counted;           // charges that count
     float cutoff;          // log2 of the smallest weight worth its product
     int nearest;           // charges to sum by direct difference
@@ -57,16 +57,16 @@ const float* large_charge(const Request& r, int64_t j, float* buffer);
 int64_t large_hide_self(const Request& r, const LargeBlock& b, int64_t row);
 
 // One row of a block: picks and sums the nearest charges, turns s into weights, rescales what was summed
-// before and adds everything but -sum_j weight_j (y_j - centre).
+// before and adds everything but -sum_j weight_j (y_j - centre), which belongs to `rest`.
 void large_row(const Request& r, const LargeBlock& b, int64_t row, const LargeState& state, RowScratch& scratch);
 
 // Names the log scale of the sums; points next to a charge are summed again in long double.
-void large_finish(const Request& r, const LargeState& state, int64_t point, double* m, float* w);
+void large_finish(const Request& r, const LargeState& state, int64_t point, double* m);
 
 // All rows of a block; each by one thread. Returns false if `poll` broke it off.
 bool large_weigh(const Request& r, const LargeBlock& b, const LargeState& state, int threads, const Poll& poll);
 
-// a - centre as float [rows, cols], contiguous, and |a - centre|^2 [rows]
+// a - centre as float [rows, cols], contiguous, and |a - centre|^2 [rows] of the differences before they were rounded
 bool centre_rows(const Matrix& a, const float* centre, float* out, double* squares, int threads, const Poll& poll);
 
 // log2 of the smallest weight that can matter beside a weight of 1
@@ -78,8 +78,8 @@ double large_reach(const Request& r, double ref, float cutoff);
 // True where the processor has AMX tiles and the system grants them.
 bool amx_available();
 
-// The whole sum on AMX tiles: x float32 with contiguous rows, y of a type exact in float32. `nearest` of each
-// chunk are summed by direct difference. Returns false if `poll` broke it off.
-bool amx_sum(const Request& r, double* m, float* w, float* v, int nearest, int threads, const Poll& poll);
+// The whole sum on AMX tiles: x float32 with contiguous rows, y of a type exact in float32. Bytes about a centre of whole
+// numbers are exact in bfloat16. `nearest` of each chunk are summed by direct difference. Returns false if `poll` broke it off.
+bool amx_sum(const Request& r, const Result& out, int nearest, int threads, const Poll& poll);
 
 }  // namespace efm

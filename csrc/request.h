@@ -28,13 +28,17 @@ struct Request {
     double power;             // Riesz
     double bandwidth;         // Gaussian
     int64_t first_self;       // the pair (i, j) with j + first_self == i is left out, or no_self
+    const float* centre;      // [D], near the middle of the charges; null: sums are not taken about a centre
     bool wide;                // differences, weights and sums in double
 };
 
+// The displacements are along (x - centre) + rest: far from the charges the first part is large and common to all of
+// them, and the second keeps the digits in which two plates differ.
 struct Result {
     double* m;                // [N]
-    void* w;                  // [N], float or double
-    void* v;                  // [N, D] contiguous, float or double
+    double* w;                // [N]
+    double* along;            // [N], written where the request has a centre
+    void* rest;               // [N, D] contiguous, float or double
     bool is_double;
 };
 

@@ -32,12 +32,15 @@ struct RowKernels {
     // |x - y|^2: differences in float, squares and sum in double
     double (*distance)(const float* x, const float* y, int64_t d);
 
-    // y -= centre in place; returns the new |y|^2
+    // |x - y|^2 in double throughout: a log scale of which two plates' difference is taken
+    double (*exact_distance)(const float* x, const float* y, int64_t d);
+
+    // y -= centre in place; returns |y - centre|^2 of the differences before they were rounded
     double (*shift)(float* y, const float* centre, int64_t d);
 
-    // v = scale v + total (x - centre) + sum_k w_k (x - y_k)
-    void (*displace)(float* v, float scale, float total, const float* centre, const float* x,
-                     const float* const* y, const float* w, int k, int64_t d);
+    // v = scale v + sum_k w_k (from - y_k)
+    void (*displace)(float* v, float scale, const float* from, const float* const* y, const float* w, int k,
+                     int64_t d);
 };
 
 const RowKernels& row_kernels_base();

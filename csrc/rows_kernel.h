@@ -132,7 +132,7 @@ double weigh(const Request& r, float* s, const float* q, int n, float shift, dou
         } else {
             F32::store(s + j, F32::set(0.0f));
         }
-        if (j % (64 * W) == 63 * W) {
+        if (j % (16 * W) == 15 * W) {  // few in float: two plates of which little is left share these sums
             F32::fold(total, part);
             part = F32::set(0.0f);
         }
@@ -177,41 +177,42 @@ double distance(const float* x, const float* y, int64_t d) {
     return sum;
 }
 
-double shift(float* y, const float* centre, int64_t d) {
+double exact_distance(const float* x, const float* y, int64_t d) {
     double total[W] = {};
     int64_t k = 0;
-    while (k + W <= d) {
-        V part = F32::set(0.0f);
-        for (int run = 0; run < 8 && k + W <= d; ++run, k += W) {
-            const V moved = F32::sub(F32::load(y + k), F32::load(centre + k));
-            F32::store(y + k, moved);
-            part = F32::fma(moved, moved, part);
+    for (; k + W <= d; k += W)
+        for (int i = 0; i < W; ++i) {
+            const double diff = static_cast<double>(x[k + i]) - static_cast<double>(y[k + i]);
+            total[i] += diff * diff;
         }
-        F32::fold(total, part);
-    }
     double sum = 0.0;
     for (; k < d; ++k) {
-        y[k] -= centre[k];
-        sum += static_cast<double>(y[k]) * y[k];
+        const double diff = static_cast<double>(x[k]) - static_cast<double>(y[k]);
+        sum += diff * diff;
     }
     for (int i = 0; i < W; ++i) sum += total[i];
     return sum;
 }
 
-void displace(float* v, float scale, float total, const float* centre, const float* x, const float* const* y,
-              const float* w, int count, int64_t d) {
+double shift(float* y, const float* centre, int64_t d) {
+    const double square = exact_distance(y, centre, d);
+    for (int64_t k = 0; k < d; ++k) y[k] -= centre[k];
+    return square;
+}
+
+void displace(float* v, float scale, const float* from, const float* const* y, const float* w, int count,
+              int64_t d) {
     FlushSubnormals flush;
     int64_t k = 0;
     for (; k + W <= d; k += W) {
         V sum = F32::mul(F32::load(v + k), F32::set(scale));
-        const V here = F32::load(x + k);
-        sum = F32::fma(F32::set(total), F32::sub(here, F32::load(centre + k)), sum);
+        const V here = F32::load(from + k);
         for (int i = 0; i < count; ++i) sum = F32::fma(F32::set(w[i]), F32::sub(here, F32::load(y[i] + k)), sum);
         F32::store(v + k, sum);
     }
     for (; k < d; ++k) {
-        float sum = v[k] * scale + total * (x[k] - centre[k]);
-        for (int i = 0; i < count; ++i) sum += w[i] * (x[k] - y[i][k]);
+        float sum = v[k] * scale;
+        for (int i = 0; i < count; ++i) sum += w[i] * (from[k] - y[i][k]);
         v[k] = sum;
     }
 }
@@ -221,7 +222,7 @@ void displace(float* v, float scale, float total, const float* centre, const flo
 namespace efm {
 
 const RowKernels& EFM_ROW_KERNELS() {
-    static const RowKernels kernels{nearest, closest, within, filled, weigh, distance, shift, displace};
+    static const RowKernels kernels{nearest, closest, within, filled, weigh, distance, exact_distance, shift, displace};
     return kernels;
 }
 

@@ -18,7 +18,7 @@ namespace efm {
 #if !defined(EFM_FAST_X86)
 
 bool amx_available() { return false; }
-bool amx_sum(const Request&, double*, float*, float*, int, int, const Poll&) { return true; }
+bool amx_sum(const Request&, const Result&, int, int, const Poll&) { return true; }
 
 #else
 
@@ -48,9 +48,11 @@ enum class Screening { off, on, never };  // never: tried in vain
 
 class TileSum {
 public:
-    TileSum(const Request& r, double* m, float* w, float* v, int nearest, int threads, const Poll& poll)
-        : r_(r), m_(m), w_(w), v_(v), nearest_(nearest), threads_(threads), poll_(poll), n_(r.x.rows), d_(r.x.cols),
-          steps_(panels_of(d_)), cutoff_(large_cutoff(r)) {
+    TileSum(const Request& r, const Result& out, int nearest, int threads, const Poll& poll)
+        : r_(r), out_(out), rest_(static_cast<float*>(out.rest)), nearest_(nearest), threads_(threads), poll_(poll), n_(r.x.rows), d_(r.x.cols),
+          steps_(panels_of(d_)), cutoff_(large_cutoff(r)), exact_(r.y.dtype == Dtype::u8 && std::all_of(r.centre, r.centre + r.x.cols, [](float c) {
+              return c == std::nearbyint(c);
+          })) {
         chunk_ = std::clamp<int64_t>(chunk_bytes / (steps_ * amx_panel * 4) / 128 * 128, 128, largest_chunk);
         chunk_ = std::min(chunk_, panels_of(r.y.rows) * amx_panel);
         block_ = std::clamp<int64_t>(block_bytes / (steps_ * amx_panel * 4) / amx_panel * amx_panel, amx_panel, largest_block);
@@ -68,13 +70,13 @@ public:
         live_.resize(block_panels * chunk_panels);
         full_.resize(block_panels);
         ref_.assign(n_, std::numeric_limits<double>::infinity());
-        total_.assign(n_, 0.0);
         fate_.assign(n_, fine);
-        find_centre();
     }
 
     bool run() {
-        std::fill(v_, v_ + n_ * d_, 0.0f);
+        std::fill(out_.w, out_.w + n_, 0.0);
+        std::fill(out_.along, out_.along + n_, 0.0);
+        std::fill(rest_, rest_ + n_ * d_, 0.0f);
         screening_ = screen_pays(r_, cutoff_) ? Screening::on : Screening::off;
         for (int64_t j = 0; j < r_.y.rows; j += chunk_) {
             first_charge_ = j;
@@ -90,30 +92,12 @@ public:
         const LargeState state = this->state();
         return parallel_for(panels_of(n_), threads_, poll_, [&](int64_t p, int) {
             for (int64_t i = p * amx_panel; i < std::min(n_, (p + 1) * amx_panel); ++i)
-                large_finish(r_, state, i, m_, w_);
+                large_finish(r_, state, i, out_.m);
         });
     }
 
 private:
-    LargeState state() { return {ref_.data(), total_.data(), v_, fate_.data()}; }
-
-    // A mean of some charges; whole for bytes, whose differences from it are then exact in bfloat16.
-    void find_centre() {
-        const bool whole = r_.y.dtype == Dtype::u8;
-        exact_ = whole;
-        centre_.assign(d_, 0.0f);
-        std::vector<double> sum(d_);
-        std::vector<float> row(d_);
-        const int64_t samples = std::min<int64_t>(r_.y.rows, 256);
-        for (int64_t k = 0; k < samples; ++k) {
-            read_row(r_.y, k * r_.y.rows / samples, row.data());
-            for (int64_t i = 0; i < d_; ++i) sum[i] += row[i];
-        }
-        for (int64_t i = 0; i < d_; ++i) {
-            const double mean = sum[i] / samples;
-            centre_[i] = std::isfinite(mean) ? static_cast<float>(whole ? std::nearbyint(mean) : mean) : 0.0f;
-        }
-    }
+    LargeState state() { return {ref_.data(), out_.w, out_.along, rest_, fate_.data()}; }
 
     void describe_charges(int64_t panel) {
         for (int64_t j = panel * amx_panel; j < std::min((panel + 1) * amx_panel, chunk_); ++j) {
@@ -135,7 +119,7 @@ private:
                 const float* x = static_cast<const float*>(r_.x.data) + (first_point_ + i) * r_.x.row_stride;
                 float* row = data.data() + c * row_stride();
                 std::copy(x, x + d_, row);
-                x2_[i] = row_kernels().shift(row, centre_.data(), d_);
+                x2_[i] = row_kernels().shift(row, r_.centre, d_);
                 rows[c] = row;
             }
             for (int64_t k = 0; k < steps_; ++k) {
@@ -177,7 +161,7 @@ private:
 
     LargeBlock block() {
         return {first_point_, points_,      first_charge_,  charges_,  s_.get(), stride_, y2_.data(),
-                r_.weight ? q_.data() : nullptr, x2_.data(), centre_.data(), counted_, cutoff_, nearest_};
+                r_.weight ? q_.data() : nullptr, x2_.data(), counted_, cutoff_, nearest_};
     }
 
     // s = x . y of the panels of points that are asked for, of their hi parts alone or in full. Charges are packed into
@@ -200,7 +184,7 @@ private:
                     uint16_t* panel = packed + (c - first) * cache_steps * amx_step_words;
                     if (describes) add_squares(c, rows, k0 * amx_step, features);
                     for (int k = 0; k < count; ++k) {
-                        const float* centre = centre_.data() + (k0 + k) * amx_step;
+                        const float* centre = r_.centre + (k0 + k) * amx_step;
                         amx.pack_columns(rows, centre, static_cast<int>(std::min<int64_t>(amx_step, features - k * amx_step)),
                                          hi || exact_, panel + k * amx_step_words);
                         advance(rows, amx_step);
@@ -224,7 +208,7 @@ private:
 
     void add_squares(int64_t panel, const float* const* rows, int64_t first, int64_t features) {
         for (int c = 0; c < amx_panel && rows[c]; ++c) {
-            const double square = amx_kernels().square(rows[c], centre_.data() + first, features);
+            const double square = amx_kernels().square(rows[c], r_.centre + first, features);
             double& total = square_[panel * amx_panel + c];
             total = first == 0 ? square : total + square;
         }
@@ -271,7 +255,7 @@ private:
         });
     }
 
-    // v -= weights . (y - centre)
+    // rest -= weights . (y - centre)
     bool displacements() {
         const AmxKernels& amx = amx_kernels();
         const int64_t panels = panels_of(charges_), group = group_of(steps_), blocks = panels_of(points_);
@@ -293,7 +277,7 @@ private:
                         if (count == 0) continue;
                         amx.multiply(weights_.get() + step_of(p, blocks, k0),
                                      packed + (f - first) * cache_steps * amx_step_words, steps, count, exact_, block);
-                        amx.accumulate(v_ + (first_point_ + p * amx_panel) * d_ + f * amx_panel, d_, block,
+                        amx.accumulate(rest_ + (first_point_ + p * amx_panel) * d_ + f * amx_panel, d_, block,
                                        static_cast<int>(std::min<int64_t>(amx_panel, points_ - p * amx_panel)),
                                        static_cast<int>(std::min<int64_t>(amx_panel, d_ - f * amx_panel)), false);
                     }
@@ -311,7 +295,7 @@ private:
         charges.read(first_charge_ + k * amx_panel, first_charge_ + charges_, first * amx_step, features, rows);
         for (int64_t f = first; f < last; ++f) {
             const int64_t done = (f - first) * amx_step;
-            amx_kernels().pack_sums(rows, centre_.data() + f * amx_step,
+            amx_kernels().pack_sums(rows, r_.centre + f * amx_step,
                                     static_cast<int>(std::min<int64_t>(amx_step, features - done)), exact_,
                                     packed + ((f - first) * cache_steps + slot) * amx_step_words);
             advance(rows, amx_step);
@@ -319,14 +303,14 @@ private:
     }
 
     const Request& r_;
-    double* m_;
-    float *w_, *v_;
+    const Result& out_;
+    float* rest_;
     int nearest_, threads_;
     const Poll& poll_;
     int64_t n_, d_, steps_;
     float cutoff_;
     int64_t chunk_, block_, stride_;
-    bool exact_ = false;
+    bool exact_;  // charges less the centre are exact in bfloat16
     Screening screening_ = Screening::off;
     int64_t first_charge_ = 0, first_point_ = 0, points_ = 0;
     int charges_ = 0;
@@ -334,8 +318,8 @@ private:
     std::atomic<bool> bad_{false};
     Aligned::Array<uint16_t> packed_, x_, weights_;
     Aligned::Array<float> s_;
-    std::vector<float> y2_, q_, centre_;
-    std::vector<double> x2_, square_, ref_, total_;
+    std::vector<float> y2_, q_;
+    std::vector<double> x2_, square_, ref_;
     std::vector<uint8_t> live_, full_, fate_;
 };
 
@@ -346,9 +330,9 @@ bool amx_available() {
     return available;
 }
 
-bool amx_sum(const Request& r, double* m, float* w, float* v, int nearest, int threads, const Poll& poll) {
+bool amx_sum(const Request& r, const Result& out, int nearest, int threads, const Poll& poll) {
     if (!amx_available()) throw std::runtime_error("no AMX tiles on this machine");
-    return TileSum(r, m, w, v, nearest, threads, poll).run();
+    return TileSum(r, out, nearest, threads, poll).run();
 }
 
 #endif

@@ -8,6 +8,7 @@ import shlex
 import subprocess
 import sys
 import traceback
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -16,7 +17,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from . import __version__, yaml12
-from .errors import EfmError, InputError, RunError
+from .errors import EfmError, InputError, NothingArrivedWarning, RunError
 from .stop import exit_status, interrupted_by_signals
 
 if TYPE_CHECKING:
@@ -154,7 +155,8 @@ def sample(
     n: Annotated[int, typer.Option(min=1, help="Number of samples.")] = 64,
     out: Annotated[Path | None, typer.Option(help="A .png picture or an .npz of inputs and outputs.")] = None,
     map: Annotated[str | None, typer.Option(help="full or forward; the run's own by default.")] = None,
-    steps: Annotated[int | None, typer.Option(min=1, help="Steps; the run's own number by default.")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Steps of the forward map.")] = None,
+    max_steps: Annotated[int | None, typer.Option(min=1, help="Most steps per line of the full map.")] = None,
     seed: Seed = 0,
     reverse: Reverse = False,
     device: Device = "auto",
@@ -168,8 +170,8 @@ def sample(
 
       efm-fast sample runs/digits_3_to_2 --reverse --out 2_to_3.npz
     """
+    from .sampling import none_arrived, starts
     from .sampling import sample as draw
-    from .sampling import starts
     from .show import save_samples
     from .training import load
 
@@ -178,7 +180,17 @@ def sample(
     with _stoppable("sampling stopped", lambda: f"{path} was not written"):
         loaded = load(run, device=device)
         x0 = starts(loaded, n, seed, reverse=reverse)
-        lines = draw(loaded, x0, map=map, steps=steps, seed=seed, reverse=reverse)  # type: ignore[arg-type]
+        lines = draw(
+            loaded,
+            x0,
+            map=map,  # type: ignore[arg-type]
+            steps=steps,
+            max_steps=max_steps,
+            seed=seed,
+            reverse=reverse,
+        )
+        if problem := none_arrived(lines):
+            raise RunError(f"{run}: {problem}")
         save_samples(loaded, x0, lines, path, reverse=reverse)
     typer.echo(
         f"{int(lines.arrived.sum())} of {n} lines arrived, "
@@ -247,8 +259,8 @@ def diagnose(
     """
     from .config import Config
     from .diagnosis import diagnose as look
+    from .files import write_text
     from .plots import plot_distances
-    from .training.files import write_text
 
     _import(imports)
     config = Config.load(data, _overrides(settings))
@@ -310,6 +322,7 @@ def main() -> None:
     A user's mistake prints one line and exits with 1; Ctrl-C, SIGTERM and SIGHUP say what they stopped and exit with
     130, 143 and 129.
     """
+    warnings.simplefilter("ignore", NothingArrivedWarning)  # a command ends with that as its error
     with interrupted_by_signals():
         try:
             app()
@@ -370,6 +383,8 @@ def _evaluate(run: Run, n: int, seed: int, *, reverse: bool = False) -> None:
         typer.echo(result.table())
         for path in write_evaluation(run, result):
             typer.echo(f"wrote {path}")
+    if problem := result.maps[0].problem:
+        raise RunError(f"{run.folder}: {problem}")
 
 
 if __name__ == "__main__":

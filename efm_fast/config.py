@@ -8,13 +8,23 @@ distance between a charge of one plate and a charge of the other ("1.5 s").
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from . import checks, yaml12
+from .data.spec import as_spec, recorded
 from .errors import InputError
 from .presets import preset_path
 
@@ -31,6 +41,22 @@ def length_in_data_units(length: float | str, s: float) -> float:
 
 
 _LENGTHS = ("L", "points.nearest", "points.behind")
+# Settings that only some choices use: setting -> {choice: values under which the setting is used}.
+_ONLY_WITH: dict[str, dict[str, tuple[str, ...]]] = {
+    "points.behind": {"points.strategy": ("flux",)},
+    "points.noise": {"points.strategy": ("linear",)},
+    "points.margin": {"points.strategy": ("box",)},
+    "points.bank": {"points.strategy": ("lines",)},
+    "points.refresh": {"points.strategy": ("lines",)},
+    "target.charges": {"points.strategy": ("flux", "linear", "box", "custom")},
+    "target.normalization": {
+        "net.parametrisation": ("direct",),
+        "points.strategy": ("linear", "box", "lines", "custom"),
+    },
+    "net.levels": {"net.backbone": ("unet",)},
+}
+_PLATES = {"plus", "minus"}
+_RENAMED = {"sample.steps": "sample.forward_steps for the forward map, sample.max_steps for the full map"}
 
 
 class _Section(BaseModel):
@@ -40,10 +66,13 @@ class _Section(BaseModel):
 class PointsConfig(_Section):
     """Where the field is learned."""
 
-    strategy: Literal["flux", "linear", "box", "lines"] = Field(
-        default="flux", description="inter-plate points"
+    strategy: Literal["flux", "linear", "box", "lines", "custom"] = Field(
+        default="flux", description="inter-plate points; custom: the strategy that was passed to train"
     )
-    nearest: Length = Field(default="0.001 s", description="flux: smallest distance from a plate")
+    nearest: Length = Field(
+        default="0.001 s",
+        description="smallest distance from a plate: of flux points, and of heights that the network tells apart",
+    )
     behind: Length | None = Field(
         default=None, description="flux: largest distance behind a plate; null: none"
     )
@@ -57,11 +86,11 @@ class TargetConfig(_Section):
     """What is learned there."""
 
     charges: PositiveInt = Field(
-        1024, description="charges per plate and step, apart from the batch of points"
+        1024, description="charges per plate and step, apart from the batch of points; lines have their bank"
     )
     normalization: Literal["superposition", "per_plate"] = Field(
         default="superposition",
-        description="per_plate: the authors' published form, for parity (direct field only)",
+        description="per_plate: the authors' published form, for parity (direct field, points other than flux)",
     )
 
 
@@ -102,7 +131,7 @@ class TrainConfig(_Section):
 
 
 class SampleConfig(_Section):
-    """How samples are drawn from the learned field."""
+    """How samples are drawn from the learned field; ``sample`` can be asked for either map of any run."""
 
     map: Literal["full", "forward"] = Field(
         default="full", description="full stochastic map, or forward only"
@@ -119,12 +148,15 @@ class SampleConfig(_Section):
         lt=0.5,
         description="forward: share of L left out at the minus plate, if not margin",
     )
-    steps: PositiveInt = Field(default=40, description="forward: steps; full: at most so many steps per line")
+    forward_steps: PositiveInt = Field(default=40, description="forward: number of steps")
     step: PositiveFloat = Field(default=0.35, description="full: step over the distance to the charges")
+    max_steps: PositiveInt = Field(default=200, description="full: lines that take more steps end unfinished")
 
 
 class Config(_Section):
     """All settings of a run.
+
+    A setting of an option that was not chosen, such as ``points.noise`` with flux points, has to keep its default.
 
     Raises:
         InputError: from :meth:`load`, naming the key, what was expected and what came.
@@ -137,8 +169,16 @@ class Config(_Section):
     seed: int = Field(default=0, ge=0, description="of everything random in the run")
     device: str = Field(default="auto", description="auto, cpu, cuda or cuda:N")
     runs: str = Field(default="runs", description="folder in which the run folder is made")
-    plus: dict[str, Any] = Field(description="data on the plate z = 0, such as {name: digits, label: 3}")
+    plus: dict[str, Any] = Field(
+        description="data on the plate z = 0, such as moons or {name: digits, label: 3}; in Python also a tensor,"
+        " an array, a torch Dataset or a Source"
+    )
     minus: dict[str, Any] = Field(description="data on the plate z = L")
+    imports: tuple[str, ...] = Field(
+        default=(),
+        strict=False,
+        description="modules that registered the sources of plus and minus; written by train, never imported from here",
+    )
     L: Length = Field(default="1 s", description="distance between the plates")
     points: PointsConfig = Field(default=PointsConfig(), description="where the field is learned")
     target: TargetConfig = Field(default=TargetConfig(), description="what is learned there")
@@ -152,6 +192,8 @@ class Config(_Section):
     ) -> Config:
         """Read a config from a preset's name, a YAML path, a mapping or a Config, then apply ``overrides``.
 
+        Settings of ``source`` that belong to an option which ``overrides`` replace by another are dropped.
+
         Args:
             source: what to read.
             overrides: dotted keys and their values, such as {"train.steps": 2000}.
@@ -159,24 +201,87 @@ class Config(_Section):
         Raises:
             InputError: an unknown preset or file, or a setting that does not fit; the text names the key.
         """
+        changes = settings_in(overrides)
         try:
             raw = _raw(source)
-            for key, value in _overrides(overrides):
-                _set(raw, key, value)
-            return cls.model_validate(raw)
-        except ValidationError as problem:
-            raise InputError(_explain(problem)) from None
+            used = [key for key in _ONLY_WITH if not _idle(key, lambda key: _get(raw, key))]
+            for key, value in changes.items():
+                _set(raw, key, _deep_copy(value))
+            for key in used:
+                if _idle(key, lambda key: _get(raw, key)) and not any(
+                    f"{key}.".startswith(f"{c}.") for c in changes
+                ):
+                    _drop(raw, key)
+            return cls._checked(raw)
         except RecursionError:
             raise InputError("cfg: its mappings are nested too deeply, or one holds itself") from None
 
+    @classmethod
+    def read(cls, path: Path) -> Config:
+        """Read the config.yaml of a run folder, as this version or an earlier one wrote it.
+
+        Raises:
+            InputError: it cannot be read, or a setting does not fit.
+        """
+        raw = _raw(path)
+        sampling = raw.get("sample")
+        if isinstance(sampling, dict) and "steps" in sampling:
+            # before sample.steps got two names, files held every setting, those that nothing used too
+            sampling["forward_steps"] = steps = sampling.pop("steps")
+            if sampling.get("map") == "full":
+                sampling["max_steps"] = steps
+            for key in [key for key in _ONLY_WITH if _idle(key, lambda key: _get(raw, key))]:
+                _drop(raw, key)
+        return cls._checked(raw)
+
+    @classmethod
+    def _checked(cls, raw: dict[str, Any]) -> Config:
+        try:
+            return cls.model_validate(raw)
+        except ValidationError as problem:
+            raise InputError(_explain(problem)) from None
+
+    @field_validator("plus", "minus", mode="before")
+    @classmethod
+    def _as_spec(cls, value: object, info: ValidationInfo) -> dict[str, Any]:
+        return as_spec(str(info.field_name), value)
+
+    @model_validator(mode="after")
+    def _refuse_idle_settings(self) -> Config:
+        settings = self.model_dump(exclude=_PLATES)
+        for key in _ONLY_WITH:
+            reason = _idle(key, lambda key: _get(settings, key))
+            if reason and _get(settings, key) != _get({}, key):
+                raise InputError(f"{key}: {reason}")
+        return self
+
     def to_yaml(self) -> str:
-        """The config as YAML, every setting written out."""
-        return yaml12.dump(self.model_dump(mode="json"))
+        """The config as YAML: every setting that the run uses; data in memory as a record of them.
+
+        Raises:
+            InputError: a setting of a source that can neither be written out nor recorded.
+        """
+        settings = self.plain()
+        for key in _ONLY_WITH:
+            if _idle(key, lambda key: _get(settings, key)):
+                _drop(settings, key)
+        return yaml12.dump(settings)
+
+    def plain(self) -> dict[str, Any]:
+        """Every setting as plain data, in their order; data in memory as a record of them.
+
+        Raises:
+            InputError: a setting of a source that can neither be written out nor recorded.
+        """
+        plates = {plate: recorded(plate, getattr(self, plate)) for plate in ("plus", "minus")}
+        written = {**self.model_dump(mode="json", exclude=_PLATES), **plates}
+        return {key: written[key] for key in Config.model_fields}
 
 
 def _raw(source: Config | Mapping[str, Any] | str | Path) -> dict[str, Any]:
     if isinstance(source, Config):
-        return source.model_dump(mode="json")
+        # data in memory are handed on as they are
+        return {**source.model_dump(mode="json", exclude=_PLATES), "plus": source.plus, "minus": source.minus}
     if isinstance(source, Mapping):
         return _deep_copy(source)
     if not isinstance(source, str | Path):
@@ -197,22 +302,51 @@ def _raw(source: Config | Mapping[str, Any] | str | Path) -> dict[str, Any]:
     return loaded
 
 
-def _overrides(overrides: Mapping[str, Any] | None) -> list[tuple[str, Any]]:
+def settings_in(overrides: Mapping[str, Any] | None) -> dict[str, Any]:
+    """A copy of ``overrides``, dotted keys and their values.
+
+    Raises:
+        InputError: something else.
+    """
     if overrides is None:
-        return []
+        return {}
     checks.instance("overrides", overrides, Mapping, 'a mapping such as {"train.steps": 2000}')
     for key in overrides:
         checks.instance("overrides", key, str, "dotted keys such as train.steps")
-    return list(overrides.items())
+    return dict(overrides)
 
 
-def _deep_copy(mapping: Mapping[str, Any]) -> dict[str, Any]:
-    return {k: _deep_copy(v) if isinstance(v, Mapping) else v for k, v in mapping.items()}
+def _deep_copy(value: Any) -> Any:
+    return {k: _deep_copy(v) for k, v in value.items()} if isinstance(value, Mapping) else value
+
+
+def _get(raw: Mapping[str, Any], dotted: str) -> Any:
+    """The setting ``section.key`` of ``raw``, or its default."""
+    section, key = dotted.split(".")
+    given = raw.get(section)
+    default = getattr(Config.model_fields[section].default, key)
+    return given.get(key, default) if isinstance(given, Mapping) else default
+
+
+def _drop(raw: dict[str, Any], dotted: str) -> None:
+    section, key = dotted.split(".")
+    if isinstance(raw.get(section), dict):
+        raw[section].pop(key, None)
+
+
+def _idle(key: str, choice: Callable[[str], Any]) -> str | None:
+    """Why the setting ``key`` has no effect under these choices, or None if it has one."""
+    for chooser, values in _ONLY_WITH[key].items():
+        if choice(chooser) not in values:
+            return f"has an effect only with {chooser} = {' or '.join(values)}, got {choice(chooser)}"
+    return None
 
 
 def _set(raw: dict[str, Any], dotted: str, value: Any) -> None:
     *parents, last = dotted.split(".")
     for parent in parents:
+        if parent in _PLATES and parent in raw:
+            raw[parent] = as_spec(parent, raw[parent])
         raw = raw.setdefault(parent, {})
         if not isinstance(raw, dict):
             raise InputError(f"{dotted}: {parent} is a single setting and has no parts")
@@ -224,9 +358,13 @@ def _explain(problem: ValidationError) -> str:
     errors = problem.errors()
     # a misspelt key explains a missing one
     first = next((e for e in errors if e["type"] in ("extra_forbidden", "invalid_key")), errors[0])
+    if isinstance(cause := first.get("ctx", {}).get("error"), InputError):
+        return str(cause)
     got = checks.describe(first["input"])
     # the last parts of a union's location name its branches, not keys
     key = ".".join(str(p) for p in first["loc"] if p != "float" and not str(p).startswith("constrained-"))
+    if key in _RENAMED:
+        return f"{key}: no such setting any more; use {_RENAMED[key]}"
     key = key if len(key) <= 80 else f"{key[:77]}..."
     if first["type"] == "extra_forbidden":
         return f"{key}: no such setting; expected one of {', '.join(_known_keys(first['loc'][:-1]))}"

@@ -15,3 +15,7 @@ class BackendUnavailableError(EfmError, RuntimeError):
 
 class RunError(EfmError, RuntimeError):
     """A run folder or a checkpoint is missing, truncated, foreign or already there."""
+
+
+class NothingArrivedWarning(RuntimeWarning):
+    """Not one line of a map reached a plate, so its ends are no samples."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,9 +11,10 @@ from torch import Tensor
 
 from . import checks
 from .data import ColouredShapes, Source, step_generator
+from .errors import NothingArrivedWarning
 from .lines import ExactField, Lines, Support, full_map, mirrored
 from .metrics import DigitReader, generation_report, translation_report, transport_report
-from .sampling import ends_of, sample
+from .sampling import ends_of, none_arrived, sample
 from .training.run import Run
 from .types import Plates
 
@@ -28,7 +30,8 @@ class MapReport:
         evaluations: mean evaluations of the field per sample.
         most_evaluations: the most any sample took.
         unfinished: share of samples that reached no plate, in [0, 1].
-        numbers: the measures that fit the data, from :mod:`efm_fast.metrics`.
+        numbers: the measures that fit the data, from :mod:`efm_fast.metrics`; each is None where no line arrived.
+        problem: what happened to the lines where none arrived, else None.
     """
 
     name: str
@@ -36,6 +39,7 @@ class MapReport:
     most_evaluations: int
     unfinished: float
     numbers: dict[str, Any]
+    problem: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Everything in one flat mapping, ready for JSON."""
@@ -69,20 +73,26 @@ class Evaluation:
         return {"reverse": self.reverse, "maps": [report.as_dict() for report in self.maps]}
 
     def table(self) -> str:
-        """The numbers as a table that fits a terminal, one column per map."""
+        """The numbers as a table that fits a terminal, one column per map; what went wrong stands below it."""
         columns = [report.as_dict() for report in self.maps]
         rows = []
         for key in columns[0]:
             cells = [_cell(column[key]) for column in columns]
             rows.append(f"{key.replace('_', ' '):<18}" + "".join(f"{cell:>22}" for cell in cells))
-        return "\n".join(rows)
+        return "\n".join([*rows, *self.problems])
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """One line for each map of which no line arrived."""
+        return tuple(f"{report.name}: {report.problem}" for report in self.maps if report.problem)
 
 
 def evaluate(run: Run, *, n: int = 2000, seed: int = 0, reverse: bool = False) -> Evaluation:
     """Measure a run's learned maps on held-out data.
 
     For coloured digits: reading, hue, realism and coverage of the run's own map. For other data: W2 of the
-    learned full map, the learned forward map and the exact field's full map, with the floor beside them.
+    learned full map, the learned forward map and the exact field's full map, with the floor beside them. A map of
+    which no line arrived has no numbers; a NothingArrivedWarning says so.
 
     Args:
         run: a trained run.
@@ -92,11 +102,22 @@ def evaluate(run: Run, *, n: int = 2000, seed: int = 0, reverse: bool = False) -
 
     Raises:
         InputError: n is below 2, a wrong type, or the data have no held-out split.
+        RunError: the data were in memory and are not here.
     """
     checks.instance("run", run, Run, "a run, from efm_fast.train(...) or efm_fast.load(folder)")
     checks.whole("n", checks.count("n", n), least=2)
     checks.whole("seed", seed, least=0)
     checks.flag("reverse", reverse)
+    with warnings.catch_warnings():
+        # the evaluation says itself what arrived nowhere
+        warnings.simplefilter("ignore", NothingArrivedWarning)
+        result = _evaluation(run, n, seed, reverse)
+    for problem in result.problems:
+        warnings.warn(problem, NothingArrivedWarning, stacklevel=2)
+    return result
+
+
+def _evaluation(run: Run, n: int, seed: int, reverse: bool) -> Evaluation:
     source, goal = ends_of(run, reverse)
     generator = step_generator(seed, 0, _STREAM)
     x0 = source.draw(n, generator, "test")
@@ -143,14 +164,18 @@ def _ends(lines: Lines) -> Tensor:
 def _cell(value: object) -> str:
     if isinstance(value, tuple):
         return " ".join(f"{v:.2f}".removeprefix("0") for v in value)
+    if value is None:
+        return "none arrived"
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def _report(name: str, lines: Lines, numbers: dict[str, Any]) -> MapReport:
+    problem = none_arrived(lines)
     return MapReport(
         name,
         float(lines.evaluations.double().mean()),
         int(lines.evaluations.max()),
         float((~lines.arrived).double().mean()),
-        numbers,
+        numbers if problem is None else dict.fromkeys(numbers),
+        problem,
     )

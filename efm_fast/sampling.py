@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import warnings
 from typing import Literal
 
 import torch
@@ -11,12 +12,12 @@ from torch import Tensor
 
 from . import checks
 from .data import Source, step_generator
-from .errors import InputError
-from .lines import Lines, Support, forward_map, full_map, mirrored, reversed_field
+from .errors import InputError, NothingArrivedWarning
+from .lines import Lines, LineStatus, Support, forward_map, full_map, mirrored, reversed_field
 from .training.run import Run
 from .types import Field
 
-_STARTS, _SUPPORT = 200, 201  # streams of randomness, apart from training's
+_STARTS = 200  # stream of randomness, apart from training's
 
 
 def sample(
@@ -26,6 +27,7 @@ def sample(
     n: int | None = None,
     map: Literal["full", "forward"] | None = None,
     steps: int | None = None,
+    max_steps: int | None = None,
     seed: int = 0,
     reverse: bool = False,
     return_paths: bool = False,
@@ -39,7 +41,8 @@ def sample(
         n: number of starts to draw from the run's plus data (its held-out split where it has one).
         map: "full" (the stochastic map of EFM, theorem 3.1) or "forward" (algorithm 2 at midpoint steps,
             heights log-spaced from both plates, landing on the plate mean); the run's own setting by default.
-        steps: forward: number of steps; full: most steps per line. The run's own setting by default.
+        steps: of the forward map; the run's ``sample.forward_steps`` by default.
+        max_steps: after which a line of the full map ends unfinished; the run's own by default.
         seed: of the starts, and of the full map's decisions, which depend on (seed, k) alone for sample k;
             at least 0.
         reverse: from Q on the minus plate to P on the plus plate, along the same lines: x0 are samples of Q, and
@@ -48,15 +51,25 @@ def sample(
 
     Returns:
         Lines; ``end`` holds the samples, in the shape of x0 or [n, D], and ``evaluations`` [N] what each cost.
-        Heights are the run's own: lines of the reverse map end at z = 0.
+        Heights are the run's own: lines of the reverse map end at z = 0. Where not one line arrived there are no
+        samples: a NothingArrivedWarning says so.
 
     Raises:
-        InputError: neither or both of x0 and n, or a wrong type, shape or setting.
+        InputError: neither or both of x0 and n, a wrong type, shape or setting, or a setting of the other map.
     """
     checks.instance("run", run, Run, "a run, from efm_fast.train(...) or efm_fast.load(folder)")
     settings = run.config.sample
     kind = checks.choice("map", settings.map if map is None else map, ("full", "forward"))
-    steps = settings.steps if steps is None else checks.count("steps", steps)
+    forward_steps = settings.forward_steps if steps is None else checks.count("steps", steps)
+    most_steps = settings.max_steps if max_steps is None else checks.count("max_steps", max_steps)
+    if kind == "full" and steps is not None:
+        raise InputError(
+            f"steps: the forward map takes them; the full map takes max_steps, got steps={steps}"
+        )
+    if kind == "forward" and max_steps is not None:
+        raise InputError(
+            f"max_steps: the full map takes them; the forward map takes steps, got max_steps={max_steps}"
+        )
     checks.whole("seed", seed, least=0)
     checks.flag("reverse", reverse)
     checks.flag("return_paths", return_paths)
@@ -66,7 +79,7 @@ def sample(
     rows = _rows(run, given).to(run.device)
     field: Field = reversed_field(run.field) if reverse else run.field
     if kind == "forward":
-        lines = _forward(run, field, rows, steps, return_paths)
+        lines = _forward(run, field, rows, forward_steps, return_paths)
     else:
         support = support_of(run)
         lines = full_map(
@@ -74,12 +87,24 @@ def sample(
             rows,
             support=support.exchanged() if reverse else support,
             step=settings.step,
-            max_steps=steps,
+            max_steps=most_steps,
             seed=seed,
             return_paths=return_paths,
         )
+    if problem := none_arrived(lines):
+        warnings.warn(f"the {kind} map of {run.folder}: {problem}", NothingArrivedWarning, stacklevel=2)
     lines = mirrored(lines, run.geometry.L) if reverse else lines
     return dataclasses.replace(lines, end=lines.end.reshape(given.shape))  # type: ignore[union-attr]
+
+
+def none_arrived(lines: Lines) -> str | None:
+    """What happened to ``lines`` of which not one reached a plate, in a sentence; None where one did."""
+    if len(lines.status) == 0 or lines.arrived.any():
+        return None
+    counts = {status: int((lines.status == status).sum()) for status in LineStatus}
+    ended = ", ".join(f"{count} {status.name}" for status, count in counts.items() if count)
+    advice = "raise max_steps or train longer" if counts[LineStatus.STEP_LIMIT] else "train longer"
+    return f"no line arrived ({ended}), so there are no samples; {advice}"
 
 
 def _forward(run: Run, field: Field, x0: Tensor, steps: int, return_paths: bool) -> Lines:
@@ -127,9 +152,6 @@ def ends_of(run: Run, reverse: bool) -> tuple[Source, Source]:
 
 
 def support_of(run: Run) -> Support:
-    """The discs that hold the run's charges, from 4096 draws of each plate's training data."""
-    plates = [
-        source.draw(4096, step_generator(run.config.seed, k, _SUPPORT)).to(run.device)
-        for k, source in enumerate((run.plus, run.minus))
-    ]
-    return Support.of(*plates)
+    """The discs that hold the run's charges, on its device."""
+    centers = {key: getattr(run.support, key).to(run.device) for key in ("plus_center", "minus_center")}
+    return dataclasses.replace(run.support, **centers)

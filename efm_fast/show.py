@@ -12,30 +12,36 @@ from torch import Tensor
 from .data import step_generator
 from .errors import InputError
 from .evaluation import Evaluation
+from .files import write_atomically, write_text
 from .lines import Lines
 from .plots import plot_field_lines_3d, plot_image_grid, plot_image_pairs, plot_transport
 from .sampling import ends_of, held_out, sample, starts
-from .training.files import write_atomically, write_text
 from .training.run import Run
 
 _STREAM = 400  # apart from the streams of training, sampling and measuring
 _PLANE = 2
 
 
+def has_picture(run: Run) -> bool:
+    """Whether samples of the run can be drawn: points of the plane, and images of one or three channels."""
+    shape = run.geometry.shape
+    return shape == (_PLANE,) or (len(shape) == 3 and shape[0] in (1, 3))
+
+
 def plot_samples(run: Run, x0: Tensor, lines: Lines, path: Path, *, reverse: bool = False) -> Path:
     """Draw samples as fits the data: pairs or a grid of images, or points beside their target.
 
     Raises:
-        InputError: vectors of more than two features, which have no picture.
+        InputError: data without a picture (see :func:`has_picture`).
     """
     source, goal = ends_of(run, reverse)
     ends, shape = torch.nan_to_num(lines.end.detach().cpu()).flatten(1), run.geometry.shape
+    if not has_picture(run):
+        raise InputError(f"{path.name}: data of shape {shape} have no picture; write an .npz instead")
     if len(shape) == 3:
         if source.labels("train") is None:
             return plot_image_grid(ends, shape, path)
         return plot_image_pairs(x0.cpu().flatten(1), ends, shape, path, reverse=reverse)
-    if shape != (_PLANE,):
-        raise InputError(f"{path.name}: data of shape {shape} have no picture; write an .npz instead")
     target = goal.draw(len(ends), step_generator(0, 0, _STREAM), held_out(goal))
     return plot_transport(ends, target, path, reverse=reverse)
 
@@ -69,13 +75,15 @@ def save_samples(run: Run, x0: Tensor, lines: Lines, path: Path, *, reverse: boo
 def write_evaluation(run: Run, result: Evaluation) -> list[Path]:
     """Write evaluation.json and the pictures of a run into its folder; returns their paths.
 
-    Those of the maps from Q to P have names of their own.
+    Those of the maps from Q to P have names of their own. There is no picture of lines of which none arrived.
     """
     way = "_reverse" if result.reverse else ""
     table, samples = run.folder / f"evaluation{way}.json", run.folder / "samples"
     write_text(table, json.dumps(result.as_dict(), indent=1))
     paths = [table]
-    if len(run.geometry.shape) == 3 or run.geometry.shape == (_PLANE,):
+    if result.maps[0].problem:
+        return paths
+    if has_picture(run):
         picture = samples / f"evaluation{way}.png"
         paths.append(plot_samples(run, result.inputs, result.lines, picture, reverse=result.reverse))
     if run.geometry.shape == (_PLANE,):

@@ -63,6 +63,10 @@ class RieszSum:
     def __neg__(self) -> RieszSum:
         return RieszSum(self.m, -self.w, -self.v)
 
+    def to(self, dtype: torch.dtype) -> RieszSum:
+        """The same sum with w and v in another dtype."""
+        return RieszSum(self.m, self.w.to(dtype), self.v.to(dtype))
+
     def log_weight(self) -> Tensor:
         """log |sum_j q_j e^{l_ij}|, float64 [N]: the log potential up to the kernel's constant factor."""
         return self.m + torch.log(self.w.double().abs())
@@ -70,6 +74,74 @@ class RieszSum:
     def posterior_mean(self, x: Tensor) -> Tensor:
         """Mean of the charges under weights q_j e^{l_ij}, [N, D] in data units: ``x - v / w``."""
         return x - self.v / self.w[:, None]
+
+
+@dataclass(frozen=True)
+class CentredSum:
+    """A :class:`RieszSum` whose displacements are split about a centre c: v = along (x - c) + rest.
+
+    Far from the charges all displacements are nearly x - c, and so are those of the other plate: in the difference of
+    two plates the first part is one multiple of x - c, known to float64, and the second holds what the charges differ
+    by. Whole displacements in float32 would leave |x - c| rounding errors of either plate there.
+
+    Attributes:
+        m: log scale, float64 [N].
+        w: scaled sum of weights, float64 [N].
+        along: the multiple of x - c, float64 [N]; None where the displacements are whole.
+        rest: the other displacements, [N, D], data units; float64 at precision="exact".
+        centre: c, float32 [D], data units; None where the displacements are whole.
+    """
+
+    m: Tensor
+    w: Tensor
+    along: Tensor | None
+    rest: Tensor
+    centre: Tensor | None
+
+    @classmethod
+    def of(cls, total: RieszSum, w: Tensor | None = None) -> CentredSum:
+        """A sum with whole displacements; ``w`` are its weights where they are known to more digits."""
+        return cls(total.m, total.w.double() if w is None else w, None, total.v, None)
+
+    def merge(self, other: CentredSum) -> CentredSum:
+        """The sum over both sets of charges; both are split about one centre, or neither is."""
+        m = torch.maximum(self.m, other.m)
+        left, right = (torch.where(part.m == m, 0.0, part.m - m) for part in (self, other))
+        along = None
+        if self.along is not None and other.along is not None:
+            along = _scaled(self.along, left) + _scaled(other.along, right)
+        return CentredSum(
+            m,
+            _scaled(self.w, left) + _scaled(other.w, right),
+            along,
+            _scaled(self.rest, left) + _scaled(other.rest, right),
+            self.centre,
+        )
+
+    def times(self, factor: Tensor) -> CentredSum:
+        """The sum of charges ``factor`` times as large, float64 [], not 0: its size goes into the log scale."""
+        size = factor.detach().abs()
+        sign = factor / size  # 1 or -1, and the way of the gradient
+        along = None if self.along is None else self.along * sign
+        rest = self.rest * sign.to(self.rest.dtype)
+        return CentredSum(self.m + torch.log(size), self.w * sign, along, rest, self.centre)
+
+    def __neg__(self) -> CentredSum:
+        along = None if self.along is None else -self.along
+        return CentredSum(self.m, -self.w, along, -self.rest, self.centre)
+
+    def weight_at(self, m: Tensor) -> Tensor:
+        """The sum of weights in the log scale ``m``, float64 [N], which is nowhere below its own."""
+        return _scaled(self.w, torch.where(self.m == m, 0.0, self.m - m))
+
+    def whole(self, x: Tensor) -> RieszSum:
+        """The same sum with whole displacements, in the dtype of ``rest``, at the points x [N, D] it was taken at."""
+        w = self.w.to(self.rest.dtype)
+        if self.along is None or self.centre is None:
+            return RieszSum(self.m, w, self.rest)
+        # constants to autograd: the displacements' gradient comes in through the rest, see efm_fast.field.ops
+        apart = (x - self.centre).detach().to(self.rest.dtype)
+        return RieszSum(self.m, w, torch.addcmul(self.rest, self.along.to(apart.dtype)[:, None], apart))
 
 
 @dataclass(frozen=True)

@@ -71,7 +71,6 @@ def test_train_measures_and_leaves_everything_behind(
         "config.yaml",
         "geometry.json",
         "versions.json",
-        "weights.safetensors",
         "state.safetensors",
         "metrics.jsonl",
         "evaluation.json",
@@ -95,7 +94,7 @@ def test_sample_writes_what_was_asked_for(
         assert arrays["outputs"].shape == (20, 2)
         assert (arrays["evaluations"] > 0).all()
     assert "evaluations each" in capsys.readouterr().out
-    assert run(monkeypatch, "sample", str(tiny_run), "--n", "20", "--seed", "3") == 0
+    assert run(monkeypatch, "sample", str(tiny_run), "--n", "20", "--seed", "3", "--max-steps", "300") == 0
     assert (tiny_run / "samples" / "samples.png").stat().st_size > 0
 
 
@@ -205,7 +204,6 @@ def test_sources_of_ones_own_are_imported(
 
 SLOW = (
     "import sys, time, efm_fast.training.loop as loop\n"
-    "sys.modules['torch.utils.tensorboard'] = None\n"  # its writer's thread may never end when interrupted
     "draw = loop.step_generator\n"
     "loop.step_generator = lambda *a: (time.sleep(0.02), draw(*a))[1]\n"
     "from efm_fast.cli import main\n"
@@ -225,9 +223,6 @@ def test_a_stopped_training_run_says_how_to_go_on(tmp_path: Path, sent: int, sta
     while (not rows.is_file() or not rows.read_text()) and time.monotonic() - started < 120:
         assert process.poll() is None, process.communicate()[1]
         time.sleep(0.05)
-    time.sleep(
-        0.5
-    )  # tensorboard's writer thread, started by the first row, hangs when its start is interrupted
     os.kill(process.pid, sent)
     error = process.communicate(timeout=60)[1]
     assert process.returncode == status, error
@@ -335,18 +330,18 @@ def test_a_mistake_is_one_line_that_says_what_to_do(
 def test_an_existing_run_is_kept(
     tiny_run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    before = (tiny_run / "weights.safetensors").read_bytes()
+    before = (tiny_run / "state.safetensors").read_bytes()
     again = ["train", "gaussian_to_mixture", *TINY, f"runs={tiny_run.parent}", "name=tiny", "-q"]
     assert run(monkeypatch, *again) == 1
     assert "efm-fast resume" in capsys.readouterr().err
-    assert (tiny_run / "weights.safetensors").read_bytes() == before
+    assert (tiny_run / "state.safetensors").read_bytes() == before
 
 
 def test_a_truncated_checkpoint_is_refused(
     tiny_run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    weights = tiny_run / "weights.safetensors"
-    weights.write_bytes(weights.read_bytes()[:-10])
+    state = tiny_run / "state.safetensors"
+    state.write_bytes(state.read_bytes()[:-10])
     assert run(monkeypatch, "evaluate", str(tiny_run)) == 1
     assert "not a whole safetensors file" in capsys.readouterr().err
 

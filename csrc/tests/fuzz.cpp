@@ -56,16 +56,21 @@ public:
         r.bandwidth = 0.1 + pick(30);
         r.first_self = pick(3) ? no_self : pick(60) - 30;
         r.wide = x_double || pick(4) == 0;
+        const std::vector<float> centre(d, pick(2) ? 4.0f : 0.5f);
+        r.centre = large || (!r.wide && pick(2)) ? centre.data() : nullptr;
+        if (pick(4) == 0)  // far from all charges
+            for (auto& h : height) h += 1e3;
         const double unwritten = -12345.678;
         std::vector<double> log_scale(n, unwritten);
         const bool out_double = !large && x_double;
-        std::vector<char> w(n * (out_double ? 8 : 4)), v(n * d * (out_double ? 8 : 4));
+        std::vector<double> w(n), along(n);
+        std::vector<char> rest(n * d * (out_double ? 8 : 4));
+        const Result out{log_scale.data(), w.data(), along.data(), rest.data(), out_double};
         const int threads = 1 + static_cast<int>(pick(4));
         const Poll never = [] { return false; };
         if (large && (!amx_available() || pick(2))) return by_blocks(r, weight, threads);
-        const bool finished = large ? amx_sum(r, log_scale.data(), reinterpret_cast<float*>(w.data()), reinterpret_cast<float*>(v.data()),
-                                              pick(2) ? 8 : 1, threads, never)
-                                    : direct_sum(r, {log_scale.data(), w.data(), v.data(), out_double}, threads, never);
+        const bool finished =
+            large ? amx_sum(r, out, pick(2) ? 8 : 1, threads, never) : direct_sum(r, out, threads, never);
         for (double value : log_scale)
             if (value == unwritten || std::isnan(value)) return false;
         return finished && (large || backward(r, log_scale, threads));
@@ -76,11 +81,11 @@ private:
     bool by_blocks(const Request& r, const std::vector<double>& weight, int threads) {
         const int64_t n = r.x.rows, m = r.y.rows, d = r.x.cols;
         const Poll never = [] { return false; };
-        std::vector<float> centre(d, 0.5f), x(n * d), y(m * d), s(n * m), v(n * d), w(n), y2(m), q(m);
-        std::vector<double> x2(n), squares(m), ref(n, INFINITY), total(n), log_scale(n, NAN);
+        std::vector<float> x(n * d), y(m * d), s(n * m), rest(n * d), y2(m), q(m);
+        std::vector<double> x2(n), squares(m), ref(n, INFINITY), w(n), along(n), log_scale(n, NAN);
         std::vector<uint8_t> fate(n);
-        centre_rows(r.x, centre.data(), x.data(), x2.data(), threads, never);
-        centre_rows(r.y, centre.data(), y.data(), squares.data(), threads, never);
+        centre_rows(r.x, r.centre, x.data(), x2.data(), threads, never);
+        centre_rows(r.y, r.centre, y.data(), squares.data(), threads, never);
         for (int64_t i = 0; i < n; ++i)
             for (int64_t j = 0; j < m; ++j)
                 for (int64_t k = 0; k < d; ++k) s[i * m + j] += x[i * d + k] * y[j * d + k];
@@ -92,10 +97,10 @@ private:
             y2[j] = counts ? static_cast<float>(squares[j]) : INFINITY;
         }
         const LargeBlock block{0, n, 0, static_cast<int>(m), s.data(), m, y2.data(), r.weight ? q.data() : nullptr,
-                               x2.data(), centre.data(), counted, large_cutoff(r), pick(2) ? 8 : 1};
-        const LargeState state{ref.data(), total.data(), v.data(), fate.data()};
+                               x2.data(), counted, large_cutoff(r), pick(2) ? 8 : 1};
+        const LargeState state{ref.data(), w.data(), along.data(), rest.data(), fate.data()};
         if (!large_weigh(r, block, state, threads, never)) return false;
-        for (int64_t i = 0; i < n; ++i) large_finish(r, state, i, log_scale.data(), w.data());
+        for (int64_t i = 0; i < n; ++i) large_finish(r, state, i, log_scale.data());
         for (double value : log_scale)
             if (std::isnan(value)) return false;
         return true;

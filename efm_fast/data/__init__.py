@@ -1,8 +1,9 @@
 """Data sets as sources of charges, and the loaders that feed them to training."""
 
-from . import digits as _digits  # noqa: F401  (registers its sources, as do the next three)
+from . import digits as _digits  # noqa: F401  (registers its sources, as do the next four)
 from . import images as _images  # noqa: F401
 from . import memory as _memory  # noqa: F401
+from . import npz as _npz  # noqa: F401
 from . import toy as _toy  # noqa: F401
 from .colour import ColouredShapes, hue_to_rgb, paint, rgb_to_hue
 from .imports import import_sources

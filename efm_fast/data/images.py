@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -11,11 +11,13 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from .. import checks
 from ..errors import InputError
 from .colour import ColouredShapes
 from .digits import split_classes
 from .registry import register_source
-from .source import SPLITS, FiniteSource, Source, whole
+from .source import SPLITS, FiniteSource, Source
+from .tools import existing
 
 
 @register_source("mnist")
@@ -43,7 +45,8 @@ def mnist(
     """
     sets = _both_splits("MNIST", root, download)
     shapes = {
-        split: _resized(found.data, whole("mnist size", size, least=1)) for split, found in sets.items()
+        split: _resized(found.data, checks.whole("mnist size", size, least=1))
+        for split, found in sets.items()
     }
     labels = {split: found.targets.to(torch.int64) for split, found in sets.items()}
     painted = ColouredShapes("mnist", shapes, labels, label)
@@ -70,7 +73,7 @@ def cifar10(root: str = "data", label: int | None = None, download: bool = False
         InputError: torchvision or the set is missing, or an unknown class.
     """
     if label is not None and label not in range(10):
-        raise InputError(f"cifar10 label: expected 0 to 9 or null, got {label!r}")
+        raise InputError(f"cifar10 label: expected 0 to 9 or null, got {checks.describe(label)}")
     rows, labels = {}, {}
     for split, found in _both_splits("CIFAR10", root, download).items():
         classes = torch.tensor(found.targets)
@@ -82,43 +85,56 @@ def cifar10(root: str = "data", label: int | None = None, download: bool = False
 
 @register_source("imagefolder")
 def imagefolder(root: str, size: int = 32, held_out: float = 0.1, seed: int = 0) -> FiniteSource:
-    """Your own pictures, in one folder per class: ``root/class/picture.png``.
+    """Your own pictures, in one folder per class, ``root/class/picture.png``, or all in ``root``.
 
     Each is cut to its central square and resized; all are kept in memory as bytes.
 
     Args:
-        root: folder of the class folders.
+        root: folder of the class folders, or of the pictures; a relative one starts at the working folder.
         size: side in pixels to resize to.
         held_out: share of each class held out as the test split, in [0, 1).
         seed: fixes which pictures are held out.
 
     Returns:
-        The source, of shape (3, size, size).
+        The source, of shape (3, size, size); without labels where there are no class folders.
 
     Raises:
-        InputError: torchvision is missing, no pictures in ``root``, or one that cannot be read.
+        InputError: torchvision is missing, no pictures in ``root``, pictures both in it and in its folders, or one
+            that cannot be read.
     """
     vision = _torchvision()
     from torchvision.transforms import functional as edit
 
-    whole("imagefolder size", size, least=1)
-    if not Path(root).is_dir():
-        raise InputError(f"imagefolder root: expected a folder of class folders, got {str(root)!r}")
+    checks.whole("imagefolder size", size, least=1)
+    where = existing("imagefolder root", root, folder=True)
 
-    def to_bytes(picture: Any) -> Tensor:
+    def to_bytes(path: str) -> Tensor:
+        picture = vision.datasets.folder.default_loader(path)
         square = edit.center_crop(picture, [min(picture.size)] * 2)
         return edit.pil_to_tensor(edit.resize(square, [size, size], antialias=True))
 
+    loose = _loose_pictures(where, vision.datasets.folder.IMG_EXTENSIONS)
     try:
-        found = vision.datasets.ImageFolder(root, transform=to_bytes)
-        pictures = torch.stack([picture for picture, _ in found])
-    except (FileNotFoundError, OSError) as error:
+        found = [(path, 0) for path in loose] or vision.datasets.ImageFolder(where).samples
+        pictures = torch.stack([to_bytes(path) for path, _ in found])
+    except OSError as error:
         raise InputError(f"imagefolder root: {' '.join(str(error).split())}") from error
-    labels = torch.tensor(found.targets)
+    labels = torch.tensor([label for _, label in found])
     rows = split_classes(labels, held_out, seed)
-    return FiniteSource(
-        "imagefolder", {s: pictures[rows[s]] for s in SPLITS}, {s: labels[rows[s]] for s in SPLITS}
-    )
+    classes = None if loose else {s: labels[rows[s]] for s in SPLITS}
+    return FiniteSource("imagefolder", {s: pictures[rows[s]] for s in SPLITS}, classes)
+
+
+def _loose_pictures(root: Path, suffixes: Sequence[str]) -> list[str]:
+    """Pictures in ``root`` itself, sorted; InputError where its folders hold some too."""
+    loose = sorted(str(path) for path in root.iterdir() if path.suffix.lower() in suffixes)
+    deeper = (path for path in root.glob("*/**/*") if path.suffix.lower() in suffixes)
+    if loose and (other := next(deeper, None)):
+        raise InputError(
+            f"imagefolder root: expected pictures in {str(root)!r} or in its class folders, got both: {loose[0]!r}"
+            f" and {str(other)!r}"
+        )
+    return loose
 
 
 def _torchvision() -> ModuleType:

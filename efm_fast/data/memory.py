@@ -1,21 +1,19 @@
-"""Data that users bring: tensors, .npz files and any torch Dataset."""
+"""Data that users bring in memory: tensors and arrays, any torch Dataset, a ready Source."""
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Sized
-from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
 import torch
 from torch import Generator, Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, IterableDataset
 
 from .. import checks
 from ..errors import InputError
 from .registry import register_source
-from .source import SPLITS, FiniteSource, Source, check_draw, split_rows
+from .source import SPLITS, FiniteSource, Source, check_draw, split_rows, stored
+from .tools import as_tensor
 
 
 @register_source("tensor")
@@ -34,68 +32,38 @@ def tensor(data: Any, labels: Any = None, held_out: float = 0.2, seed: int = 0) 
     Raises:
         InputError: not an array of numbers, an impossible shape, empty data, NaN or infinity.
     """
-    return _from_array("tensor", data, labels, held_out, seed)
+    return from_array("tensor", data, labels, held_out, seed)
 
 
-@register_source("npz")
-def npz(path: str, key: str | None = None, held_out: float = 0.2, seed: int = 0) -> FiniteSource:
-    """An array of a NumPy .npz file, read without unpickling anything.
-
-    Args:
-        path: of the file.
-        key: name of the array; may be left out if the file holds only one.
-        held_out: share of rows held out as the test split, in [0, 1).
-        seed: fixes which rows are held out.
-
-    Returns:
-        The source (see :func:`tensor` for shapes and dtypes).
+@register_source("source")
+def ready(source: Source) -> Source:
+    """A :class:`Source` that is ready to draw from.
 
     Raises:
-        InputError: no such file or array, not an .npz file, an array of objects, or bad data.
+        InputError: something else.
     """
-    if not Path(path).is_file():
-        raise InputError(f"npz path: expected an .npz file, got {str(path)!r}, which is not there")
-    try:
-        file = np.load(path, allow_pickle=False)
-        if isinstance(file, np.ndarray):
-            raise InputError(f"npz path: expected an .npz file, got the single array of {str(path)!r}")
-        with file:
-            name = file.files[0] if key is None and len(file.files) == 1 else key
-            if name is None:
-                raise InputError(f"npz key: expected one of {', '.join(file.files)}, got none")
-            data = file[checks.choice("npz key", name, file.files)]
-    except InputError:
-        raise  # already says what to do, and is a ValueError too
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-        raise InputError(f"npz path: cannot read {str(path)!r} as arrays of numbers: {error}") from error
-    return _from_array("npz", data, None, held_out, seed)
+    if not isinstance(source, Source):
+        raise InputError(f"source: expected an efm_fast.data.Source, got {type(source).__name__}")
+    return source
 
 
-def _from_array(name: str, data: Any, labels: Any, held_out: float, seed: int) -> FiniteSource:
-    rows = _as_tensor(f"{name} data", data)
+def from_array(name: str, data: Any, labels: Any, held_out: float, seed: int) -> FiniteSource:
+    """The rows of ``data`` dealt into a train and a test split (see :func:`tensor`)."""
+    rows = stored(
+        f"{name} data", as_tensor(f"{name} data", data)
+    )  # before it is dealt, so that places are the user's
     index = split_rows(len(rows) if rows.ndim else 0, held_out, seed) if rows.numel() else None
     if index is None:
         raise InputError(f"{name} data: expected at least one row, got shape {tuple(rows.shape)}")
     classes = None
     if labels is not None:
-        every = _as_tensor(f"{name} labels", labels)
+        every = as_tensor(f"{name} labels", labels)
         if every.shape != rows.shape[:1] or every.is_floating_point():
             raise InputError(
                 f"{name} labels: expected {len(rows)} whole numbers, got {every.dtype} {tuple(every.shape)}"
             )
         classes = {split: every[index[split]].to(torch.int64) for split in SPLITS}
     return FiniteSource(name, {split: rows[index[split]] for split in SPLITS}, classes)
-
-
-def _as_tensor(name: str, value: Any) -> Tensor:
-    """``value`` on the CPU, cut from its graph."""
-    try:
-        found = value if isinstance(value, Tensor) else torch.from_numpy(np.require(value, requirements="W"))
-    except (TypeError, ValueError) as error:
-        raise InputError(
-            f"{name}: expected a tensor or an array of numbers, got {type(value).__name__}"
-        ) from error
-    return found.detach().cpu()
 
 
 @register_source("dataset")
@@ -117,7 +85,8 @@ class DatasetSource(Source):
     name = "dataset"
 
     def __init__(self, dataset: Dataset[Any], held_out: float = 0.2, seed: int = 0) -> None:
-        if not (hasattr(dataset, "__len__") and hasattr(dataset, "__getitem__")):
+        indexed = hasattr(dataset, "__len__") and hasattr(dataset, "__getitem__")
+        if not indexed or isinstance(dataset, IterableDataset):
             raise InputError(f"dataset: expected one with len and [index], got {type(dataset).__name__}")
         count = len(cast(Sized, dataset))
         if count == 0:

@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 from .. import checks
 from ..errors import InputError
 from .source import Source
+from .spec import as_spec, described, in_memory
 
 Factory = TypeVar("Factory", bound=Callable[..., Source])
 
 _FACTORIES: dict[str, Callable[..., Source]] = {}
+_PATHS = ("path", "root")  # settings that name a file or folder
 
 
 def register_source(name: str) -> Callable[[Factory], Factory]:
     """Register a class or function that builds a :class:`Source` under ``name``.
 
     Its keyword arguments become the keys a config may set. An argument called ``seed`` receives the seed
-    given to :func:`make_source`, unless the config sets it.
+    given to :func:`make_source`, unless the config sets it; arguments called ``path`` and ``root`` name files,
+    and a run records them as absolute ones.
 
         @register_source("ring")
         class Ring(Source): ...
@@ -39,6 +43,12 @@ def register_source(name: str) -> Callable[[Factory], Factory]:
     return register
 
 
+def source_module(name: str) -> str | None:
+    """The module that registered the source ``name``; None for the ones of this package."""
+    module = _FACTORIES[name].__module__
+    return None if module.startswith("efm_fast.") else module
+
+
 def _origin(factory: Callable[..., Source]) -> tuple[str, str]:
     return factory.__module__, factory.__qualname__
 
@@ -48,21 +58,22 @@ def source_names() -> list[str]:
     return sorted(_FACTORIES)
 
 
-def resolve_source(spec: Mapping[str, Any] | str) -> dict[str, Any]:
+def resolve_source(spec: object) -> dict[str, Any]:
     """Check a source's config and fill in its defaults, without touching any data.
 
     Args:
-        spec: a name, or a mapping with the key ``name`` and the source's own settings.
+        spec: what :func:`make_source` takes.
 
     Returns:
-        A new mapping: ``name`` first, then every setting of that source except an unset ``seed``.
+        A new mapping: ``name`` first, then every setting of that source except an unset ``seed``. Files and folders
+        are absolute paths, so that they are found from any working folder.
 
     Raises:
         InputError: an unknown name or key (with the nearest ones), or a missing setting.
     """
-    settings = dict(spec) if isinstance(spec, Mapping) else {"name": spec}
+    settings = as_spec("source", spec)
     if not isinstance(settings.get("name"), str):
-        raise InputError(f"source: expected a name or a mapping with a name, got {spec!r}")
+        raise InputError(f"source: expected a name or a mapping with a name, got {checks.describe(spec)}")
     name = checks.choice("source name", settings.pop("name"), source_names())
     known = inspect.signature(_FACTORIES[name]).parameters
     for key in settings:
@@ -71,27 +82,35 @@ def resolve_source(spec: Mapping[str, Any] | str) -> dict[str, Any]:
     if missing:
         raise InputError(f"source {name}: expected the setting {', '.join(missing)}, got none")
     defaults = {k: p.default for k, p in known.items() if k != "seed" and p.default is not p.empty}
-    return {"name": name, **defaults, **settings}
+    resolved = {"name": name, **defaults, **settings}
+    return {key: _absolute(value) if key in _PATHS else value for key, value in resolved.items()}
 
 
-def make_source(spec: Mapping[str, Any] | str | Source, *, seed: int = 0) -> Source:
+def make_source(spec: object, *, seed: int = 0) -> Source:
     """Build the source that a config describes.
 
     Args:
-        spec: a name, a mapping such as ``{"name": "digits", "label": 3, "size": 8}``, or a ready
-            :class:`Source`, which is returned as it is.
+        spec: a name, a mapping such as ``{"name": "digits", "label": 3, "size": 8}``, data in memory (a tensor
+            or array, a torch Dataset), or a ready :class:`Source`, which is returned as it is.
         seed: fixes which rows finite sources hold out for testing.
 
     Returns:
         The source.
 
     Raises:
-        InputError: an unknown name or key (with the nearest ones), a bad value, or data that cannot be read.
+        InputError: an unknown name or key (with the nearest ones), a bad value, data that cannot be read, or the
+            record of data that were in memory.
     """
-    if isinstance(spec, Source):
-        return spec
     settings = resolve_source(spec)
+    for key in in_memory(settings):
+        raise InputError(
+            f"source {settings['name']}: {key} was in memory ({described(settings[key])}) and is not here"
+        )
     factory = _FACTORIES[settings.pop("name")]
     if "seed" in inspect.signature(factory).parameters:
         settings.setdefault("seed", seed)
     return factory(**settings)
+
+
+def _absolute(path: object) -> object:
+    return str(Path(path).expanduser().absolute()) if isinstance(path, str) and path else path

@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from numbers import Integral, Real
+from numbers import Real
 
 import torch
 from torch import Generator, Tensor
 
 from .. import checks
-from ..errors import InputError
+from ..errors import InputError, RunError
 
 SPLITS = ("train", "test")
 
@@ -76,18 +76,11 @@ def check_draw(n: int, generator: Generator, split: str) -> None:
     Raises:
         InputError: n below 1, a generator that is not on the CPU, or an unknown split.
     """
-    whole("n", n, least=1)
+    checks.whole("n", n, least=1)
     checks.choice("split", split, SPLITS)
     if not isinstance(generator, Generator) or generator.device.type != "cpu":
         got = f"one on {generator.device}" if isinstance(generator, Generator) else type(generator).__name__
         raise InputError(f"generator: expected a torch.Generator on the CPU, got {got}")
-
-
-def whole(name: str, value: object, *, least: int) -> int:
-    """Return ``value`` if it is a whole number of at least ``least``, else raise InputError."""
-    if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
-        raise InputError(f"{name}: expected a whole number of at least {least}, got {value!r}")
-    return int(value)
 
 
 def number(name: str, value: object, *, least: float = -math.inf, below: float = math.inf) -> float:
@@ -98,7 +91,7 @@ def number(name: str, value: object, *, least: float = -math.inf, below: float =
             return found
     span = f" of at least {least:g}" if least > -math.inf else ""
     span += f" and below {below:g}" if below < math.inf else ""
-    raise InputError(f"{name}: expected a finite number{span}, got {value!r}")
+    raise InputError(f"{name}: expected a finite number{span}, got {checks.describe(value)}")
 
 
 def split_rows(count: int, held_out: float, seed: int) -> dict[str, Tensor]:
@@ -116,7 +109,7 @@ def split_rows(count: int, held_out: float, seed: int) -> dict[str, Tensor]:
         InputError: a share outside [0, 1), or fewer rows than the two splits need.
     """
     share = number("held_out", held_out, least=0.0, below=1.0)
-    whole("seed", seed, least=0)
+    checks.whole("seed", seed, least=0)
     if count < 2 and share > 0:
         raise InputError(
             f"data: expected at least 2 rows to hold some out, got {count}; set held_out=0 for one"
@@ -145,7 +138,7 @@ class FiniteSource(Source):
         self, name: str, rows: Mapping[str, Tensor], labels: Mapping[str, Tensor] | None = None
     ) -> None:
         self.name = name
-        self._rows = {split: _stored(f"{name} data", rows[split]) for split in SPLITS}
+        self._rows = {split: stored(f"{name} data", rows[split]) for split in SPLITS}
         self._labels = labels
         if len(self._rows["train"]) == 0:
             raise InputError(f"{name} data: expected at least one row to train on, got none")
@@ -185,7 +178,37 @@ class FiniteSource(Source):
         return rows
 
 
-def _stored(name: str, rows: Tensor) -> Tensor:
+class AbsentSource(Source):
+    """Stands in for data that are not here, where a run needs them only to be looked at: any use is an error.
+
+    Args:
+        shape: of the data.
+        reason: the text of that error, what is missing and how to give it.
+    """
+
+    name = "absent"
+
+    def __init__(self, shape: tuple[int, ...], reason: str) -> None:
+        self.shape, self.reason = shape, reason
+
+    def draw(self, n: int, generator: Generator, split: str = "train") -> Tensor:
+        """Raise RunError (as the other methods do)."""
+        raise RunError(self.reason)
+
+    def size(self, split: str = "train") -> int | None:
+        """Raise RunError."""
+        raise RunError(self.reason)
+
+    def all(self, split: str = "train") -> Tensor:
+        """Raise RunError."""
+        raise RunError(self.reason)
+
+    def labels(self, split: str = "train") -> Tensor | None:
+        """Raise RunError."""
+        raise RunError(self.reason)
+
+
+def stored(name: str, rows: Tensor) -> Tensor:
     """Rows as they stay in memory: bytes as bytes, all else as finite float32."""
     if rows.is_complex() or rows.dtype == torch.bool:
         raise InputError(f"{name}: expected a real dtype, got {rows.dtype}")

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -53,3 +56,52 @@ def to_images(x: Tensor, shape: Sequence[int]) -> Tensor:
         raise InputError(f"shape: expected (C, H, W), got {tuple(shape)}")
     rows = checks.tensor("x", x, ndim=2, columns=math.prod(shape)).detach()
     return (rows.to("cpu", torch.float32).reshape(-1, *shape) / 2 + 0.5).clamp(0, 1)
+
+
+def as_tensor(name: str, value: Any) -> Tensor:
+    """A tensor or array of numbers as a plain tensor on the CPU, cut from its graph and in this machine's byte order.
+
+    Raises:
+        InputError: not numbers, or a tensor or array that is not plainly all there: sparse, quantized, on the meta
+            device, masked.
+    """
+    if isinstance(value, Tensor):
+        if value.layout != torch.strided or value.is_quantized or value.is_nested or value.is_meta:
+            kind = "a meta tensor" if value.is_meta else f"layout {value.layout}, dtype {value.dtype}"
+            raise InputError(f"{name}: expected a dense tensor of numbers, got {kind}")
+        return value.detach().cpu().resolve_conj().resolve_neg()
+    if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
+        raise InputError(
+            f"{name}: expected numbers only, got an array with {np.ma.count_masked(value)} masked"
+        )
+    try:
+        array = np.asarray(value)
+    except (TypeError, ValueError):
+        raise InputError(
+            f"{name}: expected a tensor or an array of numbers, got {type(value).__name__}"
+        ) from None
+    if array.dtype.kind not in "biufc":
+        raise InputError(
+            f"{name}: expected a tensor or an array of numbers, got {type(value).__name__} of dtype {array.dtype}"
+        )
+    try:
+        native = np.require(array, array.dtype.newbyteorder("="), ["C", "W"])
+        return torch.from_numpy(native)
+    except TypeError:
+        raise InputError(f"{name}: expected a dtype that torch has, got {array.dtype}") from None
+
+
+def existing(name: str, path: str | Path, *, folder: bool = False) -> Path:
+    """``path`` as an absolute path to a file, or to a ``folder``, that is there.
+
+    Raises:
+        InputError: it is not; the text says where was looked.
+    """
+    where = Path(path).expanduser().absolute()
+    if where.is_dir() if folder else where.is_file():
+        return where
+    kind = "folder" if folder else "file"
+    got = "got something else" if where.exists() else "which is not there"
+    raise InputError(
+        f"{name}: expected a {kind} at {str(where)!r} (relative paths start at the working folder), {got}"
+    )

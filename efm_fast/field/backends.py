@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import importlib
 import os
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from types import ModuleType
 from typing import NamedTuple
@@ -17,7 +18,7 @@ from torch import Tensor
 
 from .. import checks
 from ..errors import BackendUnavailableError
-from ..types import RieszSum
+from ..types import CentredSum
 from . import gradient
 from .matmul import is_plain, plain_matmul
 from .request import SumRequest
@@ -27,7 +28,7 @@ ENVIRONMENT_VARIABLE = "EFM_FAST_BACKEND"
 
 @dataclass(frozen=True)
 class Backend:
-    """One row of the table: its module, imported on first use, offers ``why_not`` and ``riesz_sum``.
+    """One row of the table: its module, imported on first use, offers ``why_not`` and ``centred_sum`` or ``riesz_sum``.
 
     A module may offer ``riesz_sum_backward`` too, with the arguments and results of
     :func:`efm_fast.field.gradient.riesz_sum_backward`, or None for a sum that it leaves to that formula.
@@ -55,14 +56,14 @@ class Backend:
         module = _imported(self.module)
         return f"it cannot be imported here: {module}" if isinstance(module, str) else module.why_not(request)
 
-    def riesz_sum(self, request: SumRequest) -> RieszSum:
+    def centred_sum(self, request: SumRequest) -> CentredSum:
         """Serve ``request``, in plain float32 matmul; only valid where ``why_not`` is None."""
         module = importlib.import_module(self.module, __package__)
         device_type = request.x.device.type
-        if is_plain(device_type):
-            return module.riesz_sum(request)
-        with plain_matmul(device_type):
-            return module.riesz_sum(request)
+        if is_plain(device_type) and _is_home(device_type):
+            return _centred_sum(module, request)
+        with plain_matmul(device_type), _home(request.x.device):
+            return _centred_sum(module, request)
 
     def riesz_sum_backward(
         self, request: SumRequest, m: Tensor, g_w: Tensor, g_v: Tensor, needs: gradient.Needs
@@ -70,9 +71,24 @@ class Backend:
         """Gradients of the sum that this backend served, by its own kernels or by the formula in plain torch."""
         module = importlib.import_module(self.module, __package__)
         own = getattr(module, "riesz_sum_backward", None)
-        with plain_matmul(request.x.device.type):
+        with plain_matmul(request.x.device.type), _home(request.x.device):
             found = None if own is None else own(request, m, g_w, g_v, needs)
             return gradient.riesz_sum_backward(request, m, g_w, g_v, needs) if found is None else found
+
+
+def _centred_sum(module: ModuleType, request: SumRequest) -> CentredSum:
+    own = getattr(module, "centred_sum", None)
+    return CentredSum.of(module.riesz_sum(request)) if own is None else own(request)
+
+
+def _is_home(device_type: str) -> bool:
+    """Whether the caller has set no default device, or that of the points."""
+    return torch.get_default_device().type in ("cpu", device_type)
+
+
+def _home(device: torch.device) -> AbstractContextManager[object]:
+    """Inside, a tensor made without naming a device lands beside the points, whatever default the caller has set."""
+    return nullcontext() if _is_home(device.type) else device
 
 
 @functools.cache

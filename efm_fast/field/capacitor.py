@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
 from .. import checks
-from ..types import CapacitorField
-from .request import Precision
-from .streaming import Charges, is_streamed
-from .sums import sum_and_charge
+from ..errors import InputError
+from ..types import CapacitorField, CentredSum
+from .ops import watched
+from .request import Precision, centre_of
+from .streaming import Charges, is_streamed, some_of
+from .sums import result_dtype, sum_and_charge
 
 Normalization = Literal["superposition", "per_plate"]
 
@@ -51,23 +53,33 @@ def capacitor_field(
 
     Returns:
         CapacitorField: unit ``direction`` [N, D+1] in the dtype of x, z last; ``log_norm`` float64 [N].
-        Exactly on a charge: direction 0 and log_norm +inf. Where the field vanishes: 0 and -inf.
+        Exactly on a charge: direction 0 and log_norm +inf. Where the field vanishes: 0 and -inf. A point with a
+        NaN in x or z has NaN for both, and a NaN among charges or weights spoils every row.
 
     Raises:
-        InputError: an argument has the wrong type, shape, device or range.
+        InputError: an argument has the wrong type, shape, device or range; a plate has no charges, or weights that
+            add up to 0.
         BackendUnavailableError: ``backend`` was named and cannot serve.
     """
     checks.tensor("x", x, ndim=2)
-    checks.tensor("z", z, ndim=1, rows=len(x))
-    checks.positive("L", L)
+    checks.same_device("z", checks.tensor("z", z, ndim=1, rows=len(x)), x.device)
+    L = checks.length("L", L)
     checks.choice("normalization", normalization, get_args(Normalization))
+    for name, charges, weight in (("plus", plus, plus_weight), ("minus", minus, minus_weight)):
+        if not is_streamed(charges):
+            plate = checks.tensor(name, charges, ndim=2, columns=x.shape[1])
+            checks.same_device(name, plate, x.device)
+            if weight is not None:
+                checks.tensor(f"{name}_weight", weight, ndim=1, rows=len(plate))
+                checks.same_device(f"{name}_weight", weight, x.device)
+    some_plus, plus = some_of(plus, "plus")
+    some_minus, minus = some_of(minus, "minus")
+    centre = centre_of(some_plus, some_minus).to(x.device)
     plates = []
     for name, charges, weight, height in (
         ("plus", plus, plus_weight, z),
         ("minus", minus, minus_weight, z.double() - L),
     ):
-        if not is_streamed(charges):
-            checks.tensor(name, charges, ndim=2, columns=x.shape[1])
         part, total = sum_and_charge(
             x,
             charges,
@@ -80,44 +92,53 @@ def capacitor_field(
             backend,
             precision,
             progress,
+            centre,
         )
         if total is None:
             total = float(len(charges)) if weight is None else weight.double().sum()  # type: ignore[arg-type]
-        plates.append(_Plate(part.m, part.w * height.to(part.w.dtype), part.v, total))
+        charged(name, total)
+        plates.append(part.times(1.0 / torch.as_tensor(total, dtype=torch.float64, device=x.device)))
     if normalization == "per_plate":
-        plates = [_unit(plate) for plate in plates]
-    return _superposed(*plates)
+        field = _per_plate(plates[0], plates[1], x, z, L)
+    else:
+        field = _superposed(plates[0], plates[1], x, z, L)
+    return CapacitorField(field.direction.to(result_dtype(x, backend)), field.log_norm)
 
 
-class _Plate(NamedTuple):
-    """One plate's field: log scale [N], z component [N], feature components [N, D], to be divided by ``total``."""
+def charged(name: str, total: float | Tensor) -> None:
+    """Raise InputError if a plate of that ``total`` weight cannot be scaled to charge 1.
 
-    m: Tensor
-    z: Tensor
-    v: Tensor
-    total: float | Tensor
-
-
-def _with_norm(v: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
-    """The vectors (v, z), [N, D + 1], and their lengths, float64 [N]."""
-    vector = torch.cat([v, z[:, None]], 1)
-    return vector, torch.linalg.vector_norm(vector, dim=1, dtype=torch.float64)
+    What a compiler or transform traces has no number yet; a plate without charge then gives NaN.
+    """
+    if isinstance(total, Tensor) and watched(total):
+        return
+    if total == 0:
+        raise InputError(
+            f"{name}: expected charges whose weights do not add up to 0, got none or such that do"
+        )
 
 
-def _unit(plate: _Plate) -> _Plate:
-    return _Plate(torch.zeros_like(plate.m), plate.z, plate.v, _with_norm(plate.v, plate.z)[1])
+def _superposed(plus: CentredSum, minus: CentredSum, x: Tensor, z: Tensor, L: float) -> CapacitorField:
+    """E+ - E-: one sum over both plates, of which E_z = W+ z - W- (z - L) = (W+ - W-) z + W- L."""
+    both = plus.merge(-minus)
+    vertical = both.w * z + minus.weight_at(both.m) * L
+    return _normalised(both.m, both.whole(x).v, vertical)
 
 
-def _superposed(plus: _Plate, minus: _Plate) -> CapacitorField:
-    """plus - minus, each over its total charge, and normalised once."""
-    m = torch.maximum(plus.m, minus.m)
-    factors = []
-    for plate in (plus, minus):
-        # equal infinities scale by one; a finite term beside +inf, or an empty one, by zero
-        relative = torch.where(plate.m == m, 0.0, plate.m - m)
-        factors.append((torch.exp(relative) / plate.total).to(plate.v.dtype))
-    a, b = factors
-    vector, norm = _with_norm(a[:, None] * plus.v - b[:, None] * minus.v, a * plus.z - b * minus.z)
+def _per_plate(plus: CentredSum, minus: CentredSum, x: Tensor, z: Tensor, L: float) -> CapacitorField:
+    """E+ / |E+| - E- / |E-|."""
+    vectors = []
+    for plate, height in ((plus, z.double()), (minus, z.double() - L)):
+        vector = torch.cat([plate.whole(x).v, (plate.w * height).to(plate.rest.dtype)[:, None]], 1)
+        vectors.append(vector / torch.linalg.vector_norm(vector, dim=1, keepdim=True))
+    vector = vectors[0] - vectors[1]
+    return _normalised(torch.zeros_like(plus.m), vector[:, :-1], vector[:, -1])
+
+
+def _normalised(m: Tensor, features: Tensor, vertical: Tensor) -> CapacitorField:
+    """The field e^m (features, vertical), its length taken out of it."""
+    vector = torch.cat([features, vertical.to(features.dtype)[:, None]], 1)
+    norm = torch.linalg.vector_norm(vector, dim=1, dtype=torch.float64)
     # a vanishing vector must not reach log and division, whose gradients there would spoil every other row
     vanishes = norm == 0
     safe = torch.where(vanishes, 1.0, norm)

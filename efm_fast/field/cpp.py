@@ -6,15 +6,17 @@ import torch
 from torch import Tensor
 
 from .. import native
-from ..types import RieszSum
+from ..native import address, matrix
+from ..types import CentredSum, RieszSum
 from . import cpp_large
 from .gradient import Needs
-from .pairs import DTYPES, Pairs, matrix
-from .request import SumRequest
+from .pairs import Pairs
+from .request import SumRequest, centre_of
 
 _EXACT_IN_FLOAT32 = (torch.float32, torch.float16, torch.bfloat16, torch.uint8, torch.int8, torch.int16)
 _NEAREST = 8  # charges of every chunk that are summed again by direct difference
 _DIRECT_DIMENSION = 64  # above it a GEMM beats direct differences
+_WHOLE_DIMENSION = 8  # up to it direct differences in registers are exact enough far from the charges too
 
 
 def why_not(request: SumRequest) -> str | None:
@@ -24,15 +26,15 @@ def why_not(request: SumRequest) -> str | None:
         return missing
     if request.x.device.type != "cpu":
         return f"it computes on the CPU, and the points are on {request.x.device}"
-    if request.y.dtype not in DTYPES:
+    if request.y.dtype not in native.DTYPES:
         return f"it does not read charges of dtype {request.y.dtype}"
     if request.x.shape[1] > _DIRECT_DIMENSION and request.precision != "exact" and _wide(request):
         return f"above {_DIRECT_DIMENSION} features it serves float64 at precision='exact' only"
     return None
 
 
-def riesz_sum(request: SumRequest) -> RieszSum:
-    """The sum of ``request`` in the dtype of its points: m float64 [N], w [N], v [N, D].
+def centred_sum(request: SumRequest) -> CentredSum:
+    """The sum of ``request``: m and w float64 [N], rest [N, D] in the dtype of x, float64 if exact.
 
     Bitwise the same for any number of threads (``torch.get_num_threads`` are used).
 
@@ -42,26 +44,39 @@ def riesz_sum(request: SumRequest) -> RieszSum:
     """
     extension = native.extension()
     n, d = request.x.shape
-    out = RieszSum(
-        torch.empty(n, dtype=torch.float64),
-        torch.empty(n, dtype=request.x.dtype),
-        torch.empty(n, d, dtype=request.x.dtype),
-    )
     if n == 0 or len(request.y) == 0:
-        return RieszSum.empty(n, d, dtype=request.x.dtype, device="cpu")
-    direct = _direct(request)
-    pairs = Pairs(request, wide=_wide(request), contiguous_points=not direct)
-    results = {"m": out.m.data_ptr(), "w": out.w.data_ptr(), "v": out.v.data_ptr()}
+        return CentredSum.of(RieszSum.empty(n, d, dtype=request.x.dtype, device="cpu"))
+    direct, wide = _direct(request), _wide(request)
+    dtype = torch.float64 if request.precision == "exact" else request.x.dtype
+    centred = not wide and d > _WHOLE_DIMENSION
+    centre = _centre(request) if centred else None
+    m, w, along = (torch.empty(n, dtype=torch.float64, device="cpu") for _ in range(3))
+    rest = torch.empty(n, d, dtype=dtype, device="cpu")
+    out = CentredSum(m, w, along if centred else None, rest, centre)
+    pairs = Pairs(request, wide=wide, centre=centre, contiguous_points=not direct)
+    result = extension.Result(
+        m=address(m, torch.float64, (n,)),
+        w=address(w, torch.float64, (n,)),
+        along=address(along, torch.float64, (n,)),
+        rest=address(rest, dtype, (n, d)),
+        is_double=dtype == torch.float64,
+    )
     threads = torch.get_num_threads()
     nearest = 1 if request.precision == "fast" else _NEAREST
     if direct:
-        is_double = request.x.dtype == torch.float64
-        extension.direct_sum(pairs.native, **results, is_double=is_double, threads=threads)
+        extension.direct_sum(pairs.native, result, threads=threads)
     elif extension.amx_available():
-        extension.amx_sum(pairs.native, **results, nearest=nearest, threads=threads)
+        extension.amx_sum(pairs.native, result, nearest=nearest, threads=threads)
     else:
-        cpp_large.riesz_sum(pairs, out, nearest)
+        cpp_large.centred_sum(pairs, out, result, nearest)
     return out
+
+
+def _centre(request: SumRequest) -> Tensor:
+    """The caller's centre, or one of these charges, float32 [D]."""
+    if request.centre is not None:
+        return request.centre.detach().float().contiguous()
+    return centre_of(request.y)
 
 
 def riesz_sum_backward(
@@ -88,10 +103,11 @@ def riesz_sum_backward(
     extension = native.extension()
     dtype = torch.float64 if request.precision == "exact" else g_v.dtype
     pairs = Pairs(request, wide=_wide(request))
-    m, g_w, g_v = m.double().contiguous(), g_w.double().contiguous(), g_v.to(dtype).contiguous()
+    m, g_w = (native.plain(part, torch.float64) for part in (m, g_w))
+    g_v = native.plain(g_v, dtype)
 
     def zeros(needed: bool, *shape: int) -> Tensor:
-        return torch.zeros(shape if needed else (0,), dtype=dtype)
+        return torch.zeros(shape if needed else (0,), dtype=dtype, device="cpu")
 
     n, d = request.x.shape
     g_x, g_y = zeros(needs.x, n, d), zeros(needs.y, len(request.y), d)
@@ -100,10 +116,10 @@ def riesz_sum_backward(
     wanted = {"g_x": g_x, "g_y": g_y, "g_weight": g_weight, "g_height2": g_height}
     extension.direct_backward(
         pairs.native,
-        **{name: out.data_ptr() if len(out) else 0 for name, out in wanted.items()},
-        m=m.data_ptr(),
-        g_w=g_w.data_ptr(),
-        g_v=matrix(g_v),
+        **{name: address(out, dtype) if len(out) else 0 for name, out in wanted.items()},
+        m=address(m, torch.float64, (n,), name="m"),
+        g_w=address(g_w, torch.float64, (n,), name="g_w"),
+        g_v=matrix(g_v, name="g_v"),
         is_double=dtype == torch.float64,
         threads=torch.get_num_threads(),
     )

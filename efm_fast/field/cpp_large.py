@@ -6,36 +6,40 @@ nearest charges by direct difference, and a second product adds the displacement
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from .. import native
-from ..types import RieszSum
+from ..types import CentredSum
 from . import reference
 from .pairs import Pairs, address, matrix
 
 _CHUNK_BYTES = 32 << 20  # of centred charges
 _CHUNK_CHARGES = 8192
 _CHUNK_PAIRS = 1 << 22
-_SAMPLES = 256  # charges whose mean is near enough to the centre of all
 _SPARSE = 0.7  # share of charges with a weight below which gathering them pays
 
 
-def riesz_sum(pairs: Pairs, out: RieszSum, nearest: int) -> None:
+def centred_sum(pairs: Pairs, out: CentredSum, result: Any, nearest: int) -> None:
     """Fill ``out`` with the sum of ``pairs``, whose points are float32 and contiguous.
 
     Args:
-        pairs: the request.
-        out: m float64 [N], w float32 [N], v float32 [N, D].
+        pairs: the request, with a centre.
+        out: the buffers, split about that centre.
+        result: the same as the extension takes them.
         nearest: charges of each chunk that are summed by direct difference.
     """
     extension, threads = native.extension(), torch.get_num_threads()
     n, d = pairs.x.shape
-    out.v.zero_()
+    centre = pairs.centre
+    assert centre is not None
+    assert out.along is not None
+    for total in (out.w, out.along, out.rest):
+        total.zero_()
     ref = torch.full((n,), torch.inf, dtype=torch.float64)
-    total = torch.zeros(n, dtype=torch.float64)
     fate = torch.zeros(n, dtype=torch.uint8)
-    centre = _centre(pairs.y)
     x, x2 = _centred(pairs.x, centre)
     cutoff = extension.large_cutoff(pairs.native)
     width = max(256, min(_CHUNK_CHARGES, _CHUNK_BYTES // (4 * d), _CHUNK_PAIRS // n))
@@ -51,36 +55,20 @@ def riesz_sum(pairs: Pairs, out: RieszSum, nearest: int) -> None:
             pairs.native,
             first_charge=columns.start,
             charges=len(y),
-            s=products.data_ptr(),
-            y2=y2.data_ptr(),
+            s=address(products),
+            y2=address(y2),
             q=address(q),
-            x2=x2.data_ptr(),
-            centre=centre.data_ptr(),
+            x2=address(x2),
             counted=len(y) if weight is None else int(torch.count_nonzero(weight)),
             cutoff=cutoff,
             nearest=nearest,
-            ref=ref.data_ptr(),
-            w=total.data_ptr(),
-            v=out.v.data_ptr(),
-            fate=fate.data_ptr(),
+            ref=address(ref),
+            result=result,
+            fate=address(fate),
             threads=threads,
         )
-        _displace(out.v, products, y)
-    extension.large_finish(
-        pairs.native,
-        ref=ref.data_ptr(),
-        total=total.data_ptr(),
-        v=out.v.data_ptr(),
-        fate=fate.data_ptr(),
-        m=out.m.data_ptr(),
-        w=out.w.data_ptr(),
-    )
-
-
-def _centre(y: Tensor) -> Tensor:
-    """A mean of some charges, float32 [D]; 0 where it is not a number."""
-    some = y[:: max(1, len(y) // _SAMPLES)][:_SAMPLES].double().mean(0)
-    return torch.where(torch.isfinite(some), some, 0.0).float().contiguous()
+        _displace(out.rest, products, y)
+    extension.large_finish(pairs.native, ref=address(ref), result=result, fate=address(fate))
 
 
 def _centred(a: Tensor, centre: Tensor) -> tuple[Tensor, Tensor]:
@@ -89,17 +77,17 @@ def _centred(a: Tensor, centre: Tensor) -> tuple[Tensor, Tensor]:
     squares = torch.empty(len(a), dtype=torch.float64)
     native.extension().centre_rows(
         matrix(a),
-        centre=centre.data_ptr(),
-        out=out.data_ptr(),
-        squares=squares.data_ptr(),
+        centre=address(centre),
+        out=address(out),
+        squares=address(squares),
         threads=torch.get_num_threads(),
     )
     return out, squares
 
 
-def _displace(v: Tensor, weights: Tensor, y: Tensor) -> None:
-    """v -= weights y, over the charges that have a weight at all."""
+def _displace(rest: Tensor, weights: Tensor, y: Tensor) -> None:
+    """rest -= weights y, over the charges that have a weight at all."""
     live = weights.abs().amax(0).nonzero()[:, 0]
     if len(live) < _SPARSE * len(y):
         weights, y = weights[:, live], y[live]
-    v.addmm_(weights, y, alpha=-1.0)
+    rest.addmm_(weights, y, alpha=-1.0)

@@ -184,7 +184,7 @@ def energy(
         )
         terms.append((part.m, factor * q * part.w.double()))
     m, w = (torch.cat(column) for column in zip(*terms, strict=True))
-    scale = m.amax() if len(m) else torch.tensor(-torch.inf, dtype=torch.float64)
+    scale = m.amax() if len(m) else m.new_tensor(-torch.inf)
     relative = torch.where(m == scale, 0.0, m - scale)
     total = (w * torch.exp(relative)).sum()
     return SignedLog(torch.sign(total), scale + torch.log(total.abs()) - math.log(plus.shape[1] - 1))

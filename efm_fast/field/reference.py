@@ -87,4 +87,7 @@ def riesz_sum(request: SumRequest) -> RieszSum:
         for columns in blocks(len(request.y), width):
             total = total.merge(_block_sum(request, extra, rows, columns))
         parts.append(total)
-    return RieszSum(*(torch.cat([getattr(p, name) for p in parts]) for name in ("m", "w", "v")))
+    m, w, v = (torch.cat([getattr(p, name) for p in parts]) for name in ("m", "w", "v"))
+    # a point at infinity has no distances
+    spoiled = torch.where(torch.isfinite(request.x).all(1) & torch.isfinite(extra), 0.0, torch.nan)
+    return RieszSum(m + spoiled, w + spoiled, v + spoiled[:, None])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -12,25 +13,26 @@ from tqdm.auto import tqdm
 
 from .. import checks
 from ..errors import InputError
-from ..types import RieszSum
+from ..types import CentredSum
 
 Chunk = Tensor | np.ndarray | tuple[Tensor | np.ndarray, Tensor | np.ndarray]
 Charges = Tensor | np.ndarray | Iterable[Chunk]
 
+_SAMPLE = 256  # charges of an array that are looked at before the others
 _CHUNK_ELEMENTS = 1 << 24  # 16 MiB as bytes, 64 MiB once a backend reads them as float32
 
 
 def stream(
     charges: np.ndarray | Iterable[Chunk],
-    sum_chunk: Callable[[Tensor, Tensor | None, int | None], RieszSum],
-    empty: RieszSum,
+    sum_chunk: Callable[[Tensor, Tensor | None, int | None], CentredSum],
+    empty: CentredSum,
     *,
     weight: Tensor | None,
     first_self: int | None,
     device: torch.device,
     progress: bool,
     name: str,
-) -> tuple[RieszSum, float | Tensor]:
+) -> tuple[CentredSum, float | Tensor]:
     """Sum over all ``charges``: the merged sum and the total of the weights.
 
     Args:
@@ -47,7 +49,7 @@ def stream(
         InputError: an array or chunk is not [M, D] of numbers, or ``weight`` came with chunks.
     """
     if isinstance(charges, np.ndarray):
-        chunks, count = _slices(charges, weight, empty.v.shape[1], name), len(charges)
+        chunks, count = _slices(charges, weight, empty.rest.shape[1], name), len(charges)
     elif weight is not None:
         raise InputError("weight: expected None, for chunks bring theirs as (charges, weight), got a weight")
     else:
@@ -56,7 +58,7 @@ def stream(
     charge: float | Tensor = 0.0
     with tqdm(total=count, unit=" charges", unit_scale=True, disable=not progress) as bar:
         for chunk in chunks:
-            y, q = _tensors(chunk, empty.v.shape[1], device, name)
+            y, q = _tensors(chunk, empty.rest.shape[1], device, name)
             total = total.merge(sum_chunk(y, q, None if first_self is None else first_self + start))
             charge = charge + (float(len(y)) if q is None else q.double().sum())
             start += len(y)
@@ -71,6 +73,22 @@ def is_streamed(charges: Any) -> bool:
     if isinstance(charges, (list, tuple)):
         return len(charges) > 0 and isinstance(charges[0], (Tensor, np.ndarray, tuple))
     return isinstance(charges, Iterable) and not isinstance(charges, (Tensor, str, bytes, dict))
+
+
+def some_of(charges: Charges, name: str) -> tuple[Tensor, Charges]:
+    """Some charges as a tensor [m, D], and what is to be read for all: an iterator's first chunk is put back."""
+    if isinstance(charges, Tensor):
+        return charges, charges
+    if isinstance(charges, np.ndarray):
+        return _tensor(charges[:: max(1, len(charges) // _SAMPLE)][:_SAMPLE], name), charges
+    if isinstance(charges, (list, tuple)):
+        first = charges[0]
+    else:
+        chunks = iter(charges)
+        first = next(chunks, None)
+        charges = [] if first is None else itertools.chain([first], chunks)
+    some = first[0] if isinstance(first, tuple) else first
+    return _tensor(some, name), charges
 
 
 def _slices(charges: np.ndarray, weight: Tensor | None, d: int, name: str) -> Iterator[Chunk]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import get_args
 
 import torch
@@ -10,10 +11,12 @@ from torch import Tensor
 
 from .. import checks
 from ..errors import InputError
-from ..types import RieszSum
-from . import ops
-from .request import Kernel, Precision, SumRequest
+from ..types import CentredSum, RieszSum
+from . import backends, ops
+from .request import Kernel, Precision, SumRequest, working_dtype
 from .streaming import Charges, is_streamed, stream
+
+_FARTHEST_SELF = 2**62
 
 
 def riesz_sum(
@@ -37,9 +40,11 @@ def riesz_sum(
 
     Args:
         x: points, [N, D]; float32 and float64 keep their dtype, others are read as float32.
-        y: charges, [M, D], uint8, bfloat16, float16, float32 or float64; M may be 0. Charges that do not fit in
-            memory may be a numpy array or memmap, or anything that iterates over chunks [m, D] (tensors, arrays,
-            or pairs of charges and their weights): they are read, summed and merged chunk by chunk.
+        y: charges, [M, D], uint8, bfloat16, float16, float32 or float64; M may be 0. Charges that float32 would
+            round (float64, int32, int64) are summed in float64, and the result returned in the dtype of x. Charges
+            that do not fit in memory may be a numpy array or memmap, or anything that iterates over chunks [m, D]
+            (tensors, arrays, or pairs of charges and their weights): they are read, summed and merged chunk by
+            chunk.
         power: exponent of the distance, above 0.
         weight: charge weights of either sign, [M]; None means one each.
         height: distance of each point from the charges' plate, [N] or one number, data units; None means 0.
@@ -51,16 +56,18 @@ def riesz_sum(
 
     Returns:
         RieszSum (m float64 [N], w [N], v [N, D]). A point exactly on a charge has m = +inf, w = that charge's
-        weight and v = 0; a point with no charge has m = -inf, w = 0, v = 0.
+        weight and v = 0; a point with no charge has m = -inf, w = 0, v = 0. NaN stays visible: in a point or its
+        height it spoils that row, in a charge or its weight every row.
 
     Raises:
         InputError: an argument has the wrong type, shape, device or range.
         BackendUnavailableError: ``backend`` was named and cannot serve; the text says why.
     """
     power = checks.positive("power", power)
-    return sum_and_charge(
+    total = sum_and_charge(
         x, y, "riesz", power, weight, height, softening, first_self, backend, precision, progress
     )[0]
+    return total.whole(x).to(result_dtype(x, backend))
 
 
 def gaussian_sum(
@@ -97,10 +104,31 @@ def gaussian_sum(
         InputError: an argument has the wrong type, shape, device or range.
         BackendUnavailableError: ``backend`` was named and cannot serve.
     """
-    bandwidth = checks.positive("bandwidth", bandwidth)
-    return sum_and_charge(
-        x, y, "gaussian", bandwidth, weight, height, 0.0, first_self, backend, precision, progress
+    bandwidth = checks.length("bandwidth", bandwidth)
+    checks.tensor("x", x, ndim=2)
+    height = _heights(height, x)
+    total = sum_and_charge(
+        x, y, "gaussian", bandwidth, weight, None, 0.0, first_self, backend, precision, progress
     )[0]
+    whole = total.whole(x).to(result_dtype(x, backend))
+    return whole if height is None else _raised(whole, height, bandwidth)
+
+
+def result_dtype(x: Tensor, backend: str) -> torch.dtype:
+    """What a sum at ``x`` returns: the points' own dtype, float64 of the reference, float32 of other dtypes."""
+    return torch.float64 if backends.requested_name(backend) == "reference" else working_dtype(x)
+
+
+def _raised(total: RieszSum, height: Tensor, bandwidth: float) -> RieszSum:
+    """A Gaussian sum seen from ``height`` [N] above its charges, where every weight shrinks by one factor.
+
+    Summed with the others, a height's square would drown the differences of distances that tell the weights apart.
+    """
+    depth = (height.double() / bandwidth) ** 2 / 2
+    depth = torch.where(torch.isinf(depth), torch.nan, depth)
+    # 1, and NaN where the height is no number; its gradient is that of the weights at a fixed log scale
+    factor = torch.exp(depth.detach() - depth).to(total.w.dtype)
+    return RieszSum(total.m - depth.detach(), total.w * factor, total.v * factor[:, None])
 
 
 def sum_and_charge(
@@ -115,12 +143,16 @@ def sum_and_charge(
     backend: str,
     precision: Precision,
     progress: bool,
-) -> tuple[RieszSum, float | Tensor | None]:
-    """The sum over charges in memory or streamed; with it the total charge, where only the stream knew it."""
+    centre: Tensor | None = None,
+) -> tuple[CentredSum, float | Tensor | None]:
+    """The sum over charges in memory or streamed; with it the total charge, where only the stream knew it.
 
-    def over(y: Tensor, weight: Tensor | None, first_self: int | None) -> RieszSum:
+    Displacements are split about ``centre`` if there is one; see :class:`efm_fast.types.CentredSum`.
+    """
+
+    def over(y: Tensor, weight: Tensor | None, first_self: int | None) -> CentredSum:
         request = make_request(x, y, kernel, scale, weight, height, softening, first_self, precision)
-        return ops.call(request, backend)
+        return ops.call(replace(request, centre=centre), backend)
 
     if isinstance(y, Tensor) or not is_streamed(y):
         return over(y, weight, first_self), None  # type: ignore[arg-type]
@@ -156,29 +188,37 @@ def make_request(
         raise InputError(f"x: expected at least one feature, got shape {tuple(x.shape)}")
     if weight is not None:
         checks.tensor("weight", weight, ndim=1, rows=len(y))
-    if height is not None and not isinstance(height, Tensor):
-        height = torch.full((len(x),), float(height), dtype=torch.float64, device=x.device)
-    if height is not None:
-        checks.tensor("height", height, ndim=1, rows=len(x))
-    for name, other in (("y", y), ("weight", weight), ("height", height)):
-        if other is not None and other.device != x.device:
-            raise InputError(f"{name}: expected the device of x, {x.device}, got {other.device}")
+    height = _heights(height, x)
+    for name, other in (("y", y), ("weight", weight)):
+        if other is not None:
+            checks.same_device(name, other, x.device)
     checks.choice("precision", precision, get_args(Precision))
-    if first_self is not None and not isinstance(first_self, int):
-        raise InputError(f"first_self: expected an int or None, got {first_self!r}")
-    if not 0 <= softening < math.inf:
-        raise InputError(f"softening: expected a finite number of at least 0, got {softening!r}")
-    if x.dtype not in (torch.float32, torch.float64):
-        x = x.float()
+    if first_self is not None:
+        first_self = checks.integer("first_self", first_self, "an int or None")
+        if abs(first_self) >= _FARTHEST_SELF:
+            raise InputError(f"first_self: expected an int below 2^62, got {first_self}")
+    x = x.to(working_dtype(x, y))
+    # backends read memory, where torch may hold a number's negative
+    x, y, weight, height = (None if t is None else t.resolve_neg() for t in (x, y, weight, height))  # type: ignore[assignment]
     return SumRequest(
         x=x,
         y=y,
         kernel=kernel,
         power=scale if kernel == "riesz" else math.nan,
         bandwidth=scale if kernel == "gaussian" else math.nan,
-        softening=float(softening),
+        softening=checks.length("softening", softening, zero=True),
         weight=weight,
         height=height,
         first_self=first_self,
         precision=precision,
     )
+
+
+def _heights(height: Tensor | float | None, x: Tensor) -> Tensor | None:
+    """One height per point, [N], or None."""
+    if height is None:
+        return None
+    if not isinstance(height, Tensor):
+        number = checks.number("height", height, "a tensor [N], one number or None")
+        return torch.full((len(x),), number, dtype=torch.float64, device=x.device)
+    return checks.same_device("height", checks.tensor("height", height, ndim=1, rows=len(x)), x.device)

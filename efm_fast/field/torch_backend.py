@@ -1,19 +1,21 @@
 """The twin that runs everywhere: plain torch, chunks of charges, O((N + M) D) memory.
 
-Up to D = 16 every pair is a direct difference. Above, squared distances come from a GEMM over centred data
-and the nearest charges of every chunk are rescored by direct difference: the kernel's power multiplies the
-relative error of r2 by about (D + 1) / 2, and the cancellation in |x|^2 + |y|^2 - 2 x.y is what limits float32.
+Up to D = 16 every pair is a direct difference. Above, a GEMM over centred data gives |y|^2 - 2 x.y, which is r2 less
+a number that all charges share and that is known in float64: |x|^2 never meets float32, whose rounding of it the
+kernel's power would multiply by (D + 1) / 2. The nearest charges of every chunk are rescored by direct difference.
 Logits are taken relative to the nearest charge, through log1p, so that they have no step of their own.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
-from ..types import RieszSum
+from ..types import CentredSum, RieszSum
 from . import reference
-from .request import SumRequest
+from .request import SumRequest, centre_of
 
 _DIRECT_DIMENSION = 16
 _NEAREST = 8  # rescored charges per chunk and point
@@ -28,31 +30,37 @@ def why_not(request: SumRequest) -> str | None:
     return None
 
 
-def riesz_sum(request: SumRequest) -> RieszSum:
-    """The sum of ``request`` in the dtype of its points: m float64 [N], w [N], v [N, D]."""
+def centred_sum(request: SumRequest) -> CentredSum:
+    """The sum of ``request``: m and w float64 [N], displacements [N, D] in the dtype of its points."""
     n, d = request.x.shape
+    dtype = request.x.dtype
     if request.precision == "exact":
-        exact = reference.riesz_sum(request)
-        return RieszSum(exact.m, exact.w.to(request.x.dtype), exact.v.to(request.x.dtype))
-    total = RieszSum.empty(n, d, dtype=request.x.dtype, device=request.x.device)
-    if n == 0:
+        return CentredSum.of(reference.riesz_sum(request))
+    total = CentredSum.of(RieszSum.empty(n, d, dtype=dtype, device=request.x.device))
+    if n == 0 or len(request.y) == 0:
         return total
     extra = reference.extra_r2(request)
-    direct = d <= _DIRECT_DIMENSION
+    chunk = _direct_chunk
+    if d > _DIRECT_DIMENSION:
+        chunk = _gemm_chunk
+        centre = centre_of(request.y) if request.centre is None else request.centre
+        request = replace(request, centre=centre.to(dtype))
+        total = replace(total, along=torch.zeros_like(total.w), centre=centre)
     width = max(256, min(_CHUNK_CHARGES, _CHUNK_PAIRS // n))
     for columns in reference.blocks(len(request.y), width):
-        chunk = _direct_chunk if direct else _gemm_chunk
         total = total.merge(_by_rows(chunk, request, extra, columns, width))
     return total
 
 
-def _by_rows(chunk, request: SumRequest, extra: Tensor, columns: slice, width: int) -> RieszSum:  # type: ignore[no-untyped-def]
+def _by_rows(chunk, request: SumRequest, extra: Tensor, columns: slice, width: int) -> CentredSum:  # type: ignore[no-untyped-def]
     """Apply ``chunk`` to blocks of points, so that a block of pairs never outgrows _CHUNK_PAIRS."""
     rows = list(reference.blocks(len(request.x), max(1, _CHUNK_PAIRS // width)))
     parts = [chunk(request, extra, block, columns) for block in rows]
     if len(parts) == 1:
         return parts[0]
-    return RieszSum(*(torch.cat([getattr(p, name) for p in parts]) for name in ("m", "w", "v")))
+    m, w, rest = (torch.cat([getattr(p, name) for p in parts]) for name in ("m", "w", "rest"))
+    along = None if parts[0].along is None else torch.cat([p.along for p in parts])
+    return CentredSum(m, w, along, rest, parts[0].centre)
 
 
 def _relative_logit(request: SumRequest, excess: Tensor, pivot: Tensor) -> Tensor:
@@ -67,7 +75,7 @@ def _exponentiate(logit: Tensor) -> Tensor:
     return torch.exp(logit.masked_fill(logit < _NEGLIGIBLE, -torch.inf))
 
 
-def _direct_chunk(request: SumRequest, extra: Tensor, rows: slice, columns: slice) -> RieszSum:
+def _direct_chunk(request: SumRequest, extra: Tensor, rows: slice, columns: slice) -> CentredSum:
     x, y = request.x[rows], request.y[columns].to(request.x.dtype)
     charge = reference.pair_weight(request, rows, columns, x.dtype)
     r2 = torch.zeros(len(x), len(y), dtype=x.dtype, device=x.device)
@@ -79,62 +87,85 @@ def _direct_chunk(request: SumRequest, extra: Tensor, rows: slice, columns: slic
     pivot = nearest.double() + extra[rows]
     weight = charge * _exponentiate(_relative_logit(request, masked - nearest[:, None], pivot))
     v = [((x[:, k, None] - y[None, :, k]) * weight).sum(1) for k in range(x.shape[1])]
-    return _pivoted(request, pivot, weight.sum(1), torch.stack(v, 1))
+    return _pivoted(request, pivot, weight.sum(1, dtype=torch.float64), None, torch.stack(v, 1))
 
 
-def _pivoted(request: SumRequest, pivot: Tensor, w: Tensor, v: Tensor) -> RieszSum:
+def _pivoted(request: SumRequest, pivot: Tensor, w: Tensor, along: Tensor | None, rest: Tensor) -> CentredSum:
     """Name the log scale of sums taken relative to r2 = ``pivot``, which is +inf where no charge counts."""
     m = reference.log_kernel(request, pivot)
-    counted = torch.isfinite(pivot)
-    w = torch.where(counted | pivot.isnan(), w, 0.0)
-    v = torch.where((counted | pivot.isnan())[:, None], v, 0.0)
-    return RieszSum(m, w, v)
+    counted = torch.isfinite(pivot) | pivot.isnan()
+    return CentredSum(
+        m,
+        torch.where(counted, w, 0.0),
+        None if along is None else torch.where(counted, along, 0.0),
+        torch.where(counted[:, None], rest, 0.0),
+        None if along is None else request.centre,
+    )
 
 
-def _gemm_chunk(request: SumRequest, extra: Tensor, rows: slice, columns: slice) -> RieszSum:
+def _gemm_chunk(request: SumRequest, extra: Tensor, rows: slice, columns: slice) -> CentredSum:
     x, y = request.x[rows], request.y[columns].to(request.x.dtype)
     charge = reference.pair_weight(request, rows, columns, x.dtype)
-    centre = y.mean(0)
-    x_centred, y_centred = x - centre, y - centre
-    r2 = torch.addmm((y_centred * y_centred).sum(1), x_centred, y_centred.T, alpha=-2.0)
-    r2 = (r2 + (x_centred * x_centred).sum(1, keepdim=True)).clamp_min_(0.0)
-    r2 = r2.masked_fill_((charge == 0).expand_as(r2), torch.inf)
+    centre = request.centre
+    assert centre is not None
+    apart = x.double() - centre.double()
+    x2 = (apart * apart).sum(1)
+    x_centred, y_centred = apart.to(x.dtype), y - centre
+    relative = torch.addmm(
+        (y_centred * y_centred).sum(1), x_centred, y_centred.T, alpha=-2.0
+    )  # r2 - |x - c|^2
+    relative = relative.masked_fill_((charge == 0).expand_as(relative), torch.inf)
 
     if request.precision == "fast":
-        nearest = r2.amin(1).double()
-        near_w, near_v = torch.zeros_like(x[:, 0]), torch.zeros_like(x)
+        nearest = (relative.amin(1) + x2).clamp_min(0.0)
+        near_w, near_along = torch.zeros_like(x2), torch.zeros_like(x2)
+        near_rest = torch.zeros_like(x)
     else:
-        index = r2.topk(min(_NEAREST, len(y)), dim=1, largest=False, sorted=False).indices
-        r2.scatter_(1, index, torch.inf)
-        near_charge = charge.expand_as(r2).gather(1, index)
-        nearest, near_w, near_v = _rescore(request, extra[rows], x, y, index, near_charge)
+        index = relative.topk(min(_NEAREST, len(y)), dim=1, largest=False, sorted=False).indices
+        relative.scatter_(1, index, torch.inf)
+        near_charge = charge.expand_as(relative).gather(1, index)
+        nearest, near_w, near_along, near_rest = _rescore(
+            request, extra[rows], x, x2, centre, y, index, near_charge
+        )
 
     pivot = nearest + extra[rows]
-    excess = (r2 - nearest[:, None].to(r2.dtype)).nan_to_num_(nan=torch.inf, posinf=torch.inf)
+    shift = (nearest - x2).to(relative.dtype)
+    excess = (relative - shift[:, None]).nan_to_num_(nan=torch.inf, posinf=torch.inf)
     weight = charge * _exponentiate(_relative_logit(request, excess, pivot))
-    w = weight.sum(1)
-    v = w[:, None] * x_centred - weight @ y_centred
-    return _pivoted(request, pivot, w + near_w, v + near_v)
+    w = weight.sum(1, dtype=torch.float64)
+    return _pivoted(request, pivot, w + near_w, w + near_along, near_rest - weight @ y_centred)
 
 
 def _rescore(
-    request: SumRequest, extra: Tensor, x: Tensor, y: Tensor, index: Tensor, charge: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Nearest squared distance, and the sums over charges ``index`` [N, k] by direct difference.
+    request: SumRequest,
+    extra: Tensor,
+    x: Tensor,
+    x2: Tensor,
+    centre: Tensor,
+    y: Tensor,
+    index: Tensor,
+    charge: Tensor,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Nearest squared distance, and w, along and rest of the charges ``index`` [N, k] by direct difference.
 
-    float32 differences of the stored values, squared and added in float64: the two charges nearest to a tie
-    are told apart at any D.
+    Differences, squares and sums are float64: the two charges nearest to a tie are told apart at any D, and far from
+    all charges the log scales of two plates differ by no rounding. ``x2`` is |x - centre|^2.
     """
     n, k = index.shape
     parts = []
     for rows in reference.blocks(n, max(1, _GATHER_ELEMENTS // (k * x.shape[1]))):
-        difference = x[rows, None, :] - y[index[rows]]
-        square = torch.linalg.vector_norm(difference, dim=2, dtype=torch.float64) ** 2
+        near = y[index[rows]]
+        square = (x[rows, None, :].double() - near.double()).square_().sum(2)
         square = torch.where(charge[rows] != 0, square, torch.inf)
         nearest = square.amin(1)
         excess = torch.where(square == nearest[:, None], 0.0, square - nearest[:, None])
         logit = _relative_logit(request, excess, nearest + extra[rows])
-        weight = charge[rows] * _exponentiate(logit).to(x.dtype)
-        parts.append((nearest, weight.sum(1), torch.einsum("nk,nkd->nd", weight, difference)))
-    nearest, w, v = (torch.cat(column) for column in zip(*parts, strict=True))
-    return nearest, w, v
+        weight = charge[rows] * _exponentiate(logit)
+        # differences from a close charge are small and taken as they are; those from far ones have much in common
+        far = 4.0 * nearest > x2[rows]
+        origin = torch.where(far[:, None], centre, x[rows])
+        rest = torch.einsum("nk,nkd->nd", weight.to(x.dtype), origin[:, None, :] - near)
+        w = weight.sum(1)
+        parts.append((nearest, w, torch.where(far, w, 0.0), rest))
+    nearest, w, along, rest = (torch.cat(column) for column in zip(*parts, strict=True))
+    return nearest, w, along, rest

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from .. import checks, native
 from ..errors import BackendUnavailableError
+from ..field.ops import watched
 from ..types import Plates
 from .heights import Heights
 from .record import Lines
@@ -41,6 +42,11 @@ def why_not(problem: Problem) -> str | None:
     missing = native.why_missing()
     if missing is not None:
         return missing
+    for charges in (problem.plates.plus, problem.plates.minus):
+        if charges.device != device:
+            return f"the lines are on {device}, and charges on {charges.device}"
+    if watched(problem.x, problem.z, problem.plates.plus, problem.plates.minus):
+        return "a gradient, a transform or a compiler asks for every step, and it takes all in one call"
     if problem.backend != "auto":
         return f"backend={problem.backend!r} was asked for, and it sums over charges by its own kernels"
     if problem.precision == "exact" and problem.x.dtype != torch.float64:
@@ -63,6 +69,17 @@ def why_not(problem: Problem) -> str | None:
     return None
 
 
+def requested(engine: str) -> str:
+    """``engine``, or what the environment variable asks for where the argument is "auto".
+
+    Raises:
+        InputError: no engine has that name.
+    """
+    if engine == "auto":
+        engine = os.environ.get(ENVIRONMENT_VARIABLE, "auto")
+    return checks.choice("engine", engine, ("auto", "torch", "extension"))
+
+
 def uses_extension(problem: Problem, engine: str) -> bool:
     """Whether the extension integrates; an explicit argument beats EFM_FAST_LINES beats "auto".
 
@@ -70,9 +87,8 @@ def uses_extension(problem: Problem, engine: str) -> bool:
         InputError: no engine has that name.
         BackendUnavailableError: the extension was asked for and cannot serve; the text says why.
     """
-    if engine == "auto":
-        engine = os.environ.get(ENVIRONMENT_VARIABLE, "auto")
-    if checks.choice("engine", engine, ("auto", "torch", "extension")) == "torch":
+    engine = requested(engine)
+    if engine == "torch":
         return False
     reason = why_not(problem)
     if reason is not None and engine == "extension":
@@ -86,9 +102,8 @@ class _Bundle:
     def __init__(self, problem: Problem, capacity: int, every: int) -> None:
         x, plates = problem.x, problem.plates
         n, d = x.shape
-        self.x = x.contiguous()
-        self.z = problem.z.to(x.dtype).contiguous()
-        self.plus, self.minus = (c.to(x.dtype).contiguous() for c in (plates.plus, plates.minus))
+        self.x, self.z = (native.plain(part, x.dtype) for part in (x, problem.z))
+        self.plus, self.minus = (native.plain(c, x.dtype) for c in (plates.plus, plates.minus))
         self.L, self.every, self.capacity = float(plates.L), every, capacity
         self.end, self.end_z, self.length = torch.empty_like(self.x), x.new_empty(n), x.new_empty(n)
         self.status, self.charge, self.evaluations, self.path_points = (
@@ -99,16 +114,31 @@ class _Bundle:
 
     def plates(self) -> dict[str, Any]:
         """The charges as the extension takes them."""
-        counts = {"n_plus": len(self.plus), "n_minus": len(self.minus)}
-        where = {"plus": self.plus.data_ptr(), "minus": self.minus.data_ptr()}
-        return where | counts | {"features": self.x.shape[1], "L": self.L}
+        counts, d = {"n_plus": len(self.plus), "n_minus": len(self.minus)}, self.x.shape[1]
+        where = {
+            "plus": self.address("plus", self.plus, (len(self.plus), d)),
+            "minus": self.address("minus", self.minus, (len(self.minus), d)),
+        }
+        return where | counts | {"features": d, "L": self.L}
 
     def rows(self) -> dict[str, Any]:
         """The lines as the extension takes them."""
-        names = ("x", "z", "end", "end_z", "status", "charge", "evaluations", "length", "path_points")
-        found: dict[str, Any] = {name: getattr(self, name).data_ptr() for name in names}
-        found["path"] = 0 if self.path is None else self.path.data_ptr()
-        return found | {"count": len(self.x), "capacity": self.capacity, "every": self.every}
+        n, d = self.x.shape
+        found: dict[str, Any] = {
+            name: self.address(name, getattr(self, name), shape)
+            for names, shape in ((("x", "end"), (n, d)), (("z", "end_z", "length"), (n,)))
+            for name in names
+        }
+        for name in ("status", "charge", "evaluations", "path_points"):
+            found[name] = self.address(name, getattr(self, name), (n,), torch.int64)
+        found["path"] = self.address("path", self.path, (n, self.capacity, d + 1))
+        return found | {"count": n, "capacity": self.capacity, "every": self.every}
+
+    def address(
+        self, name: str, tensor: Tensor | None, shape: tuple[int, ...], dtype: torch.dtype | None = None
+    ) -> int:
+        """Where ``tensor`` starts; it has this shape, and the lines' device and dtype unless another is named."""
+        return native.address(tensor, dtype or self.x.dtype, shape, device=self.x.device.type, name=name)
 
     def run(self, kind: str, rule: dict[str, Any]) -> None:
         """Integrate: ``kind`` is "trace" or "forward"."""
@@ -160,6 +190,7 @@ def trace(problem: Problem, rule: Any, capacitor: Any, capture: float, max_steps
     tableau = (
         _tableau(ROWS, (*ROWS[-1], 0.0), ERROR) if nodes is None else _tableau(nodes[1][1:], nodes[2], ())
     )
+    n = bundle.x.shape[1] + 1
     center, axis = (part.to(bundle.x).contiguous() for part in capacitor.dipole())
     bundle.run(
         "trace",
@@ -167,8 +198,8 @@ def trace(problem: Problem, rule: Any, capacitor: Any, capture: float, max_steps
         | {"embedded": embedded, "step": rule.step, "tolerance": rule.tolerance, "capture": capture}
         | {
             "far": capacitor.far,
-            "center": center.data_ptr(),
-            "axis": axis.data_ptr(),
+            "center": bundle.address("center", center, (n - 1,)),
+            "axis": bundle.address("axis", axis, (n,)),
             "max_steps": max_steps,
         },
     )
@@ -180,10 +211,15 @@ def forward(problem: Problem, schedule: Heights, method: str, steepest: float, e
     bundle = _Bundle(problem, -(-schedule.steps // every) + 1 if every else 0, max(every, 1))
     nodes, rows, weights = TABLEAUS[method]
     z, dz_dt, next_z = (part.to(bundle.x).contiguous() for part in schedule.stages(nodes))
+    stages = (schedule.steps, len(nodes))
     bundle.run(
         "forward",
         _tableau(rows[1:], weights, ())
         | {"steps": schedule.steps, "dt": schedule.dt, "steepest": steepest}
-        | {"z": z.data_ptr(), "dz_dt": dz_dt.data_ptr(), "next_z": next_z.data_ptr()},
+        | {
+            "z": bundle.address("z", z, stages),
+            "dz_dt": bundle.address("dz_dt", dz_dt, stages),
+            "next_z": bundle.address("next_z", next_z, stages[:1]),
+        },
     )
     return bundle.lines(charge=False)

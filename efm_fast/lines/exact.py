@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-import torch
 from torch import Tensor
 
 from .. import checks
@@ -61,7 +60,7 @@ class ExactField:
             x,
             charges,
             power=float(x.shape[1] + 1),
-            height=torch.as_tensor(z - at, dtype=x.dtype),
+            height=(z - at).to(x.dtype),
             backend=self.backend,
             precision=self.precision,
         )

@@ -10,9 +10,10 @@ from torch import Tensor
 
 from .. import checks
 from ..errors import BackendUnavailableError
+from ..field.request import working_dtype
 from ..types import Field, PosteriorField
 from . import engines
-from .engines import Engine, Problem, uses_extension
+from .engines import Engine, Problem, requested, uses_extension
 from .exact import ExactField
 from .heights import Heights, Spacing, heights
 from .record import Lines, LineStatus
@@ -52,8 +53,10 @@ def forward_map(
         start: first height in data units; 0 by default, 0.01 L for "log". The start's features are x0 there.
         stop: last height in data units; L by default, 0.99 L for "log". In high dimension lines arrive with
             slope about sqrt(D + 1), so stop short of the plate there.
-        engine: for an :class:`ExactField`: "extension" takes all steps in one call, "torch" steps all lines at
-            once, "auto" takes the extension where it serves; see :func:`trace_lines`. Learned fields step in torch.
+        engine: "torch" steps all lines at once, in plain torch alone; "extension" takes all steps of an
+            :class:`ExactField` in one call; "auto" takes the extension where it serves (see :func:`trace_lines`),
+            with a learned field for the arithmetic between two calls of it. Where gradients are asked for, "auto"
+            is "torch" and they flow.
         return_paths: also return the points of the lines, [T, N, D+1].
         every: of these, every so many heights and the last.
 
@@ -66,26 +69,39 @@ def forward_map(
     """
     checks.tensor("x0", x0, ndim=2)
     checks.choice("method", method, TABLEAUS)
-    schedule = heights(spacing, checks.positive("field.L", field.L), steps, start, stop)
-    checks.count("every", every)
+    schedule = heights(spacing, checks.length("field.L", field.L), steps, start, stop)
+    every = checks.count("every", every)
+    named = requested(engine)
     x = x0 if x0.is_floating_point() else x0.float()
+    returned = x.dtype
     steepest = 10.0 * math.sqrt(x.shape[1] + 1)
     keep = every if return_paths else 0
     if isinstance(field, ExactField):
+        x = x.to(_exact_dtype(field, x))
         problem = Problem(
             x, x.new_full((len(x),), schedule.start), field.plates, field.backend, field.precision
         )
-        if uses_extension(problem, engine):
-            return _landed(field, engines.forward(problem, schedule, method, steepest, keep), schedule)
-    elif engine == "extension":
+        if uses_extension(problem, named):
+            lines = engines.forward(problem, schedule, method, steepest, keep)
+            return _landed(field, lines, schedule).to(returned)
+    elif named == "extension":
         raise BackendUnavailableError("engine 'extension' integrates an ExactField; this field is another")
-    return _landed(field, _in_torch(field, x, schedule, method, steepest, keep), schedule)
+    lines = _all_at_once(field, x, schedule, method, steepest, keep, fused=named != "torch")
+    return _landed(field, lines, schedule).to(returned)
 
 
-def _in_torch(
-    field: Field, x: Tensor, schedule: Heights, method: Method, steepest: float, every: int
+def _exact_dtype(field: ExactField, x: Tensor) -> torch.dtype:
+    """The dtype in which lines from ``x`` are followed among the field's charges, which must be where ``x`` is."""
+    for name, charges in (("plus", field.plates.plus), ("minus", field.plates.minus)):
+        checks.tensor(f"field.plates.{name}", charges, ndim=2, columns=x.shape[1])
+        checks.same_device(f"field.plates.{name}", charges, x.device, "x0")
+    return working_dtype(x, field.plates.plus, field.plates.minus)
+
+
+def _all_at_once(
+    field: Field, x: Tensor, schedule: Heights, method: Method, steepest: float, every: int, *, fused: bool
 ) -> Lines:
-    """All lines at once, height by height, to the schedule's last one."""
+    """All lines at once, height by height, to the schedule's last one; ``fused`` steps may be the extension's."""
 
     def rate(at: Tensor, share: float) -> Tensor:
         t = now + share * schedule.dt
@@ -95,7 +111,7 @@ def _in_torch(
     def advance(x: Tensor) -> Tensor:
         if method in ("heun", "rk4"):
             return runge_kutta(rate, x, schedule.dt, method)
-        step = _Advance(field, schedule, now, steepest)
+        step = _Advance(field, schedule, now, steepest, fused)
         if method == "euler":
             return step(x, x, 0.0, 1.0)
         return step(x, step(x, x, 0.0, 0.5), 0.5, 1.0)
@@ -132,6 +148,7 @@ class _Advance:
     schedule: Heights
     now: float
     steepest: float
+    fused: bool
 
     def __call__(self, base: Tensor, at: Tensor, when: float, part: float) -> Tensor:
         """From ``base`` by ``part`` of the step, along the slope at ``at`` and ``when`` of the step."""
@@ -141,8 +158,10 @@ class _Advance:
         if isinstance(self.field, PosteriorField):
             posterior = self.field.posterior(at, height)
             if posterior is not None:
-                return means_step(base, at, z, posterior, self.schedule.L, scale, self.steepest)
-        return slope_step(base, self.field.direction(at, height), scale, self.steepest)
+                return means_step(
+                    base, at, z, posterior, self.schedule.L, scale, self.steepest, fused=self.fused
+                )
+        return slope_step(base, self.field.direction(at, height), scale, self.steepest, fused=self.fused)
 
 
 def _landed(field: Field, lines: Lines, schedule: Heights) -> Lines:

@@ -63,15 +63,19 @@ class Heights:
         return z * (self.L - z) / self.L
 
     def stages(self, nodes: tuple[float, ...]) -> tuple[Tensor, Tensor, Tensor]:
-        """For a method with these nodes, float64: z and dz/dt at every stage, [steps, stages] each, and the
-        height after every step, [steps]."""
+        """For a method with these nodes, float64 on the CPU: z and dz/dt at every stage, [steps, stages] each, and
+        the height after every step, [steps]."""
         steps = range(self.steps)
         times = [[self.first + (k + node) * self.dt for node in nodes] for k in steps]
-        z = torch.tensor([[self.z(t) for t in row] for row in times], dtype=torch.float64)
-        dz_dt = torch.tensor([[self.dz_dt(t) for t in row] for row in times], dtype=torch.float64)
+        z = _on_cpu([[self.z(t) for t in row] for row in times])
+        dz_dt = _on_cpu([[self.dz_dt(t) for t in row] for row in times])
         after = [self.z(self.first + (k + 1) * self.dt) for k in steps]
         after[-1] = self.stop
-        return z, dz_dt, torch.tensor(after, dtype=torch.float64)
+        return z, dz_dt, _on_cpu(after)
+
+
+def _on_cpu(values: list[float] | list[list[float]]) -> Tensor:
+    return torch.tensor(values, dtype=torch.float64, device="cpu")
 
 
 def heights(spacing: str, L: float, steps: int, start: float | None, stop: float | None) -> Heights:
@@ -83,8 +87,8 @@ def heights(spacing: str, L: float, steps: int, start: float | None, stop: float
     checks.choice("spacing", spacing, ("uniform", "log"))
     checks.count("steps", steps)
     margin = LOG_MARGIN * L if spacing == "log" else 0.0
-    low = margin if start is None else float(start)
-    high = L - margin if stop is None else float(stop)
+    low = margin if start is None else checks.number("start", start, "a height")
+    high = L - margin if stop is None else checks.number("stop", stop, "a height")
     inside = 0.0 <= low < high <= L if spacing == "uniform" else 0.0 < low < high < L
     if not inside:
         edges = "0 <= start < stop <= L" if spacing == "uniform" else "0 < start < stop < L"

@@ -16,7 +16,7 @@ from .trace import TraceMethod, trace_lines
 def cap_fraction(cosine: Tensor, n: int) -> Tensor:
     """Fraction of the unit sphere of R^n within the angle of that cosine, float64."""
     c = cosine.double().clamp(-1.0, 1.0)
-    beyond = torch.as_tensor(special.betainc(0.5, (n - 1) / 2, c.square().cpu().numpy())).to(c.device)
+    beyond = torch.as_tensor(special.betainc(0.5, (n - 1) / 2, c.square().cpu().numpy()), device=c.device)
     return 0.5 - 0.5 * torch.sign(c) * beyond
 
 
@@ -55,8 +55,8 @@ def dipole_drift(
     Lines start uniformly on a sphere of radius 0.03 L around the positive charge; see :func:`trace_lines` for
     the other arguments. A line that does not arrive has an infinite drift.
     """
-    charge = torch.zeros(1, d, dtype=dtype)
-    start = 0.03 * L * seeds.sphere(seed, torch.arange(n_lines), 0, d + 1).to(dtype)
+    charge = torch.zeros(1, d, dtype=dtype, device="cpu")
+    start = 0.03 * L * seeds.sphere(seed, torch.arange(n_lines, device="cpu"), 0, d + 1).to(dtype)
     lines = trace_lines(
         start[:, :-1],
         start[:, -1],
@@ -143,7 +143,7 @@ def gauss_flux(
         seed: of the points.
     """
     n = len(center)
-    half = seeds.sphere(seed, torch.arange(n_points // 2), 0, n)
+    half = seeds.sphere(seed, torch.arange(n_points // 2, device="cpu"), 0, n)
     normal = torch.cat([half, -half]).to(center.dtype)
     points = center + radius * normal
     field = capacitor_field(points[:, :-1], points[:, -1], plus, minus, L)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import torch
 from torch import Tensor
 
 
@@ -48,6 +49,16 @@ class Lines:
     evaluations: Tensor
     length: Tensor
     paths: Tensor | None = None
+
+    def to(self, dtype: torch.dtype) -> Lines:
+        """The same lines with their coordinates and lengths in ``dtype``."""
+        return replace(
+            self,
+            end=self.end.to(dtype),
+            end_z=self.end_z.to(dtype),
+            length=self.length.to(dtype),
+            paths=None if self.paths is None else self.paths.to(dtype),
+        )
 
     @property
     def arrived(self) -> Tensor:

@@ -13,7 +13,7 @@ from torch import Tensor
 from .. import checks
 from ..errors import InputError
 from ..field import capacitor_field
-from ..field.request import Precision
+from ..field.request import Precision, working_dtype
 from ..types import Plates
 from . import engines, seeds
 from .capacitor import Capacitor
@@ -75,7 +75,8 @@ def trace_lines(
     row of ``capacitor_field`` does.
 
     Args:
-        x: features of the starts, [N, D], data units.
+        x: features of the starts, [N, D], data units; lines have its dtype, and are followed in float64 among
+            charges that float32 would round.
         z: heights of the starts, [N], data units.
         plus: positive charges on z = 0, [M, D].
         minus: negative charges on z = L, [M', D].
@@ -104,11 +105,12 @@ def trace_lines(
     """
     checks.tensor("x", x, ndim=2)
     checks.tensor("z", z, ndim=1, rows=len(x))
-    checks.tensor("plus", plus, ndim=2, columns=x.shape[1])
-    checks.tensor("minus", minus, ndim=2, columns=x.shape[1])
-    checks.positive("L", L)
-    checks.count("max_steps", max_steps)
-    checks.count("every", every)
+    for name, charges in (("plus", plus), ("minus", minus)):
+        checks.tensor(name, charges, ndim=2, columns=x.shape[1])
+    for name, other in (("z", z), ("plus", plus), ("minus", minus)):
+        checks.same_device(name, other, x.device)
+    L = checks.length("L", L)
+    max_steps, every = checks.count("max_steps", max_steps), checks.count("every", every)
     n = x.shape[1] + 1
     rule = StepRule(
         method or ("rk4" if n <= 17 else "dopri5"),
@@ -117,11 +119,13 @@ def trace_lines(
     )
     checks.choice("method", rule.method, get_args(TraceMethod))
 
-    x = x if x.is_floating_point() else x.float()
+    returned = x.dtype if x.is_floating_point() else torch.float32
+    x = x.to(working_dtype(x, plus, minus))
     capacitor, capture = _capacitor(plus, minus, L), max(0.1, 1e-8 ** (1.0 / (n - 1)))
     problem = Problem(x, z, Plates(plus, minus, L), backend, precision)
+    keep = every if return_paths else 0
     if uses_extension(problem, engine):
-        return engines.trace(problem, rule, capacitor, capture, max_steps, every if return_paths else 0)
+        return engines.trace(problem, rule, capacitor, capture, max_steps, keep).to(returned)
 
     def direction(points: Tensor) -> Tensor:
         return unit(
@@ -131,7 +135,7 @@ def trace_lines(
         )
 
     trace = _Trace(problem, rule, capacitor, capture, direction)
-    return trace.run(max_steps, every if return_paths else 0)
+    return trace.run(max_steps, keep).to(returned)
 
 
 def _capacitor(plus: Tensor, minus: Tensor, L: float) -> Capacitor:

@@ -6,11 +6,14 @@ import torch
 from torch import Tensor
 
 from .. import native
+from ..field.ops import watched
 from ..types import PlatePosterior
 from .steps import slope
 
 
-def slope_step(base: Tensor, direction: Tensor, scale: float, steepest: float) -> Tensor:
+def slope_step(
+    base: Tensor, direction: Tensor, scale: float, steepest: float, *, fused: bool = True
+) -> Tensor:
     """base + scale * f_x / f_z, [N, D], with the slope held at ``steepest`` (EFM, Algorithm 2).
 
     Args:
@@ -18,59 +21,73 @@ def slope_step(base: Tensor, direction: Tensor, scale: float, steepest: float) -
         direction: any positive multiple of the field, [N, D+1].
         scale: step of the height, data units.
         steepest: largest slope, dimensionless.
+        fused: whether the extension may take the step; it does where it can and no gradient is asked for.
     """
-    if _served(base, direction):
-        return _run(base, scale, steepest, direction=direction)
+    tensors = {"base": base, "direction": direction}
+    if fused and _served(tensors):
+        return _run(tensors, scale, steepest, {})
     return base + scale * slope(direction.to(base.dtype), steepest)
 
 
 def means_step(
-    base: Tensor, at: Tensor, z: float, posterior: PlatePosterior, L: float, scale: float, steepest: float
+    base: Tensor,
+    at: Tensor,
+    z: float,
+    posterior: PlatePosterior,
+    L: float,
+    scale: float,
+    steepest: float,
+    *,
+    fused: bool = True,
 ) -> Tensor:
     """The same for the field of plate means at features ``at`` [N, D] and height ``z``, never written out."""
     share, plus, minus = posterior.share_plus, posterior.mean_plus, posterior.mean_minus
-    if _served(base, at, share, plus, minus):
-        means = {"at": at, "share": share, "plus": plus, "minus": minus}
-        return _run(base, scale, steepest, means=means, heights={"z": z, "L": L})
+    tensors = {"base": base, "at": at, "share": share, "plus": plus, "minus": minus}
+    if fused and _served(tensors):
+        return _run(tensors, scale, steepest, {"z": z, "L": L})
     direction = posterior.moment(at, torch.full_like(at[:, 0], z), L)
     return base + scale * slope(direction.to(base.dtype), steepest)
 
 
-def _served(*tensors: Tensor) -> bool:
-    """Whether the extension can take them: float32, in one place, and it is built for that place."""
-    place = tensors[0].device
+def _served(tensors: dict[str, Tensor]) -> bool:
+    """Whether the extension can take these tensors: float32, no shape that would broadcast, nobody watching."""
+    place = tensors["base"].device
     if (
-        any(t.dtype != torch.float32 or t.device != place for t in tensors)
+        any(t.dtype != torch.float32 or t.device != place for t in tensors.values())
+        or any(t.shape != shape for t, shape in zip(tensors.values(), _shapes(tensors), strict=True))
+        or watched(*tensors.values())
         or native.why_missing() is not None
     ):
         return False
     return place.type == "cpu" or (place.type == "cuda" and hasattr(native.extension(), "cuda_trace_lines"))
 
 
-def _run(
-    base: Tensor,
-    scale: float,
-    steepest: float,
-    direction: Tensor | None = None,
-    means: dict[str, Tensor] | None = None,
-    heights: dict[str, float] | None = None,
-) -> Tensor:
-    base = base.contiguous()
+def _shapes(tensors: dict[str, Tensor]) -> list[tuple[int, ...]]:
+    """The shapes in which the extension reads ``tensors``: that of the samples, [N, D], but for two."""
+    n, d = tensors["base"].shape
+    return [{"share": (n,), "direction": (n, d + 1)}.get(name, (n, d)) for name in tensors]
+
+
+def _run(tensors: dict[str, Tensor], scale: float, steepest: float, heights: dict[str, float]) -> Tensor:
+    """The step by the extension, from ``direction``, or from plate means at ``heights``."""
+    held = {name: native.plain(value) for name, value in tensors.items()}  # alive until the call is made
+    base, place = held["base"], held["base"].device
     out = torch.empty_like(base)
-    held = {name: value.contiguous() for name, value in (means or {}).items()}  # alive until the call is made
-    direction = None if direction is None else direction.contiguous()
-    on_cuda = base.device.type == "cuda"
+    found = {
+        name: native.address(value, torch.float32, shape, device=place.type, name=name)
+        for (name, value), shape in zip(held.items(), _shapes(held), strict=True)
+    }
     native.extension().slope_step(
-        out=out.data_ptr(),
-        base=base.data_ptr(),
+        out=native.address(out, torch.float32, device=place.type),
+        base=found.pop("base"),
         count=len(base),
         d=base.shape[1],
         scale=scale,
         steepest=steepest,
-        direction=0 if direction is None else direction.data_ptr(),
-        means={name: value.data_ptr() for name, value in held.items()} | (heights or {}),
-        device=base.device.index if on_cuda else -1,
-        stream=torch.cuda.current_stream(base.device).cuda_stream if on_cuda else 0,
+        direction=found.pop("direction", 0),
+        means=found | heights,
+        device=place.index if place.type == "cuda" else -1,
+        stream=torch.cuda.current_stream(place).cuda_stream if place.type == "cuda" else 0,
         threads=torch.get_num_threads(),
     )
     return out

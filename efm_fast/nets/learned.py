@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
 from ..types import PlatePosterior
 from .features import Geometry
 from .parametrisation import Parametrisation, PlateMeans
+
+
+def _without_history(method: Callable[..., Any]) -> Callable[..., Any]:
+    """No history for autograd, which sampling does not need, unless the points themselves ask for gradients."""
+
+    @functools.wraps(method)
+    def run(self: LearnedField, x: Tensor, z: Tensor, *rest: Any) -> Any:
+        with torch.set_grad_enabled(torch.is_grad_enabled() and (x.requires_grad or z.requires_grad)):
+            return method(self, x, z, *rest)
+
+    return run
 
 
 class LearnedField(nn.Module):
@@ -30,13 +45,13 @@ class LearnedField(nn.Module):
         """Raw features [N, groups, D] and scalar [N]."""
         return self.backbone(x, z)
 
-    @torch.no_grad()
+    @_without_history
     def direction(self, x: Tensor, z: Tensor) -> Tensor:
         """Field direction [N, D+1], up to a positive factor, at x [N, D] and heights z [N]."""
         features, scalar = self(x, z)
         return self.parametrisation.direction(features.float(), scalar.float(), x, z)
 
-    @torch.no_grad()
+    @_without_history
     def posterior(self, x: Tensor, z: Tensor) -> PlatePosterior | None:
         """Share and means of both plates at x [N, D] and heights z [N]; None for a direct field."""
         if not isinstance(self.parametrisation, PlateMeans):
@@ -44,7 +59,7 @@ class LearnedField(nn.Module):
         features, scalar = self(x, z)
         return self.parametrisation.posterior(features.float(), scalar.float(), x, z)
 
-    @torch.no_grad()
+    @_without_history
     def arrival(self, x: Tensor, z: Tensor, plate: str) -> Tensor | None:
         """Where a line about to meet ``plate`` lands, [N, D]; None for a direct field."""
         features, scalar = self(x, z)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import io
-import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
+from ..files import naming, write_bytes
 
 if TYPE_CHECKING:
     from matplotlib.colors import Colormap
@@ -108,17 +107,10 @@ def write(content: bytes, path: str | Path) -> Path:
         The path.
 
     Raises:
-        OSError: the disk is full or the place not writable; what was there is untouched.
+        RunError: the disk is full or the place not writable; what was there is untouched.
     """
     target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        Path(name).chmod(0o644)  # mkstemp's 0600 would hide the picture from a web server
-        Path(name).replace(target)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    with naming(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+    write_bytes(target, content)
     return target

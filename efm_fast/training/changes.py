@@ -21,6 +21,10 @@ _MAY_CHANGE = {
 }
 _LEARNED = "what the run knows was learned with it; start a new run"
 _WHY_NOT = {
+    **{
+        plate: f"data that were in memory are given again as resume(folder, {plate}=...); for others start a new run"
+        for plate in ("plus", "minus")
+    },
     "name": "the run folder stands for the run; rename the folder instead",
     "runs": "the run folder is where it is; move the folder instead",
     "net": "the run's weights are those of that network; start a new run",
@@ -34,7 +38,7 @@ def changed(config: Config, overrides: Mapping[str, Any] | None) -> Config:
         InputError: a setting that does not fit, or that a run cannot change any more.
     """
     new = Config.load(config, overrides)
-    before, after = _flat(config.model_dump()), _flat(new.model_dump())
+    before, after = _flat(config.plain()), _flat(new.plain())
     for key in after:
         if key in _MAY_CHANGE or key.startswith("sample.") or before[key] == after[key]:
             continue

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import torch
+from torch import Generator, Tensor
 
 from .. import checks
 from ..config import Config, length_in_data_units
 from ..data import Source, rms_distance, step_generator
 from ..errors import InputError
+from ..lines import Support
 from ..nets import Geometry
 
 _SAMPLE = 4096
 _STREAM = 1000  # apart from the training batches' streams
+_SUPPORT = 201
 
 
 def measure(config: Config, plus: Source, minus: Source) -> Geometry:
@@ -21,12 +24,13 @@ def measure(config: Config, plus: Source, minus: Source) -> Geometry:
         The geometry, in data units.
 
     Raises:
-        InputError: the plates differ in shape, hold NaN or infinity, or do not vary.
+        InputError: the plates differ in shape, hold NaN or infinity, or do not vary, or a source draws something
+            else than its shape and float32.
     """
     if plus.shape != minus.shape:
         raise InputError(f"minus: expected the shape of plus, {plus.shape}, got {minus.shape}")
     rows = [
-        checks.finite(name, source.draw(_SAMPLE, step_generator(config.seed, 0, _STREAM + k)))
+        _drawn(name, source, step_generator(config.seed, 0, _STREAM + k))
         for k, (name, source) in enumerate((("plus", plus), ("minus", minus)))
     ]
     s = rms_distance(*rows)
@@ -49,3 +53,19 @@ def measure(config: Config, plus: Source, minus: Source) -> Geometry:
         low=low,
         high=high,
     )
+
+
+def measure_support(config: Config, plus: Source, minus: Source) -> Support:
+    """The discs that hold the run's charges, from 4096 draws of each plate's training data."""
+    rows = [
+        source.draw(_SAMPLE, step_generator(config.seed, k, _SUPPORT))
+        for k, source in enumerate((plus, minus))
+    ]
+    return Support.of(*rows)
+
+
+def _drawn(name: str, source: Source, generator: Generator) -> Tensor:
+    x = checks.tensor(name, source.draw(_SAMPLE, generator), ndim=2, columns=source.dimension, rows=_SAMPLE)
+    if x.dtype != torch.float32 or x.device.type != "cpu":
+        raise InputError(f"{name}: expected draws in float32 on the CPU, got {x.dtype} on {x.device}")
+    return checks.finite(name, x)

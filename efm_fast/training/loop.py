@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +14,28 @@ from torch import Generator, Tensor
 from tqdm.auto import tqdm
 
 from .. import checks
-from ..config import Config
-from ..data import Source, charge_loader, make_source, step_generator
+from ..config import Config, settings_in
+from ..data import Source, charge_loader, step_generator
 from ..errors import InputError, RunError
-from ..interplate import InterplateStrategy
-from ..nets import Geometry, build_field
+from ..files import make_folder, remove_folder, remove_leftovers, write_text
+from ..interplate import InterplatePoints, InterplateStrategy
+from ..nets import Geometry, LearnedField, build_field
+from ..stop import interrupted_by_signals
 from ..types import Plates
 from .changes import changed, refuse_fewer_steps
-from .files import write_text
-from .geometry import measure
+from .divergence import Divergence
+from .geometry import measure, measure_support
 from .report import Reporter
-from .run import Run, new_folder, read_description, resolve_device, write_description
+from .run import (
+    Run,
+    description,
+    free_folder,
+    read_description,
+    read_support,
+    resolve_device,
+    write_description,
+)
+from .sources import make_sources, pinned, sources_again, with_data
 from .state import TrainingState
 from .strategies import make_strategy
 
@@ -33,6 +46,8 @@ def train(
     cfg: Config | Mapping[str, Any] | str | Path,
     overrides: Mapping[str, Any] | None = None,
     *,
+    plus: object = None,
+    minus: object = None,
     strategy: InterplateStrategy | None = None,
     progress: bool = True,
 ) -> Run:
@@ -41,8 +56,12 @@ def train(
     Args:
         cfg: a preset's name, a YAML path, a mapping or a Config.
         overrides: dotted settings that replace those of ``cfg``, such as {"train.steps": 2000}.
-        strategy: your own inter-plate points instead of ``points``; a run trained with one is resumed with
-            the same one.
+        plus: data on the plate z = 0 instead of those of ``cfg``: a source's name, a mapping, a tensor or array
+            [M, D] or [M, C, H, W], a map-style torch Dataset, or a Source.
+        minus: data on the plate z = L.
+        strategy: your own inter-plate points instead of ``points``, which the run folder records as
+            ``points.strategy: custom``; a run trained with one is resumed with the same one. It is called for
+            step 0 once more, before the run folder is made.
         progress: show a progress bar.
 
     Returns:
@@ -53,23 +72,40 @@ def train(
         RunError: the run folder is already there, a file cannot be written, or training diverged.
     """
     _check_options(strategy, progress)
-    config = Config.load(cfg, overrides)
+    config = pinned(Config.load(cfg, _changes(overrides, plus, minus, strategy)))
+    folder = free_folder(config)
     resolve_device(config.device)
-    plus, minus = (make_source(spec, seed=config.seed) for spec in (config.plus, config.minus))
-    geometry = measure(config, plus, minus)
+    sources = make_sources(config)
+    geometry, support = measure(config, *sources), measure_support(config, *sources)
     with torch.random.fork_rng(devices=[]):  # the caller's random state is not ours to move
         torch.manual_seed(step_generator(config.seed, 0, _WEIGHTS).initial_seed())
         state = _state(config, geometry)
-    folder = new_folder(config)
-    write_description(folder, config, geometry)
-    state.save(folder)
-    return _fit(folder, config, state, plus, minus, strategy=strategy, progress=progress)
+    strategy = strategy or make_strategy(config, geometry, *sources)
+    _try_first_step(config, state.field, strategy, sources)
+    files = description(config, geometry, support)
+
+    def begin(made: Path) -> None:
+        (made / "samples").mkdir()
+        write_description(made, files)
+        state.save(made)
+
+    remove_leftovers(folder.parent, folder.name)
+    make_folder(folder, begin)
+    run = Run(folder, config, geometry, state.averaged_field, *sources, state.step, support)
+    try:
+        return _fit(run, state, strategy, progress=progress)
+    except Exception:
+        if state.step == 0:  # it never started, and its name is free again
+            remove_folder(folder)
+        raise
 
 
 def resume(
     folder: str | Path,
     overrides: Mapping[str, Any] | None = None,
     *,
+    plus: object = None,
+    minus: object = None,
     strategy: InterplateStrategy | None = None,
     progress: bool = True,
 ) -> Run:
@@ -81,6 +117,8 @@ def resume(
             and are written to the run's config.yaml. ``train.steps``, ``checkpoint_every``, ``picture_every``,
             ``log_every``, ``workers`` and ``compile``, ``device``, ``description`` and all of ``sample`` may. The
             learning rate falls along a cosine that ends at ``train.steps``: with more steps it rises again first.
+        plus: the data on the plate z = 0 again, if they were in memory; the run knows them by their fingerprint.
+        minus: the data on the plate z = L again, if they were in memory.
         strategy: the strategy that was passed to ``train``, if one was.
         progress: show a progress bar.
 
@@ -88,20 +126,55 @@ def resume(
         The finished run. On a CPU its weights are bitwise those of an uninterrupted run.
 
     Raises:
-        RunError: not a run folder, or its checkpoint is truncated or foreign.
-        InputError: the data or the device is not there any more, or a setting that cannot change.
+        RunError: not a run folder, its checkpoint is truncated or foreign, or the run was trained with a
+            strategy of its own or data in memory that are not given again.
+        InputError: the data or the device is not there any more, other data than the run's are given, or a setting
+            that cannot change.
     """
     folder = checks.folder("folder", folder)
     _check_options(strategy, progress)
     config, geometry = read_description(folder)
-    config = changed(config, overrides)
-    plus, minus = (make_source(spec, seed=config.seed) for spec in (config.plus, config.minus))
+    _refuse_other_strategy(folder, config, strategy)
+    config = with_data(folder, changed(config, overrides), plus, minus)
+    sources = sources_again(folder, config, "resume")
     state = _state(config, geometry)
     state.load(folder)
+    refuse_fewer_steps(config, state.step)
+    strategy = strategy or make_strategy(config, geometry, *sources)
+    support = read_support(folder, config, *sources)
+    run = Run(folder, config, geometry, state.averaged_field, *sources, state.step, support)
+    remove_leftovers(folder)
     if overrides:
-        refuse_fewer_steps(config, state.step)
         write_text(folder / "config.yaml", config.to_yaml())
-    return _fit(folder, config, state, plus, minus, strategy=strategy, progress=progress)
+    return _fit(run, state, strategy, progress=progress)
+
+
+def _changes(
+    overrides: Mapping[str, Any] | None, plus: object, minus: object, strategy: InterplateStrategy | None
+) -> dict[str, Any]:
+    """``overrides`` and what was passed beside them, as settings."""
+    changes = settings_in(overrides)
+    changes |= {plate: data for plate, data in (("plus", plus), ("minus", minus)) if data is not None}
+    if strategy is not None:
+        if changes.get("points.strategy", "custom") != "custom":
+            raise InputError(
+                f"strategy: expected none beside points.strategy = {changes['points.strategy']}, got one of your own"
+            )
+        changes["points.strategy"] = "custom"
+    return changes
+
+
+def _refuse_other_strategy(folder: Path, config: Config, strategy: InterplateStrategy | None) -> None:
+    custom = config.points.strategy == "custom"
+    if custom and strategy is None:
+        raise RunError(
+            f"{folder} was trained with a strategy of its own, which its folder does not hold:"
+            " give it again, resume(folder, strategy=...)"
+        )
+    if strategy is not None and not custom:
+        raise RunError(
+            f"{folder} was trained with points.strategy = {config.points.strategy}, got a strategy of your own"
+        )
 
 
 def _check_options(strategy: object, progress: object) -> None:
@@ -115,68 +188,90 @@ def _state(config: Config, geometry: Geometry) -> TrainingState:
     return TrainingState(field, config.train)
 
 
-def _fit(
-    folder: Path,
+def _try_first_step(
+    config: Config, field: LearnedField, strategy: InterplateStrategy, sources: tuple[Source, Source]
+) -> None:
+    """Compute the loss of the first step, so that what cannot work is refused before a folder is made."""
+    rows = [
+        source.draw(config.target.charges, step_generator(config.seed, 0, stream))
+        for source, stream in zip(sources, (_PLUS, _MINUS), strict=True)
+    ]
+    with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        loss = float(_loss(config, field, field, strategy, rows, 0))
+    if not math.isfinite(loss):
+        raise RunError(f"{config.name}: the loss of the first step is {loss}; no run folder was made")
+
+
+def _loss(
     config: Config,
-    state: TrainingState,
-    plus: Source,
-    minus: Source,
-    *,
-    strategy: InterplateStrategy | None,
-    progress: bool,
-) -> Run:
-    """Train ``state`` to the last step; everything random in a step is a function of (seed, step)."""
+    field: LearnedField,
+    network: Any,
+    strategy: InterplateStrategy,
+    rows: Sequence[Tensor],
+    step: int,
+) -> Tensor:
+    """The loss of one step; everything random in it is a function of (seed, step)."""
+    settings, parametrisation = config.train, field.parametrisation
+    device = next(field.parameters()).device
+    plates = Plates(rows[0].to(device), rows[1].to(device), field.geometry.L)
+    points = strategy(plates, settings.batch, _generator(config.seed, step, device), step)
+    _check_points(points, settings.batch, plates.plus.shape[1])
+    target = parametrisation.target(points)
+    with torch.autocast(device.type, torch.bfloat16, enabled=settings.bf16):
+        features, scalar = network(points.x, points.z)
+    return parametrisation.loss(features.float(), scalar.float(), points, target)
+
+
+def _check_points(points: InterplatePoints, n: int, dimension: int) -> None:
+    """Refuse what a strategy of the user's own should not give."""
+    got = f"an object of type {type(points).__name__}"
+    if isinstance(points, InterplatePoints):
+        got = f"x {list(points.x.shape)} and z {list(points.z.shape)}"
+    if got != f"x {[n, dimension]} and z {[n]}":
+        raise InputError(f"strategy: expected InterplatePoints of x {[n, dimension]} and z {[n]}, got {got}")
+
+
+def _fit(run: Run, state: TrainingState, strategy: InterplateStrategy, *, progress: bool) -> Run:
+    """Train ``state`` to the last step."""
+    folder, config = run.folder, run.config
     settings, field = config.train, state.field
-    geometry, device = field.geometry, next(field.parameters()).device
-    if strategy is None:
-        strategy = make_strategy(config, geometry, plus, minus)
-    charges = config.target.charges
     loaders = [
         charge_loader(
             source,
-            charges,
+            config.target.charges,
             seed=config.seed,
             start_step=state.step,
             workers=settings.workers,
             stream=stream,
         )
-        for source, stream in ((plus, _PLUS), (minus, _MINUS))
+        for source, stream in ((run.plus, _PLUS), (run.minus, _MINUS))
     ]
     network = torch.compile(field) if settings.compile else field
-    parametrisation = field.parametrisation
-    run = Run(folder, config, geometry, state.averaged_field, plus, minus, state.step)
     steps = tqdm(range(state.step, settings.steps), config.name, disable=not progress, unit="step")
-    with Reporter(run, state.step) as reporter:
+    divergence = Divergence(folder, next(field.parameters()).device)
+    with interrupted_by_signals(), Reporter(run, state.step) as reporter:
         started = time.perf_counter()
-        for step, plus_rows, minus_rows in zip(steps, *loaders, strict=False):
-            plates = Plates(plus_rows.to(device), minus_rows.to(device), geometry.L)
-            points = strategy(plates, settings.batch, _generator(config.seed, step, device), step)
-            target = parametrisation.target(points)
-            with torch.autocast(device.type, torch.bfloat16, enabled=settings.bf16):
-                features, scalar = network(points.x, points.z)
-            loss = parametrisation.loss(features.float(), scalar.float(), points, target)
+        for step, *rows in zip(steps, *loaders, strict=False):
+            loss = _loss(config, field, network, strategy, rows, step)
             norm = state.advance(loss)
-            if state.step % settings.log_every == 0:
+            divergence.see(state.step, loss, norm)
+            row, picture = (state.step % n == 0 for n in (settings.log_every, settings.picture_every))
+            checkpoint = state.step % settings.checkpoint_every == 0 or state.step == settings.steps
+            if row or picture or checkpoint:
+                divergence.refuse()
+            if row:
                 rate = settings.log_every / (time.perf_counter() - started)
                 started = time.perf_counter()
                 value = float(loss.detach())
                 reporter.log(state.step, loss=value, grad_norm=float(norm), lr=state.learning_rate, rate=rate)
                 steps.set_postfix(loss=f"{value:.4f}")
-            if state.step % settings.checkpoint_every == 0 or state.step == settings.steps:
-                _refuse_divergence(folder, state.step, norm)
-                state.save(folder)
-            if state.step % settings.picture_every == 0:
+            if picture:
                 reporter.picture(state.step)
+            if checkpoint:  # last, so that all rows and pictures up to a checkpoint are there with it
+                reporter.flush()
+                state.save(folder)
         reporter.curves()
-    return Run(folder, config, geometry, state.averaged_field.eval(), plus, minus, state.step)
-
-
-def _refuse_divergence(folder: Path, step: int, norm: Tensor) -> None:
-    if not torch.isfinite(norm):
-        raise RunError(
-            f"{folder}: the gradient is not finite at step {step}; the last checkpoint is whole."
-            " Start again with a smaller train.lr"
-        )
+    return dataclasses.replace(run, field=state.averaged_field.eval(), step=state.step)
 
 
 def _generator(seed: int, step: int, device: torch.device) -> Generator:

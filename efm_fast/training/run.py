@@ -2,36 +2,39 @@
 
     config.yaml              every setting as resolved
     geometry.json            the lengths the network was built for
+    support.json             the discs that hold the charges, which the full map needs
     versions.json            what it ran on
-    weights.safetensors      averaged (EMA) weights, what sampling uses
-    state.safetensors        network, average, optimiser and step: all that resume needs
+    state.safetensors        the checkpoint: network, average (what sampling uses), optimiser and step
     metrics.jsonl            one row per log step
     samples/                 pictures while training, and what `sample` and `evaluate` write
 
-Every file is written atomically. Nothing is pickled, so a run folder from anywhere is safe to open.
+The folder appears with its first checkpoint, and every file is written atomically. Nothing is pickled, so a run
+folder from anywhere is safe to open.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import os
 import platform
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from .. import __version__, checks
 from ..config import Config
-from ..data import Source, make_source
+from ..data import Source
 from ..errors import EfmError, InputError, RunError
+from ..files import write_text
+from ..lines import Support
 from ..nets import Geometry, LearnedField, build_field
-from .files import write_atomically, write_text
+from .checkpoint import STATE, averaged_weights, numbers, save_tensors
+from .geometry import measure_support
+from .sources import sources_if_there, with_data
 
 
 @dataclass(frozen=True, repr=False)
@@ -46,6 +49,7 @@ class Run:
         plus: source of the data on the plate z = 0.
         minus: source of the data on the plate z = L.
         step: optimiser steps the weights have seen.
+        support: discs that hold the charges of both plates.
     """
 
     folder: Path
@@ -55,6 +59,7 @@ class Run:
     plus: Source
     minus: Source
     step: int
+    support: Support
 
     @property
     def device(self) -> torch.device:
@@ -74,7 +79,7 @@ class Run:
         numbers = {
             "folder": self.folder,
             "step": f"{self.step} of {self.config.train.steps}",
-            "data": f"{_named(self.config.plus)} to {_named(self.config.minus)}, {list(self.geometry.shape)}",
+            "data": f"{self.config.plus.get('name')} to {self.config.minus.get('name')}, {list(self.geometry.shape)}",
             "L": f"{self.geometry.L:.4g} ({self.geometry.L / self.geometry.s:.3g} s)",
             "network": f"{self.config.net.backbone}, {sum(p.numel() for p in self.field.parameters())} weights",
             "device": self.device,
@@ -82,7 +87,9 @@ class Run:
         return card(f"Run {self.config.name}", numbers, None if latest is None else file_png(latest))
 
     def export(self, path: str | Path) -> Path:
-        """Write the averaged weights alone, for other programs.
+        """Write the averaged weights alone, a quarter of the state, for other programs or for sampling elsewhere.
+
+        As ``weights.safetensors`` beside copies of config.yaml and geometry.json they can be opened with ``load``.
 
         Args:
             path: of the file, ending in .safetensors; replaced in one go.
@@ -97,13 +104,9 @@ class Run:
         path = Path(path)
         if path.suffix != ".safetensors":
             raise InputError(f"path: expected a name ending in .safetensors, got {str(path)!r}")
-        tensors = {"step": torch.tensor(self.step)} | self.field.state_dict()
-        save_tensors(path, tensors, {"format": "efm_fast.weights"})
+        tensors = {"step": torch.tensor(self.step), "geometry": numbers(self.geometry)}
+        save_tensors(path, "weights", tensors | self.field.state_dict())
         return path
-
-
-def _named(data: object) -> str:
-    return str(data.get("name", "data")) if isinstance(data, Mapping) else type(data).__name__
 
 
 def resolve_device(name: str) -> torch.device:
@@ -129,28 +132,29 @@ def resolve_device(name: str) -> torch.device:
     return device
 
 
-def new_folder(config: Config) -> Path:
-    """Make the folder of a new run.
+def free_folder(config: Config) -> Path:
+    """Where the folder of a new run is to be made.
 
     Raises:
-        RunError: it is already there, or cannot be made.
+        RunError: it is already there, or something that is no folder stands in the way.
     """
     folder = Path(config.runs) / config.name
-    try:
-        folder.mkdir(parents=True)
-        (folder / "samples").mkdir()
-    except FileExistsError:
-        raise RunError(
-            f"run folder {folder} is already there: continue it with `efm-fast resume {folder}`,"
-            " or choose another name=..."
-        ) from None
-    except OSError as problem:
-        raise RunError(f"cannot make the run folder {folder}: {problem.strerror}") from None
+    if os.path.lexists(folder):
+        advice = f"continue it with `efm-fast resume {folder}`" if (folder / STATE).exists() else "remove it"
+        raise RunError(f"run folder {folder} is already there: {advice}, or choose another name=...")
+    there = next(parent for parent in folder.parents if os.path.lexists(parent))
+    if not there.is_dir():
+        kind = "a link that leads nowhere" if there.is_symlink() else "not a folder"
+        raise RunError(f"cannot make the run folder {folder}: {there} is {kind}")
     return folder
 
 
-def write_description(folder: Path, config: Config, geometry: Geometry) -> None:
-    """Write what a run is: its settings, its lengths and the versions it runs on."""
+def description(config: Config, geometry: Geometry, support: Support) -> dict[str, str]:
+    """What a run is, as the texts of its files: settings, lengths, support and the versions it runs on.
+
+    Raises:
+        InputError: a setting of a source that cannot be written.
+    """
     versions = {
         "efm_fast": __version__,
         "torch": torch.__version__,
@@ -158,29 +162,19 @@ def write_description(folder: Path, config: Config, geometry: Geometry) -> None:
         "machine": platform.machine(),
         "cuda": torch.version.cuda,
     }
-    write_text(folder / "config.yaml", config.to_yaml())
-    write_text(folder / "geometry.json", json.dumps(dataclasses.asdict(geometry), indent=1))
-    write_text(folder / "versions.json", json.dumps(versions, indent=1))
+    centers = {"plus_center": support.plus_center.tolist(), "minus_center": support.minus_center.tolist()}
+    return {
+        "config.yaml": config.to_yaml(),
+        "geometry.json": json.dumps(dataclasses.asdict(geometry), indent=1),
+        "support.json": json.dumps({**vars(support), **centers}),
+        "versions.json": json.dumps(versions, indent=1),
+    }
 
 
-def save_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
-    """Write named tensors as safetensors, atomically."""
-    plain = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
-    write_atomically(path, lambda temporary: save_file(plain, temporary, metadata))
-
-
-def load_tensors(path: Path) -> dict[str, Tensor]:
-    """Read what :func:`save_tensors` wrote.
-
-    Raises:
-        RunError: the file is missing, truncated or not safetensors.
-    """
-    try:
-        return load_file(path)
-    except FileNotFoundError:
-        raise RunError(f"no checkpoint at {path}") from None
-    except (SafetensorError, OSError) as problem:
-        raise RunError(f"{path} is not a whole safetensors file ({problem}); nothing was changed") from None
+def write_description(folder: Path, files: dict[str, str]) -> None:
+    """Write the files of :func:`description` into the run folder."""
+    for name, text in files.items():
+        write_text(folder / name, text)
 
 
 def read_description(folder: Path) -> tuple[Config, Geometry]:
@@ -195,12 +189,56 @@ def read_description(folder: Path) -> tuple[Config, Geometry]:
             f"{checks.place(folder)} is not a run folder: expected config.yaml and geometry.json in it"
         )
     try:
-        config = Config.load(folder / "config.yaml")
+        config = Config.read(folder / "config.yaml")
         raw = json.loads((folder / "geometry.json").read_text(encoding="utf-8"))
         raw["shape"], raw["centre"] = tuple(raw["shape"]), tuple(raw["centre"])
-        return config, Geometry(**raw)
-    except (EfmError, ValueError, TypeError, KeyError) as problem:
+        return config, _checked(Geometry(**raw))
+    except (EfmError, OSError, ValueError, TypeError, KeyError) as problem:
         raise RunError(f"{folder} does not describe a run of this version: {problem}") from None
+    except RecursionError:
+        raise RunError(
+            f"{folder} does not describe a run: config.yaml or geometry.json is nested too deep"
+        ) from None
+
+
+def _checked(geometry: Geometry) -> Geometry:
+    """``geometry`` if it is made of numbers that a measurement could have given, else ValueError."""
+    sizes, lengths = geometry.shape, dataclasses.asdict(geometry)
+    if not sizes or not all(type(size) is int and size > 0 for size in sizes):
+        raise ValueError(f"geometry.json: shape: expected sizes above 0, got {sizes}")
+    if len(geometry.centre) != math.prod(sizes):
+        raise ValueError(
+            f"geometry.json: centre: expected {math.prod(sizes)} numbers, got {len(geometry.centre)}"
+        )
+    for name, value in lengths.items():
+        row = value if isinstance(value, tuple) else (value,)
+        if not all(type(number) in (int, float) and math.isfinite(number) for number in row):
+            raise ValueError(f"geometry.json: {name}: expected finite numbers, got {checks.describe(value)}")
+    for name in ("L", "s", "nearest", "scale"):
+        if not lengths[name] > 0:
+            raise ValueError(
+                f"geometry.json: {name}: expected a number above 0, got {checks.describe(lengths[name])}"
+            )
+    return geometry
+
+
+def read_support(folder: Path, config: Config, plus: Source, minus: Source) -> Support:
+    """Read the support of the run in ``folder``, or measure it, where an earlier version wrote none.
+
+    Raises:
+        RunError: the file is damaged, or there is none and the data are not there.
+    """
+    path = folder / "support.json"
+    if not path.is_file():
+        return measure_support(config, plus, minus)
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+        centers = {
+            key: torch.tensor(raw[key], dtype=torch.float64) for key in ("plus_center", "minus_center")
+        }
+        return Support(**{**raw, **centers})
+    except (OSError, ValueError, TypeError, KeyError) as problem:
+        raise RunError(f"{path} does not hold the support of a run: {problem}") from None
 
 
 def fill(field: LearnedField, weights: dict[str, Tensor], origin: Path) -> None:
@@ -216,27 +254,31 @@ def fill(field: LearnedField, weights: dict[str, Tensor], origin: Path) -> None:
         raise RunError(f"{origin} does not fit the network of its config.yaml: {detail}") from None
 
 
-def load(folder: str | Path, *, device: str = "auto") -> Run:
+def load(folder: str | Path, *, plus: object = None, minus: object = None, device: str = "auto") -> Run:
     """Open a run folder for sampling.
+
+    Sampling from starts ``x0`` needs no data; where data are needed and not there, the error says what is missing.
 
     Args:
         folder: what ``train`` wrote.
+        plus: the data on the plate z = 0 again, if they were in memory.
+        minus: the data on the plate z = L again, if they were in memory.
         device: "auto", "cpu", "cuda" or "cuda:N".
 
     Returns:
         The run, with its averaged weights.
 
     Raises:
-        RunError: no run there, or a truncated or foreign checkpoint.
-        InputError: the device, or the run's data set, is not there.
+        RunError: no run there, or its checkpoint is damaged, foreign or not of one step.
+        InputError: the device is not there, or other data than those of the run are given.
     """
     folder = checks.folder("folder", folder)
     where = resolve_device(device)
     config, geometry = read_description(folder)
-    weights = load_tensors(folder / "weights.safetensors")
-    step = int(weights.pop("step", torch.tensor(0)))
+    weights, step = averaged_weights(folder, geometry)
     field = build_field(config, geometry)
-    fill(field, weights, folder / "weights.safetensors")
+    fill(field, weights, folder)
     field = field.to(where).eval()
-    plus, minus = (make_source(spec, seed=config.seed) for spec in (config.plus, config.minus))
-    return Run(folder, config, geometry, field, plus, minus, step)
+    config = with_data(folder, config, plus, minus)
+    sources = sources_if_there(folder, config, geometry, "load")
+    return Run(folder, config, geometry, field, *sources, step, read_support(folder, config, *sources))

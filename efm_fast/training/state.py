@@ -17,7 +17,8 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from ..config import TrainConfig
 from ..errors import RunError
 from ..nets import LearnedField
-from .run import fill, load_tensors, save_tensors
+from .checkpoint import STATE, load_state, numbers, save_tensors, under
+from .run import fill
 from .schedule import learning_rate_factor
 
 
@@ -66,35 +67,31 @@ class TrainingState:
         return norm
 
     def save(self, folder: Path) -> None:
-        """Write weights.safetensors (the average) and state.safetensors (everything) into ``folder``."""
-        step = {"step": torch.tensor(self.step)}
-        tensors = dict(step)
+        """Write everything into ``folder``'s state.safetensors, in one go.
+
+        Raises:
+            RunError: a weight is NaN or infinite, or the file cannot be written; the last checkpoint is whole.
+        """
+        tensors = {"step": torch.tensor(self.step), "geometry": numbers(self.field.geometry)}
         tensors |= {f"field.{k}": v for k, v in self.field.state_dict().items()}
         tensors |= {f"average.{k}": v for k, v in self.average.state_dict().items()}
         for index, moments in self.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{index}.{k}": v for k, v in moments.items()}
-        save_tensors(folder / "state.safetensors", tensors, {"format": "efm_fast.state"})
-        save_tensors(
-            folder / "weights.safetensors",
-            step | self.averaged_field.state_dict(),
-            {"format": "efm_fast.weights"},
-        )
+        save_tensors(folder / STATE, "state", tensors)
 
     def load(self, folder: Path) -> None:
         """Continue from ``folder``'s state.safetensors.
 
         Raises:
-            RunError: the file is missing, truncated or of another network.
+            RunError: the file is missing, damaged, or of another network or geometry.
         """
-        path = folder / "state.safetensors"
-        tensors = load_tensors(path)
-        if "step" not in tensors:
-            raise RunError(f"{path} holds no training state of efm_fast")
+        path = folder / STATE
+        tensors = load_state(folder, self.field.geometry)
         self.step = int(tensors["step"])
-        fill(self.field, _under("field.", tensors), path)
+        fill(self.field, under("field.", tensors), path)
         try:
-            self.average.load_state_dict(_under("average.", tensors))
-            self.optimizer.load_state_dict(self._optimizer_state(_under("optimizer.", tensors)))
+            self.average.load_state_dict(under("average.", tensors))
+            self.optimizer.load_state_dict(self._optimizer_state(under("optimizer.", tensors)))
         except (RuntimeError, ValueError, KeyError) as problem:
             raise RunError(f"{path} does not fit the network of its config.yaml: {problem}") from None
         self.schedule.load_state_dict(self.schedule.state_dict() | {"last_epoch": self.step})
@@ -108,7 +105,3 @@ class TrainingState:
             state.setdefault(int(index), {})[key] = value
         groups = copy.deepcopy(self.optimizer.state_dict()["param_groups"])
         return {"state": state, "param_groups": groups}
-
-
-def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}

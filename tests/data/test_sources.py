@@ -62,7 +62,7 @@ def test_draws_are_float32_rows_fixed_by_the_generator(spec, split):
 @pytest.mark.parametrize("spec", READY.values(), ids=READY)
 def test_bad_draws_name_the_argument(spec):
     source = make_source(spec)
-    with pytest.raises(InputError, match=r"n: expected a whole number of at least 1, got 0"):
+    with pytest.raises(InputError, match=r"n: expected an integer of at least 1, got 0"):
         source.draw(0, generator())
     with pytest.raises(
         InputError, match=r"split: expected one of train, test, got 'tset'; did you mean test"
@@ -154,10 +154,12 @@ def test_npz_is_read_by_key(tmp_path):
 def test_npz_refuses_pickles_and_broken_files(tmp_path):
     path = tmp_path / "bad.npz"
     np.savez(path, np.array([{"a": 1}], dtype=object))
-    with pytest.raises(InputError, match="npz path: cannot read"):
+    with pytest.raises(
+        InputError, match=r"npz path: .* expected numbers, got dtype object; nothing is unpickled"
+    ):
         make_source({"name": "npz", "path": str(path)})
     path.write_bytes(b"PK\x03\x04 cut short")
-    with pytest.raises(InputError, match="npz path: cannot read"):
+    with pytest.raises(InputError, match=r"npz path: expected an \.npz file, cannot read"):
         make_source({"name": "npz", "path": str(path)})
     with pytest.raises(InputError, match="which is not there"):
         make_source({"name": "npz", "path": str(tmp_path / "none.npz")})
@@ -168,7 +170,7 @@ def test_npz_refuses_pickles_and_broken_files(tmp_path):
 
 BAD = {
     "NaN": ({"name": "tensor", "data": [[1.0, math.nan], [1, 1]]}, "finite numbers, got 1 NaN"),
-    "inf": ({"name": "tensor", "data": torch.full((3, 2), math.inf)}, "got 4 NaN or infinite|got 2 NaN"),
+    "inf": ({"name": "tensor", "data": torch.full((3, 2), math.inf)}, "got 6 NaN or infinite, the first at .0, 0."),
     "empty": ({"name": "tensor", "data": torch.zeros(0, 2)}, "expected at least one row"),
     "no features": ({"name": "tensor", "data": torch.zeros(3, 0)}, "expected at least one row"),
     "scalar": ({"name": "tensor", "data": 3.0}, "expected shape|at least 2 rows"),
@@ -183,7 +185,7 @@ BAD = {
     "true digit": ({"name": "digits", "label": True}, "digits label: expected one of 0, 1"),
     "size": ({"name": "digits", "size": 9}, "digits size: expected 8, 16 or 32, got 9"),
     "std": ({"name": "gaussian", "std": 0.0}, "gaussian std: expected a finite number above 0"),
-    "text": ({"name": "gaussian", "dimension": "two"}, "expected a whole number of at least 1, got 'two'"),
+    "text": ({"name": "gaussian", "dimension": "two"}, "expected an integer of at least 1, got 'two'"),
     "shape": ({"name": "gaussian", "shape": [3, 8]}, r"expected \(D,\) or \(C, H, W\)"),
     "both": ({"name": "gaussian", "shape": [3, 8, 8], "dimension": 5}, "expected 192 as in shape, got 5"),
     "noise": ({"name": "moons", "noise": -1}, "moons noise: expected a finite number of at least 0, got -1"),

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from sums import charges, ties
+from sums import charges, cpp_sum, ties
 from torch import Tensor
 
 from efm_fast.field import cpp, gaussian_sum, gradient, reference, riesz_sum
@@ -75,7 +75,7 @@ def backward(request: SumRequest, m: Tensor, g_w: Tensor, g_v: Tensor, needs: Ne
 
 def check(request: SumRequest, tolerance: float) -> None:
     """Every gradient within ``tolerance`` of the sizes of the terms that it adds up."""
-    m = cpp.riesz_sum(request).m
+    m = cpp_sum(request).m
     needs = Needs(x=True, y=True, weight=True, height=request.height is not None)
     got = backward(request, m, *upstream(request), needs)
     wanted, sizes = plain_gradients(request, m)
@@ -140,9 +140,7 @@ def test_float64_points_and_exact_precision(d: int) -> None:
     check(request_of(x.double(), y.double(), precision="exact"), 1e-12)
     request = request_of(x, y, precision="exact")
     check(request, 1e-12)
-    assert backward(request, cpp.riesz_sum(request).m, *upstream(request), EVERYTHING)[0].dtype == (
-        torch.float64
-    )
+    assert backward(request, cpp_sum(request).m, *upstream(request), EVERYTHING)[0].dtype == (torch.float64)
 
 
 @pytest.mark.parametrize("scale", [1e-25, 1e-12, 1e12, 1e25])
@@ -152,8 +150,8 @@ def test_lengths_at_the_ends_of_float32(scale: float) -> None:
         request_of(x * k, y * k, height=torch.full((20,), 0.5 * k, dtype=torch.float64)) for k in (scale, 1.0)
     )
     g_w, g_v = upstream(unit)
-    got = backward(small, cpp.riesz_sum(small).m, g_w * scale, g_v, EVERYTHING)
-    want = backward(unit, cpp.riesz_sum(unit).m, g_w, g_v, EVERYTHING)
+    got = backward(small, cpp_sum(small).m, g_w * scale, g_v, EVERYTHING)
+    want = backward(unit, cpp_sum(unit).m, g_w, g_v, EVERYTHING)
     for k, factor in enumerate((1.0, 1.0, scale, 1.0)):
         torch.testing.assert_close(got[k] / factor, want[k], rtol=1e-4, atol=1e-4)
 
@@ -164,7 +162,7 @@ def test_dead_points_and_far_charges_pass_nothing_on(d: int) -> None:
     x[7] = y[3]
     x[8] = 1e18
     request = request_of(x, y, height=None)
-    m = cpp.riesz_sum(request).m
+    m = cpp_sum(request).m
     got = backward(request, m, *upstream(request), EVERYTHING)
     assert m[7] == math.inf
     assert not got[0][7].any()
@@ -187,7 +185,7 @@ def test_types_and_strides_of_input(d: int, dtype: torch.dtype) -> None:
 @pytest.mark.parametrize("d", [2, 5, 20])
 def test_only_what_is_asked_for(d: int) -> None:
     request = request_of(charges(30, d, seed=1), charges(70, d))
-    m = cpp.riesz_sum(request).m
+    m = cpp_sum(request).m
     everything = backward(request, m, *upstream(request), EVERYTHING)
     for k in range(4):
         needs = Needs(*(k == i for i in range(4)))
@@ -199,7 +197,7 @@ def test_only_what_is_asked_for(d: int) -> None:
 @pytest.mark.parametrize("d", [2, 11])
 def test_same_bits_for_any_number_of_threads(d: int) -> None:
     request = request_of(charges(700, d, seed=15), charges(900, d), first_self=3)
-    m = cpp.riesz_sum(request).m
+    m = cpp_sum(request).m
     results = []
     for count in (1, 2, 3, 7, 2):
         torch.set_num_threads(count)
@@ -228,7 +226,7 @@ def test_gradcheck(d: int) -> None:
 def test_torchs_own_gradients_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     """The two implementations share a contract, and the operator calls the fused one."""
     request = request_of(charges(30, 4, seed=1), charges(70, 4), precision="exact")
-    m = cpp.riesz_sum(request).m
+    m = cpp_sum(request).m
     for a, b in zip(
         backward(request, m, *upstream(request), EVERYTHING),
         gradient.riesz_sum_backward(request, m, *upstream(request), EVERYTHING),

@@ -11,8 +11,9 @@ from collections.abc import Iterator
 import mpmath
 import pytest
 import torch
-from sums import charges, check, errors, ties
+from sums import charges, check, cpp_sum, errors, ties
 
+from efm_fast import native
 from efm_fast.field import cpp, reference
 from efm_fast.field.request import SumRequest
 from efm_fast.types import RieszSum
@@ -57,9 +58,9 @@ def test_direction_at_a_tie_between_the_plates(d: int) -> None:
     x = (plus[:40] + minus[:40]) / 2
     height = torch.full((40,), 0.5 * math.sqrt(d))
     fields = []
-    for backend in (cpp, reference):
-        a = backend.riesz_sum(SumRequest(x=x, y=plus, power=d + 1.0, height=height))
-        b = backend.riesz_sum(SumRequest(x=x, y=minus, power=d + 1.0, height=-height))
+    for summed in (cpp_sum, reference.riesz_sum):
+        a = summed(SumRequest(x=x, y=plus, power=d + 1.0, height=height))
+        b = summed(SumRequest(x=x, y=minus, power=d + 1.0, height=-height))
         a, b = (RieszSum(s.m, s.w.double(), s.v.double()) for s in (a, b))
         both = RieszSum(*_superpose(a, b, height.double()))
         fields.append(torch.cat([both.v, both.w[:, None]], 1))
@@ -99,7 +100,7 @@ def test_points_on_charges(d: int) -> None:
 def test_many_coincident_charges_count_together(d: int) -> None:
     y = charges(50, d)
     y[:30] = y[0]
-    result = cpp.riesz_sum(SumRequest(x=y[:1], y=y, power=d + 1.0))
+    result = cpp_sum(SumRequest(x=y[:1], y=y, power=d + 1.0))
     assert float(result.m) == math.inf
     assert float(result.w) == 30.0
 
@@ -112,9 +113,9 @@ def test_ragged_shapes(d: int, n: int, m: int) -> None:
 
 @pytest.mark.parametrize("d", [2, 80])
 def test_no_points_or_no_charges(d: int) -> None:
-    none = cpp.riesz_sum(SumRequest(x=torch.zeros(0, d), y=charges(5, d), power=3.0))
+    none = cpp_sum(SumRequest(x=torch.zeros(0, d), y=charges(5, d), power=3.0))
     assert none.v.shape == (0, d)
-    empty = cpp.riesz_sum(SumRequest(x=charges(5, d), y=torch.zeros(0, d), power=3.0))
+    empty = cpp_sum(SumRequest(x=charges(5, d), y=torch.zeros(0, d), power=3.0))
     assert (empty.m == -math.inf).all()
     assert not empty.w.any()
     assert not empty.v.any()
@@ -123,7 +124,7 @@ def test_no_points_or_no_charges(d: int) -> None:
 @pytest.mark.parametrize("d", DIMENSIONS)
 def test_only_the_point_itself_leaves_nothing(d: int) -> None:
     x = charges(1, d)
-    result = cpp.riesz_sum(SumRequest(x=x, y=x, power=d + 1.0, first_self=0))
+    result = cpp_sum(SumRequest(x=x, y=x, power=d + 1.0, first_self=0))
     assert float(result.m) == -math.inf
     assert float(result.w) == 0.0
     assert not result.v.any()
@@ -146,7 +147,7 @@ def test_weights_of_both_signs_and_zero(d: int) -> None:
     x = charges(50, d, seed=10)
     height = torch.full((50,), 0.3)
     request = SumRequest(x=x, y=charges(400, d), power=d + 1.0, weight=weight, height=height)
-    result, truth = cpp.riesz_sum(request), reference.riesz_sum(request)
+    result, truth = cpp_sum(request), reference.riesz_sum(request)
     scale = torch.exp(result.m - truth.m)
     assert float((result.m - truth.m).abs().max()) < 1e-3
     # signs cancel: judge by the size of the terms, not of what is left
@@ -201,7 +202,7 @@ def test_float64_points_and_exact_precision(d: int) -> None:
     height = torch.full((30,), 0.1, dtype=torch.float64)
     request = SumRequest(x=x.double(), y=y, power=d + 0.5, height=height, precision="exact")
     check(cpp, request, 1e-11)
-    assert cpp.riesz_sum(request).v.dtype == torch.float64
+    assert cpp_sum(request).v.dtype == torch.float64
     check(cpp, SumRequest(x=x, y=y, power=d + 1.0, height=height, precision="exact"), 3e-7)
 
 
@@ -214,9 +215,9 @@ def test_lengths_at_the_ends_of_float32(scale: float) -> None:
 @pytest.mark.parametrize("d", [2, 12, 96])
 def test_nan_stays_in_its_row(d: int) -> None:
     x, y = charges(70, d, seed=14), charges(90, d)
-    clean = cpp.riesz_sum(SumRequest(x=x, y=y, power=d + 1.0))
+    clean = cpp_sum(SumRequest(x=x, y=y, power=d + 1.0))
     x[11, d - 1] = torch.nan
-    dirty = cpp.riesz_sum(SumRequest(x=x, y=y, power=d + 1.0))
+    dirty = cpp_sum(SumRequest(x=x, y=y, power=d + 1.0))
     assert dirty.v[11].isnan().all()
     assert dirty.w[11].isnan()
     others = torch.arange(70) != 11
@@ -228,9 +229,10 @@ def test_nan_stays_in_its_row(d: int) -> None:
 def test_same_bits_for_any_number_of_threads_and_from_run_to_run(d: int) -> None:
     request = SumRequest(x=charges(700, d, seed=15), y=charges(400, d), power=d + 1.0)
     results = []
-    for count in (1, 2, 3, 7, 2):
+    own_products = d <= 64 or native.extension().amx_available()
+    for count in (1, 2, 3, 7, 2) if own_products else (2, 2):  # a library's products promise less
         torch.set_num_threads(count)
-        results.append(cpp.riesz_sum(request))
+        results.append(cpp_sum(request))
     for other in results[1:]:
         assert torch.equal(results[0].m, other.m)
         assert torch.equal(results[0].w, other.w)
@@ -252,7 +254,7 @@ def test_against_many_digits() -> None:
         log_norm = float(mpmath.log(mpmath.sqrt(mpmath.fsum(c * c for c in v))))
         norm = mpmath.sqrt(mpmath.fsum(c * c for c in v))
         direction = torch.tensor([float(c / norm) for c in v], dtype=torch.float64)
-    result = cpp.riesz_sum(SumRequest(x=x, y=y, power=power))
+    result = cpp_sum(SumRequest(x=x, y=y, power=power))
     size = result.v[0].double().norm()
     assert float((result.v[0].double() / size - direction).norm()) < 1e-4
     assert abs(float(result.m[0] + size.log()) - log_norm) < 1e-3
@@ -262,7 +264,7 @@ def test_errors_see_a_wrong_sum() -> None:
     """The comparison itself can fail: a sum with one charge missing is not close."""
     x, y = charges(20, 3, seed=17), charges(50, 3)
     truth = reference.riesz_sum(SumRequest(x=x, y=y, power=4.0))
-    assert max(errors(cpp.riesz_sum(SumRequest(x=x, y=y[1:], power=4.0)), truth)) > 1e-3
+    assert max(errors(cpp_sum(SumRequest(x=x, y=y[1:], power=4.0)), truth)) > 1e-3
 
 
 @pytest.fixture
@@ -280,5 +282,5 @@ def test_ctrl_c_breaks_off_a_long_sum() -> None:
     threading.Timer(0.3, signal.raise_signal, [signal.SIGINT]).start()
     start = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
-        cpp.riesz_sum(request)
+        cpp_sum(request)
     assert time.monotonic() - start < 8.0

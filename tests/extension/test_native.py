@@ -88,7 +88,7 @@ def test_every_instruction_set_agrees(needs_extension: None, isa: str) -> None:
     code = f"""
 import sys
 sys.path.insert(0, {str(Path(__file__).parent)!r})
-from sums import charges, check
+from sums import charges, check, cpp_sum
 from efm_fast import info, native
 from efm_fast.field import cpp
 from efm_fast.field.request import SumRequest

@@ -6,7 +6,7 @@ import math
 
 import pytest
 import torch
-from sums import charges, check, ties
+from sums import charges, check, cpp_sum, ties
 from torch import Tensor
 
 from efm_fast import native
@@ -43,7 +43,7 @@ def test_ties_and_twins(d: int) -> None:
 def test_many_coincident_charges_count_together() -> None:
     y = charges(MANY, 300)
     y[:90] = y[0]
-    result = cpp.riesz_sum(SumRequest(x=y[[0, 100]], y=y, power=301.0))
+    result = cpp_sum(SumRequest(x=y[[0, 100]], y=y, power=301.0))
     assert result.w.tolist() == [90.0, 1.0]
     assert (result.m == math.inf).all()
 
@@ -85,14 +85,14 @@ def test_chunks_in_which_nothing_matters() -> None:
 def test_a_point_or_a_charge_that_is_not_a_number_spoils_what_it_should() -> None:
     y = charges(MANY, 300)
     x = between(y, 70)
-    clean = cpp.riesz_sum(SumRequest(x=x, y=y, power=301.0))
+    clean = cpp_sum(SumRequest(x=x, y=y, power=301.0))
     x[33, 7] = math.nan
-    spoilt = cpp.riesz_sum(SumRequest(x=x, y=y, power=301.0))
+    spoilt = cpp_sum(SumRequest(x=x, y=y, power=301.0))
     others = torch.arange(70) != 33
     assert spoilt.v[33].isnan().all()
     assert torch.equal(spoilt.v[others], clean.v[others])
     y[5, 5] = math.nan
-    assert cpp.riesz_sum(SumRequest(x=x, y=y, power=301.0)).v.isnan().all()
+    assert cpp_sum(SumRequest(x=x, y=y, power=301.0)).v.isnan().all()
 
 
 def test_any_number_of_threads_gives_the_same_bits() -> None:
@@ -102,5 +102,5 @@ def test_any_number_of_threads_gives_the_same_bits() -> None:
     results = []
     for count in (1, 2, 5):
         torch.set_num_threads(count)
-        results.append(cpp.riesz_sum(SumRequest(x=between(y, 100), y=y, power=785.0)))
+        results.append(cpp_sum(SumRequest(x=between(y, 100), y=y, power=785.0)))
     assert all(torch.equal(results[0].v, other.v) for other in results[1:])

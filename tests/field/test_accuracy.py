@@ -5,7 +5,7 @@ import torch
 from field_checks import assert_field_close, assert_sum_close, cases, serving_backends
 
 from efm_fast.field import capacitor_field, gaussian_sum, riesz_sum
-from efm_fast.field.queries import KINDS, query_set
+from efm_fast.field.queries import KINDS, promised_error, query_set
 
 FAST = [name for name in serving_backends() if name != "reference"]
 SIZES = {
@@ -23,10 +23,6 @@ def _cases(*dimensions):
     return cases(*dimensions, but=("reference",))
 
 
-def _bound(d):
-    return 1e-4 if d <= 3072 else 2e-4 if d <= 12288 else 1e-3
-
-
 def _reference(q, **options):
     return capacitor_field(q.x, q.z, q.plus, q.minus, q.L, backend="reference", **options)
 
@@ -40,7 +36,7 @@ def test_default_precision_meets_its_promise(backend, d, kind):
         got = capacitor_field(q.x, q.z, q.plus, q.minus, q.L, backend=backend)
         assert got.direction.dtype == torch.float32
         assert got.log_norm.dtype == torch.float64
-        assert_field_close(got, _reference(q), _bound(d), 1e-3)
+        assert_field_close(got, _reference(q), promised_error(kind, d), 1e-3)
 
 
 @pytest.mark.parametrize(("backend", "d"), _cases(196608))
@@ -48,7 +44,7 @@ def test_default_precision_meets_its_promise(backend, d, kind):
 def test_a_very_large_dimension(backend, d, kind):
     q = query_set(kind, 2, 4, d)
     got = capacitor_field(q.x, q.z, q.plus, q.minus, q.L, backend=backend)
-    assert_field_close(got, _reference(q), _bound(d), 1e-2)
+    assert_field_close(got, _reference(q), promised_error(kind, d), 1e-2)
 
 
 @pytest.mark.parametrize(("backend", "d"), _cases(2, 64, 784))
@@ -56,7 +52,8 @@ def test_a_very_large_dimension(backend, d, kind):
 def test_exact_precision_is_right_to_float32_rounding(backend, kind, d):
     q = query_set(kind, 16, 64, d)
     got = capacitor_field(q.x, q.z, q.plus, q.minus, q.L, backend=backend, precision="exact")
-    assert_field_close(got, _reference(q), 4e-7, 4e-7)
+    bound = 1e-6 if kind in ("flux", "far") else 4e-7
+    assert_field_close(got, _reference(q), bound, bound)
 
 
 @pytest.mark.parametrize(("backend", "d"), _cases(2, 64))

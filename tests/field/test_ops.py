@@ -8,7 +8,7 @@ from efm_fast.errors import InputError
 from efm_fast.field import capacitor_field, gaussian_sum, ops, riesz_sum
 from efm_fast.field.queries import query_set
 
-OPTIONS = ("riesz", 3.0, 0.1, None, "auto", "default")
+OPTIONS = (None, "riesz", 3.0, 0.1, None, "auto", "default")
 DIMENSIONS = (1, 2, 17)
 
 
@@ -184,13 +184,14 @@ def test_opcheck_finds_nothing(d, backend):
     x, y, weight, height = _draw(4, 9, d, dtype=torch.float32)
     options = ("riesz", d + 1.0, 0.1, None, backend, "default")
     for arguments in (
-        (x, y, weight, height, *options),
-        (x.detach(), y.detach(), None, None, *options),
+        (x, y, weight, height, None, *options),
+        (x.detach(), y.detach(), None, None, y.detach().mean(0), *options),
         (
             x,
             y.detach().to(torch.uint8),
             None,
             height.detach().double(),
+            None,
             "gaussian",
             1.0,
             0.0,
@@ -294,4 +295,4 @@ def test_the_operator_and_the_fast_path_agree():
     )
     raw = torch.ops.efm_fast.field_sum(x, y, weight, height, *OPTIONS)
     assert_sum_close(watched, plain, 0.0)
-    assert torch.equal(raw[2], plain.v)
+    assert torch.equal(raw[3], plain.v)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
 from efm_fast.config import Config
-from efm_fast.errors import InputError
+from efm_fast.errors import InputError, RunError
 from efm_fast.training import Run, resume, train
 from efm_fast.training.changes import _MAY_CHANGE, _flat
 from efm_fast.training.report import read_metrics
@@ -73,6 +75,9 @@ def test_an_extended_run_is_one_that_was_interrupted_with_the_new_settings(
         ("target.charges", 3, "start a new run"),
         ("train.steps", 59, "at least 60"),
         ("train.step", 90, "no such setting"),
+        ("points.noise", 0.1, "has an effect only with points.strategy = linear"),
+        ("sample.steps", 9, "sample.max_steps for the full map"),
+        ("plus", np.zeros((9, 2)), "start a new run"),
     ],
 )
 def test_what_cannot_change_is_refused_by_name_and_nothing_is_touched(
@@ -84,6 +89,20 @@ def test_what_cannot_change_is_refused_by_name_and_nothing_is_touched(
     assert str(caught.value).startswith(f"{key}:"), caught.value
     assert part in str(caught.value)
     assert {path: path.read_bytes() for path in run_folder.rglob("*") if path.is_file()} == before
+
+
+def test_data_in_memory_are_given_again_beside_the_changes(tmp_path: Path) -> None:
+    data = torch.randn(40, 2, generator=torch.Generator().manual_seed(0))
+    settings = {**SETTINGS, "runs": str(tmp_path), "train.steps": 5}
+    folder = train("gaussian_to_swissroll", settings, plus=data, progress=False).folder
+    before = (folder / "config.yaml").read_text()
+    with pytest.raises(RunError, match="its plus data were in memory"):
+        resume(folder, {"train.steps": 7}, progress=False)
+    assert (folder / "config.yaml").read_text() == before
+    assert resume(folder, {"train.steps": 7}, plus=data, progress=False).step == 7
+    assert (folder / "config.yaml").read_text() == before.replace("steps: 5\n", "steps: 7\n")
+    with pytest.raises(InputError, match=r"given again as resume\(folder, plus=...\)"):
+        resume(folder, {"plus": data}, progress=False)
 
 
 def test_a_setting_that_stays_as_it_was_is_no_change(run_folder: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import yaml
 
 from efm_fast.config import Config, length_in_data_units
 from efm_fast.errors import InputError
@@ -35,6 +36,7 @@ def test_every_preset_is_valid_and_named_after_its_file(name: str) -> None:
         ("name", "a/b", ["name", "match", "'a/b'"]),
         ("seed", -1, ["seed", "0", "-1"]),
         ("train.steps.x", 1, ["train.steps.x", "no parts"]),
+        ("sample.steps", 5, ["sample.steps", "sample.forward_steps", "sample.max_steps"]),
     ],
 )
 def test_a_wrong_setting_is_named(key: str, value: object, parts: list[str]) -> None:
@@ -73,3 +75,78 @@ def test_lengths_in_s() -> None:
     assert length_in_data_units("1.5 s", 4.0) == 6.0
     assert length_in_data_units("1e-3s", 2.0) == pytest.approx(2e-3)
     assert length_in_data_units(2.5, 4.0) == 2.5
+
+
+IDLE = {
+    "points.behind": (60.0, {"points.strategy": "linear"}),
+    "points.noise": (0.5, {"points.strategy": "flux"}),
+    "points.margin": (1.0, {"points.strategy": "lines"}),
+    "points.bank": (32, {"points.strategy": "box"}),
+    "points.refresh": (15, {"points.strategy": "custom"}),
+    "target.charges": (64, {"points.strategy": "lines"}),
+    "target.normalization": (
+        "per_plate",
+        {"net.parametrisation": "plate_means", "points.strategy": "linear"},
+    ),
+    "net.levels": ([1, 2], {"net.backbone": "mlp"}),
+}
+MINIMAL = {"name": "minimal", "plus": {"name": "gaussian"}, "minus": {"name": "moons"}}
+
+
+@pytest.mark.parametrize("key", IDLE)
+def test_a_setting_of_an_option_that_was_not_chosen_is_refused(key: str) -> None:
+    value, chosen = IDLE[key]
+    with pytest.raises(InputError, match=f"^{key}: has an effect only with .*, got ") as caught:
+        Config.load(MINIMAL, {**chosen, key: value})
+    assert "\n" not in str(caught.value)
+    config = Config.load(MINIMAL, chosen)
+    section, name = key.split(".")
+    default = getattr(getattr(config, section), name)
+    assert Config.load(MINIMAL, {**chosen, key: default}) == config, "a default changes nothing"
+    assert name not in yaml.safe_load(config.to_yaml())[section], "config.yaml holds what the run uses"
+
+
+def test_per_plate_is_refused_at_flux_points() -> None:
+    with pytest.raises(InputError, match=r"target.normalization: .* points.strategy = linear or box"):
+        Config.load(MINIMAL, {"net.parametrisation": "direct", "target.normalization": "per_plate"})
+
+
+def test_every_setting_either_always_has_an_effect_or_says_when() -> None:
+    """A setting whose meaning begins with the name of an option is one of that option alone."""
+    for section in ("points", "net", "target"):
+        model = Config.model_fields[section].annotation
+        for name, field in model.model_fields.items():
+            option = (field.description or "").partition(":")[0]
+            is_one = option in ("flux", "linear", "box", "lines", "unet", "mlp", "per_plate")
+            if is_one and "; " not in field.description:
+                assert f"{section}.{name}" in IDLE, f"{section}.{name}"
+
+
+def test_settings_of_a_replaced_option_go_with_it() -> None:
+    config = Config.load("gaussian_to_swissroll", {"points.strategy": "linear"})
+    assert config.points.behind is None
+    with pytest.raises(InputError, match=r"points.behind: has an effect only"):
+        Config.load("gaussian_to_swissroll", {"points.strategy": "linear", "points.behind": 60.0})
+    unet = Config.load("cifar10_generation", {"net": {"backbone": "mlp"}})
+    assert Config.load("cifar10_generation", {"net.backbone": "mlp"}).net.levels == unet.net.levels
+
+
+OLD = """
+name: old
+plus: {name: gaussian}
+minus: {name: moons}
+points: {strategy: flux, nearest: 0.01 s, behind: null, noise: 0.5, margin: 0.0, bank: 2048, refresh: 1000}
+target: {charges: 1024, normalization: superposition}
+sample: {map: MAP, margin: 0.05, landing: null, steps: 7, step: 0.35}
+"""
+
+
+@pytest.mark.parametrize(("map", "most"), [("full", 7), ("forward", 200)])
+def test_the_config_of_an_older_run_is_read_in_todays_names(tmp_path: Path, map: str, most: int) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(OLD.replace("MAP", map))
+    config = Config.read(path)
+    assert (config.sample.forward_steps, config.sample.max_steps) == (7, most)
+    assert config.points.noise == 0.0, "noise had no effect on flux points"
+    with pytest.raises(InputError, match=r"sample\.steps: no such setting any more"):
+        Config.load(path)

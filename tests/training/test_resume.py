@@ -33,8 +33,7 @@ def settings(folder: Path, name: str, **more: object) -> dict[str, object]:
 
 
 def assert_same_run(a: Path, b: Path) -> None:
-    for file in ("weights.safetensors", "state.safetensors"):
-        assert (a / file).read_bytes() == (b / file).read_bytes(), file
+    assert (a / "state.safetensors").read_bytes() == (b / "state.safetensors").read_bytes()
 
 
 def losses(folder: Path) -> list[tuple[int, float]]:
@@ -59,7 +58,7 @@ def test_kill_dash_nine_in_mid_run_then_resume_gives_bitwise_the_same_weights(tm
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert process.returncode == -signal.SIGKILL, "the run ended before it was killed"
-    assert (killed / "weights.safetensors").read_bytes() != (whole / "weights.safetensors").read_bytes()
+    assert (killed / "state.safetensors").read_bytes() != (whole / "state.safetensors").read_bytes()
 
     run = resume(killed, progress=False)
     assert run.step == SETTINGS["train.steps"]
@@ -67,14 +66,11 @@ def test_kill_dash_nine_in_mid_run_then_resume_gives_bitwise_the_same_weights(tm
     assert losses(killed) == losses(whole)
 
 
-@pytest.mark.parametrize("strategy", ["linear", "lines"])
-def test_every_strategy_resumes_exactly(tmp_path: Path, strategy: str) -> None:
-    more = {
-        "points.strategy": strategy,
-        "points.bank": 32,
-        "points.refresh": 15,
-        "net.parametrisation": "direct",
-    }
+@pytest.mark.parametrize("points", [{"strategy": "linear"}, {"strategy": "lines", "bank": 32, "refresh": 15}])
+def test_every_strategy_resumes_exactly(tmp_path: Path, points: dict[str, object]) -> None:
+    more = {"points": points, "net.parametrisation": "direct"}
+    if points["strategy"] == "lines":
+        more["target"] = {}
     whole = train("gaussian_to_swissroll", settings(tmp_path, "whole", **more), progress=False).folder
     folder = interrupted(tmp_path, more, after=20)
     resume(folder, progress=False)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from efm_fast.errors import RunError
-from efm_fast.training.files import write_atomically, write_text
+from efm_fast.files import write_atomically, write_text
 
 
 def test_a_full_disk_leaves_the_old_file_and_no_debris(tmp_path: Path) -> None:

@@ -1,0 +1,44 @@
+"""Training that diverges is stopped before anything of it is kept."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ..errors import RunError
+
+
+class Divergence:
+    """Remembers the first step whose loss or gradient is not finite.
+
+    It remembers on the device, because a look at the numbers of each step would make the host wait for each step.
+
+    Args:
+        folder: the run folder, for the message.
+        device: where the numbers are.
+    """
+
+    def __init__(self, folder: Path, device: torch.device) -> None:
+        self.folder = folder
+        self.first = torch.full((), sys.maxsize, dtype=torch.int64, device=device)
+
+    def see(self, step: int, loss: Tensor, norm: Tensor) -> None:
+        """Take note of the loss and the gradient's norm of ``step``."""
+        finite = torch.isfinite(loss.detach()) & torch.isfinite(norm)
+        self.first = torch.where(finite, self.first, self.first.clamp(max=step))
+
+    def refuse(self) -> None:
+        """Wait for the steps seen so far.
+
+        Raises:
+            RunError: one of them was not finite; the text names the first.
+        """
+        step = int(self.first)
+        if step < sys.maxsize:
+            raise RunError(
+                f"{self.folder}: the loss or its gradient is not finite at step {step}; the last checkpoint is"
+                " whole. Start again with a smaller train.lr"
+            )
