@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: help setup demo test faults lint types nvcc wheel gpu bench clean
+.PHONY: help setup demo test faults fuzz sanitize lint types nvcc wheel gpu bench clean
 
 help: ## Show what can be made
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | sort
@@ -26,6 +26,14 @@ test: setup ## Run all tests that need no GPU
 
 faults: setup ## Fail every write of a training run in turn, go on, and compare bit for bit
 	$(BIN)/python tests/training/faults.py
+
+CASES ?= 12000
+fuzz: setup ## Compare CASES random sums, gradients and fields with float64
+	$(BIN)/python -m tests.fuzz.script --cases $(CASES)
+
+SECONDS ?= 60
+sanitize: ## Run the C++ core under AddressSanitizer and UBSan for SECONDS; needs g++ only
+	$(MAKE) -j 2 -C csrc/tests SECONDS=$(SECONDS)
 
 lint: setup ## Check style
 	$(BIN)/ruff check .

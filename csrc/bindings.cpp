@@ -9,6 +9,7 @@
 #include "direct_sum.h"
 #include "large.h"
 #include "line_bindings.h"
+#include "need.h"
 
 namespace py = pybind11;
 
@@ -17,8 +18,12 @@ namespace {
 using efm::Dtype;
 using MatrixTuple = std::tuple<std::uintptr_t, Dtype, int64_t, int64_t, int64_t, int64_t>;
 
+using efm::need;
+
 efm::Matrix matrix(const MatrixTuple& t) {
     const auto& [data, dtype, rows, cols, row_stride, col_stride] = t;
+    need(rows >= 0 && cols >= 1, "matrix: expected at least one column");
+    need(data != 0 || rows == 0, "matrix: expected an address");
     return {reinterpret_cast<const void*>(data), dtype, rows, cols, row_stride, col_stride};
 }
 
@@ -46,31 +51,44 @@ T* at(std::uintptr_t address) {
 efm::Request request(const MatrixTuple& x, const MatrixTuple& y, std::uintptr_t weight, std::uintptr_t height2,
                      double softening2, efm::Kernel kernel, double power, double bandwidth, int64_t first_self,
                      std::uintptr_t centre, bool wide) {
+    need(std::get<3>(x) == std::get<3>(y), "x, y: expected as many columns");
     return {matrix(x), matrix(y), at<const double>(weight), at<const double>(height2), softening2, kernel,
             power,     bandwidth, first_self,               at<const float>(centre),   wide};
 }
 
 efm::Result result(std::uintptr_t m, std::uintptr_t w, std::uintptr_t along, std::uintptr_t rest, bool is_double) {
+    need(m && w && along && rest, "Result: expected addresses of m, w, along and rest");
     return {at<double>(m), at<double>(w), at<double>(along), at<void>(rest), is_double};
 }
 
 void direct_sum(const efm::Request& r, const efm::Result& out, int threads) {
+    need(threads >= 1 && r.x.rows >= 1 && r.y.rows >= 1, "direct_sum: expected threads, points and charges");
+    need(!r.wide || !r.centre, "direct_sum: expected no centre of a sum in double");
+    need(!r.centre || !out.is_double, "direct_sum: expected float displacements about a centre");
     without_gil([&] { return efm::direct_sum(r, out, threads, python_wants_to_stop); });
 }
 
 void direct_backward(const efm::Request& r, std::uintptr_t m, std::uintptr_t g_w, const MatrixTuple& g_v,
                      std::uintptr_t g_x, std::uintptr_t g_y, std::uintptr_t g_weight, std::uintptr_t g_height2,
                      bool is_double, int threads) {
+    need(threads >= 1 && r.x.rows >= 1 && r.y.rows >= 1, "direct_backward: expected threads, points and charges");
+    need(m && g_w, "direct_backward: expected addresses of m and g_w");
+    need(std::get<2>(g_v) == r.x.rows && std::get<3>(g_v) == r.x.cols, "g_v: expected the shape of x");
     const efm::Gradients gradients{at<const double>(m), at<const double>(g_w), matrix(g_v),        at<void>(g_x),
                                    at<void>(g_y),       at<void>(g_weight),    at<void>(g_height2), is_double};
     without_gil([&] { return efm::direct_backward(r, gradients, threads, python_wants_to_stop); });
 }
 
 void amx_sum(const efm::Request& r, const efm::Result& out, int nearest, int threads) {
+    need(efm::amx_available(), "amx_sum: this processor has no AMX tiles");
+    need(threads >= 1 && nearest >= 1 && nearest <= efm::rows_max_nearest, "amx_sum: expected threads, 1 to 8 nearest");
+    need(r.centre && !out.is_double, "amx_sum: expected a centre and float displacements");
     without_gil([&] { return efm::amx_sum(r, out, nearest, threads, python_wants_to_stop); });
 }
 
 void centre_rows(const MatrixTuple& a, std::uintptr_t centre, std::uintptr_t out, std::uintptr_t squares, int threads) {
+    need(threads >= 1, "centre_rows: expected threads");
+    need(centre && ((out && squares) || std::get<2>(a) == 0), "centre_rows: expected addresses");
     without_gil([&] {
         return efm::centre_rows(matrix(a), at<const float>(centre), at<float>(out), at<double>(squares), threads,
                                 python_wants_to_stop);
@@ -80,6 +98,11 @@ void centre_rows(const MatrixTuple& a, std::uintptr_t centre, std::uintptr_t out
 void large_weigh(const efm::Request& r, int64_t first_charge, int charges, std::uintptr_t s, std::uintptr_t y2,
                  std::uintptr_t q, std::uintptr_t x2, int counted, float cutoff, int nearest, std::uintptr_t ref,
                  const efm::Result& out, std::uintptr_t fate, int threads) {
+    need(threads >= 1 && charges >= 1 && nearest >= 1 && nearest <= efm::rows_max_nearest,
+         "large_weigh: expected threads, charges and 1 to 8 nearest");
+    need(first_charge >= 0 && first_charge + charges <= r.y.rows, "large_weigh: expected charges of the request");
+    need(r.centre && !out.is_double, "large_weigh: expected a centre and float displacements");
+    need(s && y2 && x2 && ref && fate, "large_weigh: expected addresses");
     const efm::LargeBlock block{0,
                                 r.x.rows,
                                 first_charge,
@@ -97,6 +120,7 @@ void large_weigh(const efm::Request& r, int64_t first_charge, int charges, std::
 }
 
 void large_finish(const efm::Request& r, std::uintptr_t ref, const efm::Result& out, std::uintptr_t fate) {
+    need(!out.is_double && ref && fate, "large_finish: expected addresses and float displacements");
     const efm::LargeState state{at<double>(ref), out.w, out.along, static_cast<float*>(out.rest), at<uint8_t>(fate)};
     without_gil([&] {
         for (int64_t i = 0; i < r.x.rows; ++i) efm::large_finish(r, state, i, out.m);

@@ -155,8 +155,9 @@ NearAndFar tell_far_points(const Request& r, int threads, const Poll& poll) {
             continue;
         }
         const double h2 = r.height2 ? r.height2[i] : r.softening2;
-        points.base[i] = centred_row(r.x, i, r.centre, row.data()) + h2;
-        const bool far = points.base[i] > limit && points.base[i] < largest_base;
+        const double square = centred_row(r.x, i, r.centre, row.data());
+        points.base[i] = square + h2;
+        const bool far = square > limit && points.base[i] < largest_base;
         (far ? points.far : points.near).push_back(i);
     }
     return points;

@@ -1,4 +1,4 @@
-// Points far from all charges, farther than twice the charges' radius: squared distances as differences from that of
+// Points that lie, height apart, farther from the charges' centre than twice their radius: squared distances as differences from that of
 // the centre, |y - c|^2 - 2 (x - c).(y - c), in which |x - c|^2 and the height never meet a rounding. Out there the fields
 // of two plates nearly cancel, and what is left must not be made of the digits that direct differences lose.
 #pragma once

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "lines.h"
+#include "need.h"
 #include "update.h"
 #if defined(EFM_FAST_CUDA)
 #include "lines_cuda.h"
@@ -24,12 +25,19 @@ T* address(const py::dict& from, const char* name) {
 
 template <class T>
 PlateCharges<T> plate_charges(const py::dict& d) {
+    for (const char* name : {"plus", "minus"}) need(address<T>(d, name) != nullptr, "plates: expected addresses");
+    for (const char* name : {"n_plus", "n_minus", "features"})
+        need(d[name].cast<int64_t>() >= 1, "plates: expected charges and features");
     return {address<const T>(d, "plus"), address<const T>(d, "minus"), d["n_plus"].cast<int64_t>(),
             d["n_minus"].cast<int64_t>(), d["features"].cast<int>(), d["L"].cast<T>()};
 }
 
 template <class T>
 LineRows<T> line_rows_of(const py::dict& d) {
+    const auto count = d["count"].cast<int64_t>(), capacity = d["capacity"].cast<int64_t>();
+    need(count >= 0 && capacity >= 0 && d["every"].cast<int>() >= 1, "rows: expected counts, and every at least 1");
+    for (const char* name : {"x", "z", "end", "end_z", "status", "charge", "evaluations", "length", "path_points"})
+        need(count == 0 || address<T>(d, name) != nullptr, "rows: expected addresses");
     return {d["count"].cast<int64_t>(), address<const T>(d, "x"), address<const T>(d, "z"), address<T>(d, "end"),
             address<T>(d, "end_z"), address<int64_t>(d, "status"), address<int64_t>(d, "charge"),
             address<int64_t>(d, "evaluations"), address<T>(d, "length"), address<T>(d, "path"),
@@ -54,6 +62,8 @@ Tableau<T> tableau(const py::dict& d) {
 
 template <class T>
 TraceRule<T> trace_rule(const py::dict& d) {
+    need(address<T>(d, "center") && address<T>(d, "axis"), "rule: expected addresses of center and axis");
+    need(d["max_steps"].cast<int>() >= 1, "rule: expected at least one step");
     return {tableau<T>(d), d["embedded"].cast<bool>(), d["step"].cast<T>(), d["tolerance"].cast<T>(),
             d["capture"].cast<T>(), d["far"].cast<T>(), address<const T>(d, "center"), address<const T>(d, "axis"),
             d["max_steps"].cast<int>()};
@@ -61,6 +71,8 @@ TraceRule<T> trace_rule(const py::dict& d) {
 
 template <class T>
 ForwardRule<T> forward_rule(const py::dict& d) {
+    for (const char* name : {"z", "dz_dt", "next_z"}) need(address<T>(d, name) != nullptr, "rule: expected addresses");
+    need(d["steps"].cast<int>() >= 1, "rule: expected at least one step");
     return {tableau<T>(d), d["steps"].cast<int>(), d["dt"].cast<T>(), d["steepest"].cast<T>(),
             address<const T>(d, "z"), address<const T>(d, "dz_dt"), address<const T>(d, "next_z")};
 }
@@ -71,6 +83,7 @@ void run_lines(bool traced, const py::dict& plates, const py::dict& rule, const 
                const Poll& poll) {
     const auto p = plate_charges<T>(plates);
     const auto r = line_rows_of<T>(rows);
+    need(threads >= 1, "lines: expected threads");
     bool finished;
     if (traced) {
         const auto t = trace_rule<T>(rule);
@@ -89,11 +102,15 @@ void run_lines(bool traced, const py::dict& plates, const py::dict& rule, const 
 inline void run_update(std::uintptr_t out, std::uintptr_t base, int64_t count, int d, float scale, float steepest,
                        std::uintptr_t direction, const py::dict& means, int device, std::uintptr_t stream,
                        int threads) {
+    need(count >= 0 && d >= 1 && threads >= 1, "slope_step: expected features and threads");
+    need(count == 0 || (out && base && (direction || !means.empty())), "slope_step: expected addresses");
     const UpdateRows rows{reinterpret_cast<float*>(out), reinterpret_cast<const float*>(base), count, d, scale,
                           steepest};
     const DirectUpdate direct{reinterpret_cast<const float*>(direction)};
     MeansUpdate plate_means{};
     const bool of_means = !means.empty();
+    for (const char* name : {"at", "share", "plus", "minus"})
+        need(!of_means || count == 0 || address<float>(means, name) != nullptr, "means: expected addresses");
     if (of_means)
         plate_means = {address<const float>(means, "at"), address<const float>(means, "share"),
                        address<const float>(means, "plus"), address<const float>(means, "minus"),

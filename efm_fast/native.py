@@ -69,6 +69,8 @@ def plain(tensor: Tensor, dtype: torch.dtype | None = None, *, contiguous: bool 
     torch may keep a tensor's sign or conjugation as a mark beside the memory; here they are written out. The caller
     keeps the result alive while the extension reads it.
     """
+    if tensor.layout == torch.strided and tensor.numel() and tensor.data_ptr() == 0:
+        raise InputError(f"tensor: expected numbers in memory, got {describe(tensor)} without any")
     numbers = tensor.detach().resolve_conj().resolve_neg().to(dtype or tensor.dtype)
     return numbers.contiguous() if contiguous else numbers
 

@@ -140,7 +140,7 @@ class CentredSum:
         if self.along is None or self.centre is None:
             return RieszSum(self.m, w, self.rest)
         # constants to autograd: the displacements' gradient comes in through the rest, see efm_fast.field.ops
-        apart = (x - self.centre).detach().to(self.rest.dtype)
+        apart = (x.to(self.rest.dtype) - self.centre).detach()
         return RieszSum(self.m, w, torch.addcmul(self.rest, self.along.to(apart.dtype)[:, None], apart))
 
 

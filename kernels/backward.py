@@ -48,8 +48,8 @@ def pair_coefficients(
     counts = (pivot > 0.0) & in_columns[None, :] & (r2 > 0.0)
     if HAS_SELF:
         counts = counts & (column[None, :] + self_offset != row[:, None])
-    inverse = tl.where(pivot > 0.0, 1.0 / tl.where(pivot > 0.0, pivot, 1.0), 0.0).to(tl.float32)
-    rho = tl.where(counts, excess_weight((r2 - pivot).to(tl.float32), inverse, rate, KIND), 0.0)
+    scale = tl.where(pivot > 0.0, pivot, 1.0).to(tl.float32)
+    rho = tl.where(counts, excess_weight((r2 - pivot).to(tl.float32), scale, rate, KIND), 0.0)
     if KIND == GAUSSIAN:
         slope = rho * (-2.0 * 0.6931471805599453 * rate)
     else:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from .weights import ABSENT, BIG, dot, excess_weight, pack_marks, truncated_parts
+from .weights import ABSENT, BIG, add_compensated, dot, excess_weight, pack_marks, truncated_parts
 
 #: What a tile needs: nothing, its sums, or first the pairs found that its product cannot tell apart.
 NEGLIGIBLE = tl.constexpr(0)
@@ -28,7 +28,7 @@ def need_of(lowest, pivot, total, c, near, cut, rate, KIND: tl.constexpr):
     ``cut`` is 2^24 times the number of charges times the largest weight: below a row's total over ``cut`` a charge
     cannot matter, not even with all others like it.
     """
-    share = excess_weight(tl.maximum(lowest - pivot, 0.0), 1.0 / (pivot + c), rate, KIND)
+    share = excess_weight(tl.maximum(lowest - pivot, 0.0), pivot + c, rate, KIND)
     counts = (pivot >= ABSENT) | (share * cut > total)
     return tl.max(tl.where(lowest < near, UNSEEN, tl.where(counts, PLAIN, NEGLIGIBLE)))
 
@@ -42,9 +42,9 @@ def sum_fused(
 ):  # fmt: skip
     """Add one split of a chunk of charges to the state of one block of points.
 
-    State (rows padded to BLOCK_N): pivots, totals (unsigned, marked pairs included), rests (signed, without them)
-    [S, rows] float32, sums [S, rows, WIDTH] float32, all continued in place; marks [rows, words] int32 are written
-    whole. VANISHES: the kernel of an absent pair is 0 in float32 by itself.
+    State (rows padded to BLOCK_N): pivots and totals (unsigned, marked pairs included) [S, rows] float32, rests
+    (signed, without them) [S, rows] float64, sums [S, rows, WIDTH] float32, all continued in place; marks
+    [rows, words] int32 are written whole. VANISHES: the kernel of an absent pair is 0 in float32 by itself.
     """
     row = tl.program_id(0).to(tl.int64) * BLOCK_N + tl.arange(0, BLOCK_N)
     split = tl.program_id(1).to(tl.int64)
@@ -58,7 +58,9 @@ def sum_fused(
     own_doubtful = tl.load(doubtful + row)[:, None]
     pivot = tl.load(pivots + place)[:, None]
     total = tl.load(totals + place)[:, None]
-    rest = tl.load(rests + place)[:, None]
+    kept = tl.load(rests + place)[:, None]
+    rest = kept.to(tl.float32)
+    lost = (kept - rest).to(tl.float32)
     acc = tl.load(sums + place[:, None] * WIDTH + feature[None, :])
     cut = tl.load(cuts)
     column = tl.arange(0, BLOCK_M)
@@ -92,9 +94,9 @@ def sum_fused(
             # before the first pair an absent one must not lie at the pivot, where it would weigh 1
             some = new_pivot < ABSENT
             origin = tl.where(some, new_pivot, -BIG)
-            inverse = tl.where(some, 1.0 / (new_pivot + own_c), 1.0)
-            rescale = excess_weight(pivot - new_pivot, inverse, rate, KIND)
-            weight = excess_weight(s - origin, inverse, rate, KIND)
+            r2 = tl.where(some, new_pivot + own_c, 1.0)
+            rescale = excess_weight(pivot - new_pivot, r2, rate, KIND)
+            weight = excess_weight(s - origin, r2, rate, KIND)
             if not VANISHES:
                 weight = tl.where(s < ABSENT, weight, 0.0)
             signed = weight
@@ -105,7 +107,8 @@ def sum_fused(
             mark = weight > total * tl.where(lowest < own_doubtful, 9.5367431640625e-07, heavy)
             packed |= pack_marks(mark, BLOCK_N, BLOCK_M)
             weight = tl.where(mark, 0.0, signed)
-            rest = rest * rescale + tl.sum(weight, 1, keep_dims=True)
+            # a thousand tiles of equal sums would lose three digits
+            rest, lost = add_compensated(rest * rescale, lost * rescale, tl.sum(weight, 1, keep_dims=True))
             high, low = truncated_parts(weight, EMULATED)
             acc *= rescale
             # tensor cores add by truncation: a tile there, then one rounded addition here, where registers allow
@@ -119,5 +122,5 @@ def sum_fused(
         tl.store(marks + row[:, None] * words + start // 32 + word[None, :], packed)
     tl.store(pivots + place[:, None], pivot)
     tl.store(totals + place[:, None], total)
-    tl.store(rests + place[:, None], rest)
+    tl.store(rests + place[:, None], rest.to(tl.float64) + lost)
     tl.store(sums + place[:, None] * WIDTH + feature[None, :], acc)

@@ -70,7 +70,7 @@ class Group:
     Attributes:
         points: the points in parts, padded to a multiple of ``tile`` rows.
         c: a row's own part of r2, |x|^2 + height^2 + softening^2, float32 [rows]; 1 in padding rows.
-        totals: sums of weights, [count + 1, rows]; the last of pairs added by direct difference.
+        totals: sums of weights, float64 [count + 1, rows]; the last of pairs added by direct difference.
         sums: weights x centred charges, [count, rows, width].
         v: displacements of the pairs added by direct difference, [n, D]: the result's own memory.
     """
@@ -109,7 +109,7 @@ class Group:
         self.constant[: self.n] += self.base
         self.c = torch.where(self.points.norm2 < ABSENT.value, self.constant, 1.0).float()
         self.near, self.doubtful = torch.empty_like(self.c), torch.empty_like(self.c)
-        self.totals = torch.zeros(count + 1, self.rows, device=device)
+        self.totals = torch.zeros(count + 1, self.rows, dtype=torch.float64, device=device)
         self.sums = torch.zeros(count, self.rows, width, device=device)
         self.exact_pivot = torch.full((self.rows,), BIG.value, dtype=torch.float64, device=device)
 
@@ -118,6 +118,12 @@ class Group:
         pivots = torch.full((count, self.rows), BIG.value, device=self.c.device)
         pivots[:, self.n :] = -1.0 + 2.0**-20
         return pivots
+
+    def unsigned(self, count: int) -> Tensor:
+        """Sums of weights' sizes before the first charge, [count, rows]; so large in padding rows that none matters."""
+        unsigned = torch.zeros(count, self.rows, device=self.c.device)
+        unsigned[:, self.n :] = BIG.value
+        return unsigned
 
     def limit(self, charges: Parts) -> None:
         """Set ``near`` and ``doubtful`` for a chunk of charges, see :func:`split.row_limits`."""
@@ -153,7 +159,7 @@ class Group:
         block_n = 32
         grid = (triton.cdiv(self.n, block_n), triton.cdiv(self.call.d, block_d))
         merge_splits[grid](
-            self.x, self.centre, pivots64, self.totals, self.sums, m, w, self.v, self.n, self.call.d, self.rows,
-            self.width, self.count, self.call.rate, KIND=self.call.kind, MOMENTS=True, BLOCK_N=block_n,
+            self.x, self.centre, pivots64, pivots64, self.totals, self.sums, m, w, self.v, self.n, self.call.d,
+            self.rows, self.width, self.count, self.call.rate, KIND=self.call.kind, MOMENTS=True, BLOCK_N=block_n,
             BLOCK_D=block_d, num_warps=4, **LAUNCH,
         )  # fmt: skip

@@ -50,6 +50,6 @@ def _pass(call: Call, rows: slice, marks: Tensor, m: Tensor, w: Tensor, v: Tenso
     )  # fmt: skip
     block_d = min(64, triton.next_power_of_2(d))
     merge_splits[(triton.cdiv(n, 32), triton.cdiv(d, block_d))](
-        x, None, pivots, totals, sums, m, w, v, n, d, n, d, 1, call.rate, KIND=call.kind, MOMENTS=False,
+        x, None, pivots, pivots, totals, sums, m, w, v, n, d, n, d, 1, call.rate, KIND=call.kind, MOMENTS=False,
         BLOCK_N=32, BLOCK_D=block_d, num_warps=4, **LAUNCH,
     )  # fmt: skip

@@ -12,7 +12,7 @@ from .fused import sum_fused
 from .group import Group, Parts
 from .platform import INTERPRET, LAUNCH, PART_DTYPE, processors, shape_index
 from .request import Call
-from .weights import DIFFERENCE, GAUSSIAN, RATIO
+from .weights import DIFFERENCE, GAUSSIAN, STEEP
 
 #: Rows of one program of weights_of_rows; more in the interpreter, which pays per program.
 ROWS_OF_WEIGHTS = 16 if INTERPRET else 1
@@ -20,9 +20,7 @@ ROWS_OF_WEIGHTS = 16 if INTERPRET else 1
 SAMPLE, SAMPLE_BYTES = 4096, 8 << 20
 #: A charge of less than this share of a row's weight over the number of charges cannot matter.
 NEGLIGIBLE = 2.0**-24
-#: Up to this rate (power / 2) the hardware logarithm, wrong by at most 2^-22, changes a weight by less than 4e-5.
-LOGARITHM_RATE = 160.0
-#: From this rate on the Riesz kernel of an absent pair is 0 in float32.
+#: From this rate on the Riesz kernel of an absent pair is 0 in float32, by the hardware logarithm.
 VANISHING_RATE = 1.25
 
 
@@ -54,10 +52,11 @@ def _chunk(call: Call, first: int, size: int) -> tuple[Tensor, Tensor | None]:
     return call.y[first : first + size], None if call.q is None else call.q[first : first + size]
 
 
-def _fused_kind(call: Call) -> int:
-    """The kernel's form in the fused pass: the hardware logarithm where that does; marked pairs do not pass here."""
-    medium = call.kind == DIFFERENCE.value and call.rate <= LOGARITHM_RATE
-    return RATIO.value if medium else call.kind
+def _vanishes(call: Call) -> bool:
+    """Whether the kernel of an absent pair is 0 in float32 by itself, in the form that the fused pass takes."""
+    if call.kind == DIFFERENCE.value:  # its series ends where a weight of so small a power still counts
+        return False
+    return call.kind in (GAUSSIAN.value, STEEP.value) or call.rate >= VANISHING_RATE
 
 
 def _cut(call: Call) -> Tensor:
@@ -77,10 +76,9 @@ def _fused(call: Call, rows: slice, centre: Tensor, width: int, out: tuple[Tenso
     group = Group(call, rows, centre, width, plan.ROWS, count, out[2], low=not call.rounded)
     charges = Parts.empty(chunk, width, device, low=call.y.dtype != torch.uint8, wide=False)
     pivots = group.pivots(count)
-    unsigned = torch.zeros(count, padded, device=device)
+    unsigned = group.unsigned(count)
     marks = torch.empty(padded, chunk // 32, dtype=torch.int32, device=device)
-    cut, kind = _cut(call), _fused_kind(call)
-    vanishes = kind == GAUSSIAN.value or call.rate >= VANISHING_RATE
+    cut = _cut(call)
     for first in range(0, call.m, chunk):
         y, q = _chunk(call, first, chunk)
         charges.fill(y, centre, q)
@@ -89,7 +87,7 @@ def _fused(call: Call, rows: slice, centre: Tensor, width: int, out: tuple[Tenso
         sum_fused[(padded // shape.block_n, count)](
             group.points.high, group.points.low, group.c, group.near, group.doubtful, charges.high, charges.low,
             charges.norm2, q, cut, marks, pivots, unsigned, group.totals, group.sums, padded, len(y), per_split, chunk,
-            chunk // 32, self_offset, call.rate, group.heavy, WIDTH=width, KIND=kind, VANISHES=vanishes,
+            chunk // 32, self_offset, call.rate, group.heavy, WIDTH=width, KIND=call.kind, VANISHES=_vanishes(call),
             HAS_XL=group.points.low is not None, HAS_YL=charges.low is not None, HAS_Q=q is not None,
             HAS_SELF=call.first_self is not None, EMULATED=INTERPRET, BLOCK_N=shape.block_n, BLOCK_M=shape.block_m,
             **shape.options, **LAUNCH,
@@ -120,7 +118,7 @@ class _Chunk:
             self.height // tile, columns // self.step + 2, dtype=torch.int32, device=device
         )
         self.pivots = group.pivots(1)[0]
-        self.unsigned = torch.zeros(group.rows, device=device)
+        self.unsigned = group.unsigned(1)[0]
         self.rescales = torch.empty(group.rows, device=device)
 
     def add(self, charges: Parts, q: Tensor | None, count: int, self_offset: int, block: slice) -> None:

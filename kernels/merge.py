@@ -20,19 +20,20 @@ def log_kernel(r2, rate, KIND: tl.constexpr):
 def scale_of(pivots, valid, top, rate, KIND: tl.constexpr):
     """What a partial sum counts beside the others; 0 where it holds no charge."""
     own = tl.load(pivots, mask=valid, other=BIG)
-    return tl.where(own < BIG, tl.exp(log_kernel(own, rate, KIND) - top), 0.0).to(tl.float32)
+    return tl.where(own < BIG, tl.exp(log_kernel(own, rate, KIND) - top), 0.0)
 
 
 @triton.jit(do_not_specialize=["N", "rows", "splits"])
 def merge_splits(
-    x, centre, pivots, totals, sums, m, w, v, N, D, rows, width, splits, rate,
+    x, centre, nearest, pivots, totals, sums, m, w, v, N, D, rows, width, splits, rate,
     KIND: tl.constexpr, MOMENTS: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr,
 ):  # fmt: skip
-    """Merge ``splits`` partial sums (pivot r2 [S, rows] float64, totals [S, rows], sums [S, rows, width]).
+    """Merge ``splits`` partial sums: totals [S, rows] and sums [S, rows, width], relative to r2 = ``pivots``.
 
-    Writes m [N], w [N] and v [N, D].
+    Writes m [N], w [N] and v [N, D] relative to the least of ``nearest``; both r2 are [S, rows] float64. All is added
+    in float64: where the fields of two plates nearly cancel, what is left carries the errors of both.
 
-    With MOMENTS the sums are sum_j p_j (y_j - centre), and displacements are made from them here; pivots and totals
+    With MOMENTS the sums are sum_j p_j (y_j - centre), and displacements are made from them here; r2 and totals
     then have one row more, of pairs whose displacements lie in v already. Without, one split may be merged in place,
     when w and v alias totals and sums.
     """
@@ -40,24 +41,24 @@ def merge_splits(
     columns = tl.program_id(1) * BLOCK_D + tl.arange(0, BLOCK_D)
     valid = row < N
     wide = valid[:, None] & (columns < D)[None, :]
-    pivot = tl.full([BLOCK_N], BIG, tl.float64)
+    r2 = tl.full([BLOCK_N], BIG, tl.float64)
     place = row
     parts = splits + 1 if MOMENTS else splits
     for _ in range(0, parts):
-        pivot = tl.minimum(pivot, tl.load(pivots + place, mask=valid, other=BIG))
+        r2 = tl.minimum(r2, tl.load(nearest + place, mask=valid, other=BIG))
         place += rows
-    top = log_kernel(pivot, rate, KIND)
-    total = tl.zeros([BLOCK_N], tl.float32)
-    acc = tl.zeros([BLOCK_N, BLOCK_D], tl.float32)
+    top = log_kernel(r2, rate, KIND)
+    total = tl.zeros([BLOCK_N], tl.float64)
+    acc = tl.zeros([BLOCK_N, BLOCK_D], tl.float64)
     if MOMENTS:
-        xc = tl.load(x + row[:, None] * D + columns[None, :], mask=wide, other=0.0)
+        xc = tl.load(x + row[:, None] * D + columns[None, :], mask=wide, other=0.0).to(tl.float64)
         xc -= tl.load(centre + columns, mask=columns < D, other=0.0)[None, :]
     place = row
     for _ in range(0, splits):
         scale = scale_of(pivots + place, valid, top, rate, KIND)
-        part = tl.load(totals + place, mask=valid, other=0.0).to(tl.float32)
+        part = tl.load(totals + place, mask=valid, other=0.0).to(tl.float64)
         total += part * scale
-        moved = tl.load(sums + place[:, None] * width + columns[None, :], mask=wide, other=0.0).to(tl.float32)
+        moved = tl.load(sums + place[:, None] * width + columns[None, :], mask=wide, other=0.0).to(tl.float64)
         if MOMENTS:
             moved = part[:, None] * xc - moved
         acc += moved * scale[:, None]
@@ -65,12 +66,12 @@ def merge_splits(
     out = v + row[:, None] * D + columns[None, :]
     if MOMENTS:
         scale = scale_of(pivots + place, valid, top, rate, KIND)
-        total += tl.load(totals + place, mask=valid, other=0.0).to(tl.float32) * scale
+        total += tl.load(totals + place, mask=valid, other=0.0).to(tl.float64) * scale
         acc += tl.load(out, mask=wide, other=0.0) * scale[:, None]
-    on_charge = pivot <= ON_CHARGE
+    on_charge = (r2 <= ON_CHARGE) & (KIND != GAUSSIAN)
     acc = tl.where(on_charge[:, None], 0.0, acc)
     tl.store(out, acc, mask=wide)
     if tl.program_id(1) == 0:
-        top = tl.where(on_charge, float("inf"), tl.where(pivot < BIG, top, float("-inf")))
+        top = tl.where(on_charge, float("inf"), tl.where(r2 < BIG, top, float("-inf")))
         tl.store(m + row, top, mask=valid)
         tl.store(w + row, total, mask=valid)

@@ -40,8 +40,9 @@ SMALL = ((2, Shape(256, 16)), (4, Shape(256, 8)), (8, Shape(256, 4)), (16, Shape
 #: Most features that the direct-difference kernel serves.
 SMALL_D = SMALL[-1][0]
 
-#: Charges that one split of the small-D kernel adds up in float32, at most.
-SMALL_SPLIT = 1 << 17
+#: Tiles of charges that one split of the small-D kernel adds up one by one in float32, at most, where memory allows:
+#: so many of equal weight lose 2e-7 of their sum.
+SMALL_TILES = 256
 
 #: Bytes of partial sums that one launch may use.
 PARTIALS = 64 << 20
@@ -52,16 +53,27 @@ def small_shape(d: int) -> Shape:
     return next(shape for limit, shape in SMALL if d <= limit)
 
 
-def splits(
-    n_tiles: int, m: int, row_bytes: int, n: int, *, processors: int, least: int, most: int
-) -> tuple[int, int]:
-    """Number of splits of the charges, and charges per split (a multiple of 64).
+def _small_row_bytes(d: int) -> int:
+    """Bytes of a point's partial sum in one split."""
+    return 4 * d + 20
 
-    Enough programs to fill the machine four times, no split under ``least`` charges, none above ``most``, and
-    partial sums of ``n`` points times ``row_bytes`` within PARTIALS.
+
+def small_rows(n: int, m: int, d: int) -> int:
+    """Points of one pass of the small-D kernel: all whose partial sums fit, 4096 at least."""
+    count = -(-m // (SMALL_TILES * small_shape(d).block_m))
+    return min(n, max(4096, PARTIALS // (count * _small_row_bytes(d)) // 256 * 256))
+
+
+def small_splits(n: int, m: int, d: int, processors: int) -> tuple[int, int]:
+    """Number of splits of the charges in a pass over ``n`` points, and charges per split (a multiple of 64).
+
+    Enough programs to fill the machine four times, of 1024 charges at least; no more than SMALL_TILES tiles of
+    charges in a split; but never more partial sums than PARTIALS.
     """
-    wanted = max(-(-4 * processors // n_tiles), -(-m // most))
-    count = max(1, min(wanted, -(-m // least), PARTIALS // max(1, n * row_bytes)))
+    shape = small_shape(d)
+    tiles = -(-n // shape.block_n)
+    wanted = max(min(-(-4 * processors // tiles), -(-m // 1024)), -(-m // (SMALL_TILES * shape.block_m)))
+    count = max(1, min(wanted, PARTIALS // (n * _small_row_bytes(d))))
     per = -(-m // count)
     per = -(-per // 64) * 64
     return -(-m // per), per

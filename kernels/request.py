@@ -8,17 +8,17 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .weights import DIFFERENCE, GAUSSIAN, INTEGER, RATIO
+from .weights import DIFFERENCE, GAUSSIAN, INTEGER, RATIO, STEEP, STEEP_RATE
 
 #: Above this power the hardware logarithm is not exact enough.
 RATIO_POWER = 16.0
-#: Largest integer power that is multiplied out.
-INTEGER_POWER = 18
+#: Largest integer power that is multiplied out: Coulomb's in the most features that are summed by direct difference.
+INTEGER_POWER = 17
 
 
 @dataclass(frozen=True)
 class Call:
-    """Arguments of one sum; ``rate`` and ``kind`` as in :func:`weights.relative_weight`."""
+    """Arguments of one sum; ``rate`` and ``kind`` as in :func:`weights.excess_weight`."""
 
     x: Tensor
     y: Tensor
@@ -96,6 +96,8 @@ def make_call(
         _require(power > 0, f"power: expected above 0, got {power}")
         rate, whole = power / 2.0, 0
         kind = DIFFERENCE.value if power > RATIO_POWER else RATIO.value
+        if rate >= STEEP_RATE:
+            kind = STEEP.value
         if float(power).is_integer() and power <= INTEGER_POWER:
             kind, whole = INTEGER.value, int(power)
     return Call(

@@ -11,18 +11,33 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from .weights import BIG, TINY, relative_weight
+from .weights import BIG, GAUSSIAN, RATIO, TINY, excess_weight, quick_log2
+
+
+@triton.jit
+def relative_weight(r2, inverse, rate, POWER: tl.constexpr):
+    """Riesz kernel (r2 inverse)^(-power / 2); integer ``POWER``, or 0 for any."""
+    if POWER == 0:
+        return tl.exp2(-rate * quick_log2(r2 * inverse))
+    square = tl.rsqrt(r2 * inverse)
+    weight = square if POWER % 2 == 1 else tl.full(r2.shape, 1.0, tl.float32)
+    for bit in tl.static_range(1, 5):
+        square *= square
+        if (POWER >> bit) % 2 == 1:
+            weight *= square
+    return weight
 
 
 @triton.jit
 def _tile(
-    xs, base, rows, j, y, q, M, first_self, rate, pivot, total, vs,
+    xs, own, base, slack, rows, j, y, q, M, first_self, rate, nearest, pivot, total, vs,
     D: tl.constexpr, KIND: tl.constexpr, POWER: tl.constexpr, HAS_Q: tl.constexpr, HAS_SELF: tl.constexpr,
     TAIL: tl.constexpr,
 ):  # fmt: skip
-    """Add one tile of charges to the running (pivot, sum of weights, sums of displacements) of each point.
+    """Add one tile of charges to the running (nearest, pivot, sum of weights, sums of displacements) of each point.
 
     Everything per point is [1, BLOCK_N]: one register layout for all, so nothing is exchanged between threads.
+    Heights are in ``own``, which r2 starts from; or in ``base``, kept apart, where the kernel takes differences of r2.
     """
     MASKED: tl.constexpr = HAS_Q or HAS_SELF or TAIL
     inside = j < M
@@ -30,7 +45,7 @@ def _tile(
     ys = ()
     for d in tl.static_range(D):
         ys += (tl.load(y + j64 * D + d, mask=inside, other=0.0).to(tl.float32)[:, None],)
-    r2 = base
+    r2 = own
     for d in tl.static_range(D):
         difference = xs[d] - ys[d]
         r2 += difference * difference
@@ -42,11 +57,19 @@ def _tile(
         if HAS_SELF:
             counts = counts & (j64[:, None] + first_self != rows)
         r2 = tl.where(counts, r2, BIG)
-    new_pivot = tl.minimum(pivot, tl.min(r2, 0, keep_dims=True))
-    inverse = 1.0 / new_pivot
+    least = tl.min(r2, 0, keep_dims=True)
+    nearest = tl.minimum(nearest, least)
+    moves = least < pivot - slack if KIND == GAUSSIAN else least + base < (pivot + base) * slack
+    new_pivot = tl.where(moves, least, pivot)
+    if KIND <= RATIO:
+        inverse = 1.0 / new_pivot
+        rescale = relative_weight(pivot, inverse, rate, POWER)
+        weight = relative_weight(r2, inverse, rate, POWER)
+    else:
+        rescale = excess_weight(pivot - new_pivot, new_pivot + base, rate, KIND)
+        weight = excess_weight(r2 - new_pivot, new_pivot + base, rate, KIND)
     # exactly 1 where the pivot stays: a rounding error here would come back once a tile, always the same way
-    rescale = tl.where(new_pivot < pivot, relative_weight(pivot, new_pivot, inverse, rate, KIND, POWER), 1.0)
-    weight = relative_weight(r2, new_pivot, inverse, rate, KIND, POWER)
+    rescale = tl.where(moves, rescale, 1.0)
     if MASKED:
         weight = tl.where(counts, weight, 0.0)
         if HAS_Q:
@@ -55,19 +78,22 @@ def _tile(
     sums = ()
     for d in tl.static_range(D):
         sums += (vs[d] * rescale + tl.sum(weight * (xs[d] - ys[d]), 0, keep_dims=True),)
-    return new_pivot, total, sums
+    return nearest, new_pivot, total, sums
 
 
 @triton.jit(do_not_specialize=["N", "M", "per_split", "first_self"])
 def sum_small(
-    x, y, q, height, pivots, totals, sums, N, M, per_split, first_self, rate, softening2,
+    x, y, q, height, nearest, pivots, totals, sums, N, M, per_split, first_self, rate, slack, softening2,
     D: tl.constexpr, KIND: tl.constexpr, POWER: tl.constexpr, HAS_Q: tl.constexpr, HAS_HEIGHT: tl.constexpr,
     HAS_SELF: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_M: tl.constexpr,
 ):  # fmt: skip
     """Partial sums of one block of points over one split of the charges.
 
-    Writes pivots [S, N] float64, totals [S, N] and sums [S, N, D] float32.
+    Writes the least r2 ``nearest`` and the r2 that sums are relative to, ``pivots``, [S, N] float64, and totals [S, N]
+    and sums [S, N, D] float32. The pivot moves only to an r2 below ``slack`` times its own (Gaussian: less by more than
+    ``slack``): every move rounds what was summed before, always the same way.
     """
+    APART: tl.constexpr = KIND > RATIO
     rows = tl.program_id(0).to(tl.int64) * BLOCK_N + tl.arange(0, BLOCK_N)[None, :]
     split = tl.program_id(1).to(tl.int64)
     valid = rows < N
@@ -76,27 +102,41 @@ def sum_small(
     for d in tl.static_range(D):
         xs += (tl.load(x + rows * D + d, mask=valid, other=0.0),)
         vs += (tl.zeros([1, BLOCK_N], tl.float32),)
-    base = tl.full([1, BLOCK_N], TINY, tl.float32) + softening2
+    base64 = tl.full([1, BLOCK_N], softening2, tl.float64)
     if HAS_HEIGHT:
-        h = tl.load(height + rows, mask=valid, other=0.0).to(tl.float32)
-        base += h * h
+        h = tl.load(height + rows, mask=valid, other=0.0).to(tl.float64)
+        base64 += h * h
+    base = base64.to(tl.float32)
+    own = tl.full([1, BLOCK_N], TINY, tl.float32)
+    if not APART:
+        own += base
+        base = 0.0
+    least = tl.full([1, BLOCK_N], BIG, tl.float32)
     pivot = tl.full([1, BLOCK_N], BIG, tl.float32)
     total = tl.zeros([1, BLOCK_N], tl.float32)
     first = (split * per_split).to(tl.int32)
     last = tl.minimum(first + per_split, M)
     full = first + (last - first) // BLOCK_M * BLOCK_M
     for start in range(first, full, BLOCK_M):
-        pivot, total, vs = _tile(
-            xs, base, rows, start + tl.arange(0, BLOCK_M), y, q, M, first_self, rate, pivot, total, vs,
-            D, KIND, POWER, HAS_Q, HAS_SELF, False,
+        least, pivot, total, vs = _tile(
+            xs, own, base, slack, rows, start + tl.arange(0, BLOCK_M), y, q, M, first_self, rate, least, pivot, total,
+            vs, D, KIND, POWER, HAS_Q, HAS_SELF, False,
         )  # fmt: skip
     if full < last:
-        pivot, total, vs = _tile(
-            xs, base, rows, full + tl.arange(0, BLOCK_M), y, q, last, first_self, rate, pivot, total, vs,
-            D, KIND, POWER, HAS_Q, HAS_SELF, True,
+        least, pivot, total, vs = _tile(
+            xs, own, base, slack, rows, full + tl.arange(0, BLOCK_M), y, q, last, first_self, rate, least, pivot, total,
+            vs, D, KIND, POWER, HAS_Q, HAS_SELF, True,
         )  # fmt: skip
     place = split * N + rows
-    tl.store(pivots + place, pivot.to(tl.float64), mask=valid)
+    some = least < BIG
+    if APART:
+        reached, scale = least.to(tl.float64) + base64, pivot.to(tl.float64) + base64
+    else:
+        # weights were taken relative to the rounded reciprocal
+        scale = 1.0 / (1.0 / pivot).to(tl.float64)
+        reached = tl.where(least == pivot, scale, least.to(tl.float64))
+    tl.store(nearest + place, tl.where(some, reached, BIG), mask=valid)
+    tl.store(pivots + place, tl.where(some, scale, BIG), mask=valid)
     tl.store(totals + place, total, mask=valid)
     for d in tl.static_range(D):
         tl.store(sums + place * D + d, vs[d], mask=valid)

@@ -7,7 +7,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from .weights import ABSENT, BIG, GAUSSIAN, bfloat16_parts
+from .weights import ABSENT, BIG, GAUSSIAN, TINY, bfloat16_parts
 
 
 @triton.jit(do_not_specialize=["rows"])
@@ -18,8 +18,9 @@ def split_rows(
 ):  # fmt: skip
     """ROWS rows: ``source - centre`` as high + low, zero from D to ``width``, and squared norms.
 
-    The norm is summed in float64 if WIDE. It is BIG for padding rows and for charges of weight 0, which takes them
-    out of every sum; ``largest`` [programs] float32 is the largest of the others.
+    The norm is that of the float64 difference if WIDE: far from the charges every weight rests on it. It is BIG for
+    padding rows and for charges of weight 0, which takes them out of every sum; ``largest`` [programs] float32 is
+    the largest of the others.
     """
     row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
     real = row < rows
@@ -27,11 +28,11 @@ def split_rows(
     for start in range(0, width, BLOCK):
         column = start + tl.arange(0, BLOCK)
         inside = (column < D)[None, :] & real[:, None]
-        value = tl.load(source + row[:, None] * D + column[None, :], mask=inside, other=0.0).to(tl.float32)
+        value = tl.load(source + row[:, None] * D + column[None, :], mask=inside, other=0.0).to(total.dtype)
         value -= tl.load(centre + column, mask=column < D, other=0.0)[None, :]
         value = tl.where(inside, value, 0.0)
-        square = value.to(tl.float64) * value if WIDE else value * value
-        total += tl.sum(square, 1)
+        total += tl.sum(value * value, 1)
+        value = value.to(tl.float32)
         first, second = bfloat16_parts(value, EMULATED)
         place = row[:, None] * width + column[None, :]
         held = (column < width)[None, :]
@@ -62,13 +63,17 @@ def row_limits(
         most = tl.maximum(most, tl.load(largest + start + lane, mask=start + lane < count, other=0.0))
     own = tl.load(norm2 + row)
     real = own < ABSENT
-    error = rounding * (tl.where(real, own, 0.0).to(tl.float32) + tl.max(most, 0))
+    own = tl.where(real, own, 0.0).to(tl.float32)
+    charges = tl.max(most, 0)
+    # the product computes |y|^2 - 2 x.y: far from all charges that errs by less than |x|^2 would
+    error = rounding * (charges + tl.minimum(own, 2.0 * tl.sqrt(own * charges)))
     constant = tl.load(c + row)
     if KIND == GAUSSIAN:
         unseen = tl.full([BLOCK_N], -BIG, tl.float32)
         doubt = tl.where(error * rate > 1.0e-4, BIG, -BIG)
     else:
-        unseen = 4.0 * rate * error - constant
+        # TINY: a point on the one charge there is has no error, and no r2 to divide by
+        unseen = tl.maximum(4.0 * rate * error, TINY) - constant
         doubt = 256.0 * rate * error - constant
     tl.store(near + row, tl.where(real, unseen, -BIG))
     tl.store(doubtful + row, tl.where(real & (not FAST), doubt, -BIG))

@@ -23,31 +23,19 @@ ABSENT = tl.constexpr(1.0e37)
 #: A pivot up to here means that the point lies on a charge.
 ON_CHARGE = tl.constexpr(2.0e-37)
 
+# The first two take the kernel of r2 where it was summed by direct difference, the others of differences of r2.
 #: Riesz kernel of small integer power: reciprocal square root and multiplications.
 INTEGER = tl.constexpr(0)
 #: Riesz kernel of any small power: exp2 and log2 of the ratio.
 RATIO = tl.constexpr(1)
-#: Riesz kernel of any large power: the logarithm as a series in the small difference of r2.
+#: Riesz kernel of any larger power: the logarithm as a series in the small difference of r2.
 DIFFERENCE = tl.constexpr(2)
 #: Gaussian kernel.
 GAUSSIAN = tl.constexpr(3)
-
-
-@triton.jit
-def log2_1p(t):
-    """log2(1 + t) for t >= 0, relative error below 1e-6 up to t = 1.
-
-    The hardware logarithm has an absolute error near 2^-22, which a power of thousands would multiply. Beyond
-    t = 4 the series falls short, where a large power has long made the weight vanish.
-    """
-    t = tl.minimum(t, 1.0e30)
-    s = t / (2.0 + t)
-    z = s * s
-    series = 0.32059889797532520 + z * 0.26230818925253880
-    series = 0.41219858311113240 + z * series
-    series = 0.57707801635558535 + z * series
-    series = 0.96179669392597560 + z * series
-    return s * (2.88539008177792680 + z * series)
+#: Riesz kernel of a rate of STEEP_RATE at least: as DIFFERENCE, but fewer terms of the series do.
+STEEP = tl.constexpr(4)
+#: At this rate a charge at twice the pivot's r2 weighs 2^-32.
+STEEP_RATE = 32.0
 
 
 @triton.jit
@@ -61,35 +49,53 @@ def quick_log2(t):
 
 
 @triton.jit
-def relative_weight(r2, pivot, inverse, rate, KIND: tl.constexpr, POWER: tl.constexpr):
-    """kernel(r2) / kernel(pivot), in (0, 1] for r2 >= pivot.
-
-    ``inverse`` is 1 / pivot; ``rate`` is power / 2, or log2(e) / (2 bandwidth^2) for the Gaussian kernel.
-    """
-    if KIND == GAUSSIAN:
-        weight = tl.exp2((pivot - r2) * rate)
-    elif KIND == DIFFERENCE:
-        weight = tl.exp2(-rate * log2_1p((r2 - pivot) * inverse))
-    elif KIND == RATIO:
-        weight = tl.exp2(-rate * quick_log2(r2 * inverse))
-    else:
-        square = tl.rsqrt(r2 * inverse)
-        weight = square if POWER % 2 == 1 else tl.full(r2.shape, 1.0, tl.float32)
-        for bit in tl.static_range(1, 5):
-            square *= square
-            if (POWER >> bit) % 2 == 1:
-                weight *= square
-    return weight
+def quick_reciprocal(t):
+    """The hardware's 1 / t for normal t, good to the last bit; one instruction where a division takes eight."""
+    if INTERPRETED:
+        return 1.0 / t
+    return tl.inline_asm_elementwise(
+        "rcp.approx.ftz.f32 $0, $1;", "=f,f", [t], tl.float32, is_pure=True, pack=1
+    )
 
 
 @triton.jit
-def excess_weight(excess, inverse, rate, KIND: tl.constexpr):
-    """kernel(pivot + excess) / kernel(pivot) for excess >= 0, where r2 itself would have lost digits."""
+def log2_growth(excess, r2, KIND: tl.constexpr):
+    """log2(1 + excess / r2) for excess >= 0, relative error below 1e-6 up to a ratio of 1 (STEEP: of .15).
+
+    The hardware logarithm has an absolute error near 2^-22, which a power of hundreds would multiply. Beyond a
+    ratio of 4 the series falls short, where a large power has long made the weight vanish. ``excess`` may be as
+    large as 2 BIG.
+    """
+    s = excess * quick_reciprocal(2.0 * r2 + excess)
+    z = s * s
+    if KIND == STEEP:
+        return s * (2.88539008177792680 + z * (0.96179669392597560 + z * 0.57707801635558535))
+    series = 0.32059889797532520 + z * 0.26230818925253880
+    series = 0.41219858311113240 + z * series
+    series = 0.57707801635558535 + z * series
+    series = 0.96179669392597560 + z * series
+    return s * (2.88539008177792680 + z * series)
+
+
+@triton.jit
+def excess_weight(excess, r2, rate, KIND: tl.constexpr):
+    """kernel(r2 + excess) / kernel(r2) for excess >= 0, where r2 + excess itself would have lost digits.
+
+    ``rate`` is power / 2, or log2(e) / (2 bandwidth^2) for the Gaussian kernel.
+    """
     if KIND == GAUSSIAN:
         return tl.exp2(-excess * rate)
-    if KIND == DIFFERENCE:
-        return tl.exp2(-rate * log2_1p(excess * inverse))
-    return tl.exp2(-rate * quick_log2(1.0 + excess * inverse))
+    if KIND <= RATIO:
+        return tl.exp2(-rate * quick_log2(1.0 + excess * (1.0 / r2)))
+    return tl.exp2(-rate * log2_growth(excess, r2, KIND))
+
+
+@triton.jit
+def add_compensated(total, lost, value):
+    """total + value in float32, with what its rounding lost added to ``lost``."""
+    grown = total + value
+    taken = grown - total
+    return grown, lost + ((total - (grown - taken)) + (value - taken))
 
 
 @triton.jit

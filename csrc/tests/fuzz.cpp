@@ -1,5 +1,6 @@
 // Sums, lines and updates of random shapes, types, strides and weights, for the sanitizers to watch. Buffers are exactly as long
-// as the shapes say, so that a read or write past an end is seen. Usage: fuzz ROUNDS [SEED]
+// as the shapes say, so that a read or write past an end is seen. Usage: fuzz SECONDS [SEED]
+#include <chrono>
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
@@ -162,10 +163,12 @@ private:
 }  // namespace
 
 int main(int argc, char** argv) {
-    const int rounds = argc > 1 ? std::atoi(argv[1]) : 200;
+    using clock = std::chrono::steady_clock;
+    const auto end = clock::now() + std::chrono::seconds(argc > 1 ? std::atoi(argv[1]) : 10);
     const unsigned seed = argc > 2 ? static_cast<unsigned>(std::atoi(argv[2])) : 1;
-    for (int i = 0; i < rounds; ++i) {
-        const unsigned own = seed + static_cast<unsigned>(i);
+    int rounds = 0;
+    for (; rounds == 0 || clock::now() < end; ++rounds) {
+        const unsigned own = seed + static_cast<unsigned>(rounds);
         if (!Fuzz(own).round() || !FuzzLines<float>(own).round() || !FuzzLines<double>(own).round()) {
             std::fprintf(stderr, "seed %u: a row was not written or is not a number\n", own);
             return 1;

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Literal, get_args
 
 import torch
@@ -65,22 +66,21 @@ def capacitor_field(
     checks.same_device("z", checks.tensor("z", z, ndim=1, rows=len(x)), x.device)
     L = checks.length("L", L)
     checks.choice("normalization", normalization, get_args(Normalization))
-    for name, charges, weight in (("plus", plus, plus_weight), ("minus", minus, minus_weight)):
-        if not is_streamed(charges):
-            plate = checks.tensor(name, charges, ndim=2, columns=x.shape[1])
-            checks.same_device(name, plate, x.device)
-            if weight is not None:
-                checks.tensor(f"{name}_weight", weight, ndim=1, rows=len(plate))
-                checks.same_device(f"{name}_weight", weight, x.device)
+    totals = [
+        None if is_streamed(charges) else plate_charge(name, charges, weight, x, "x")  # type: ignore[arg-type]
+        for name, charges, weight in (("plus", plus, plus_weight), ("minus", minus, minus_weight))
+    ]
+    if plus is minus and isinstance(plus, Iterator):
+        raise InputError("minus: expected charges of its own, got the iterator that plus is read from")
     some_plus, plus = some_of(plus, "plus")
     some_minus, minus = some_of(minus, "minus")
     centre = centre_of(some_plus, some_minus).to(x.device)
     plates = []
-    for name, charges, weight, height in (
-        ("plus", plus, plus_weight, z),
-        ("minus", minus, minus_weight, z.double() - L),
+    for name, charges, weight, height, known in (
+        ("plus", plus, plus_weight, z, totals[0]),
+        ("minus", minus, minus_weight, z.double() - L, totals[1]),
     ):
-        part, total = sum_and_charge(
+        part, streamed = sum_and_charge(
             x,
             charges,
             "riesz",
@@ -94,9 +94,7 @@ def capacitor_field(
             progress,
             centre,
         )
-        if total is None:
-            total = float(len(charges)) if weight is None else weight.double().sum()  # type: ignore[arg-type]
-        charged(name, total)
+        total = known if streamed is None else _not_zero(name, streamed)
         plates.append(part.times(1.0 / torch.as_tensor(total, dtype=torch.float64, device=x.device)))
     if normalization == "per_plate":
         field = _per_plate(plates[0], plates[1], x, z, L)
@@ -105,23 +103,36 @@ def capacitor_field(
     return CapacitorField(field.direction.to(result_dtype(x, backend)), field.log_norm)
 
 
-def charged(name: str, total: float | Tensor) -> None:
-    """Raise InputError if a plate of that ``total`` weight cannot be scaled to charge 1.
+def plate_charge(
+    name: str, charges: Tensor, weight: Tensor | None, points: Tensor, of: str
+) -> float | Tensor:
+    """Total weight of a plate's charges [M, D] beside ``points`` [N, D], the argument ``of``.
 
-    What a compiler or transform traces has no number yet; a plate without charge then gives NaN.
+    Raises:
+        InputError: charges or weights are not such tensors, or cannot be scaled to charge 1.
     """
-    if isinstance(total, Tensor) and watched(total):
-        return
-    if total == 0:
+    checks.tensor(name, charges, ndim=2, columns=points.shape[1])
+    checks.same_device(name, charges, points.device, of)
+    if weight is None:
+        return _not_zero(name, float(len(charges)))
+    checks.tensor(f"{name}_weight", weight, ndim=1, rows=len(charges))
+    checks.same_device(f"{name}_weight", weight, points.device, of)
+    return _not_zero(name, weight.double().sum())
+
+
+def _not_zero(name: str, total: float | Tensor) -> float | Tensor:
+    """``total``, unless it is 0; what a compiler or transform traces has no value yet, and then gives NaN."""
+    if (isinstance(total, float) or not watched(total)) and total == 0:
         raise InputError(
             f"{name}: expected charges whose weights do not add up to 0, got none or such that do"
         )
+    return total
 
 
 def _superposed(plus: CentredSum, minus: CentredSum, x: Tensor, z: Tensor, L: float) -> CapacitorField:
     """E+ - E-: one sum over both plates, of which E_z = W+ z - W- (z - L) = (W+ - W-) z + W- L."""
     both = plus.merge(-minus)
-    vertical = both.w * z + minus.weight_at(both.m) * L
+    vertical = both.w * z.double() + minus.weight_at(both.m) * L
     return _normalised(both.m, both.whole(x).v, vertical)
 
 

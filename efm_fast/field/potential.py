@@ -15,6 +15,7 @@ from torch import Tensor
 from .. import checks
 from ..errors import InputError
 from ..types import RieszSum
+from .capacitor import plate_charge
 from .request import Precision
 from .sums import riesz_sum
 
@@ -111,24 +112,30 @@ def capacitor_potential(
         SignedLog: float64 [N], positive near the plate at z = 0, negative near the one at z = L.
 
     Raises:
-        InputError: an argument has the wrong type, shape, device or range.
+        InputError: an argument has the wrong type, shape, device or range; a plate has no charges, or weights that
+            add up to 0.
         BackendUnavailableError: ``backend`` was named and cannot serve.
     """
-    checks.tensor("z", z, ndim=1)
-    checks.positive("L", L)
+    power = _power(x)
+    checks.same_device("z", checks.tensor("z", z, ndim=1, rows=len(x)), x.device)
+    L = checks.length("L", L)
     plates = []
-    for charges, weight, height in ((plus, plus_weight, z), (minus, minus_weight, z.double() - L)):
+    for name, charges, weight, height in (
+        ("plus", plus, plus_weight, z),
+        ("minus", minus, minus_weight, z.double() - L),
+    ):
+        total = plate_charge(name, charges, weight, x, "x")
         part = riesz_sum(
             x,
             charges,
-            power=_power(x),
+            power=power,
             weight=weight,
             height=height,
             softening=softening,
             backend=backend,
             precision=precision,
         )
-        plates.append(RieszSum(part.m, part.w / _total(charges, weight), part.v))
+        plates.append(RieszSum(part.m, part.w / total, part.v))
     return _signed(plates[0].merge(-plates[1]), x.shape[1])
 
 
@@ -160,12 +167,14 @@ def energy(
         ``softening`` is 0.
 
     Raises:
-        InputError: an argument has the wrong type, shape, device or range.
+        InputError: an argument has the wrong type, shape, device or range; a plate has no charges, or weights that
+            add up to 0.
         BackendUnavailableError: ``backend`` was named and cannot serve.
     """
-    checks.positive("L", L)
+    L, power = checks.length("L", L), _power(plus, "plus")
     options = {"softening": softening, "backend": backend, "precision": precision}
-    q_plus, q_minus = (_normalised(*plate) for plate in ((plus, plus_weight), (minus, minus_weight)))
+    q_plus = _normalised("plus", plus, plus_weight, plus)
+    q_minus = _normalised("minus", minus, minus_weight, plus)
     terms = []
     for factor, points, q, charges, q_other, height in (
         (0.5, plus, q_plus, plus, q_plus, None),
@@ -176,7 +185,7 @@ def energy(
         part = riesz_sum(
             points,
             charges,
-            power=_power(points),
+            power=power,
             weight=q_other,
             height=height,
             first_self=first_self,
@@ -190,26 +199,21 @@ def energy(
     return SignedLog(torch.sign(total), scale + torch.log(total.abs()) - math.log(plus.shape[1] - 1))
 
 
-def _power(x: Tensor) -> float:
-    checks.tensor("x", x, ndim=2)
+def _power(x: Tensor, name: str = "x") -> float:
+    checks.tensor(name, x, ndim=2)
     if x.shape[1] < 2:
         raise InputError(
-            f"x: expected at least 2 features, for the potential of 1 is a logarithm, got shape {tuple(x.shape)}"
+            f"{name}: expected at least 2 features, for the potential of 1 is a logarithm, got shape {tuple(x.shape)}"
         )
     return float(x.shape[1] - 1)
 
 
-def _total(charges: Tensor, weight: Tensor | None) -> float | Tensor:
-    return float(len(charges)) if weight is None else weight.double().sum()
-
-
-def _normalised(charges: Tensor, weight: Tensor | None) -> Tensor:
+def _normalised(name: str, charges: Tensor, weight: Tensor | None, plus: Tensor) -> Tensor:
     """Charges q_j that add up to 1, float64 [M]."""
+    total = plate_charge(name, charges, weight, plus, "plus")
     if weight is None:
-        return torch.full(
-            (len(charges),), 1.0 / max(1, len(charges)), dtype=torch.float64, device=charges.device
-        )
-    return weight.double() / weight.double().sum()
+        return torch.full((len(charges),), 1.0 / len(charges), dtype=torch.float64, device=charges.device)
+    return weight.double() / total
 
 
 def _signed(total: RieszSum, d: int) -> SignedLog:

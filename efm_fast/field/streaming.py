@@ -86,7 +86,9 @@ def some_of(charges: Charges, name: str) -> tuple[Tensor, Charges]:
     else:
         chunks = iter(charges)
         first = next(chunks, None)
-        charges = [] if first is None else itertools.chain([first], chunks)
+        charges = itertools.chain([] if first is None else [first], chunks)
+        if first is None:
+            return torch.empty(0, 0), charges
     some = first[0] if isinstance(first, tuple) else first
     return _tensor(some, name), charges
 
@@ -114,7 +116,13 @@ def _tensor(values: Any, name: str) -> Any:
     """A tensor of ``values``; arrays are copied, for a slice of a read-only map must be read once anyway."""
     if not isinstance(values, np.ndarray):
         return values
+    if isinstance(values, np.ma.MaskedArray):
+        raise InputError(
+            f"{name}: expected an array without a mask, got a masked one: drop or fill what it hides"
+        )
     try:
-        return torch.from_numpy(np.array(values))
-    except TypeError:
+        return torch.from_numpy(
+            np.array(values, dtype=values.dtype.newbyteorder("="))
+        )  # torch has no other order
+    except (TypeError, ValueError):
         raise InputError(f"{name}: expected numbers that torch can hold, got dtype {values.dtype}") from None

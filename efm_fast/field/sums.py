@@ -196,7 +196,7 @@ def make_request(
     if first_self is not None:
         first_self = checks.integer("first_self", first_self, "an int or None")
         if abs(first_self) >= _FARTHEST_SELF:
-            raise InputError(f"first_self: expected an int below 2^62, got {first_self}")
+            raise InputError(f"first_self: expected an int below 2^62, got {checks.describe(first_self)}")
     x = x.to(working_dtype(x, y))
     # backends read memory, where torch may hold a number's negative
     x, y, weight, height = (None if t is None else t.resolve_neg() for t in (x, y, weight, height))  # type: ignore[assignment]

@@ -49,7 +49,18 @@ def centred_sum(request: SumRequest) -> CentredSum:
     width = max(256, min(_CHUNK_CHARGES, _CHUNK_PAIRS // n))
     for columns in reference.blocks(len(request.y), width):
         total = total.merge(_by_rows(chunk, request, extra, columns, width))
-    return total
+    return _spoilt(total, request, extra)
+
+
+def _spoilt(total: CentredSum, request: SumRequest, extra: Tensor) -> CentredSum:
+    """``total`` with NaN in every row that a number which is none belongs to: clamps and masks would hide it."""
+    bad = ~(torch.isfinite(request.x).all(1) & torch.isfinite(extra))
+    for part in (request.y, request.weight):
+        if part is not None and part.is_floating_point():
+            bad = bad | ~torch.isfinite(part).all()
+    m, w = (torch.where(bad, torch.nan, part) for part in (total.m, total.w))
+    along = None if total.along is None else torch.where(bad, torch.nan, total.along)
+    return CentredSum(m, w, along, torch.where(bad[:, None], torch.nan, total.rest), total.centre)
 
 
 def _by_rows(chunk, request: SumRequest, extra: Tensor, columns: slice, width: int) -> CentredSum:  # type: ignore[no-untyped-def]

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from .. import checks
-from ..errors import BackendUnavailableError
+from ..errors import BackendUnavailableError, InputError
 from ..field.request import working_dtype
 from ..types import Field, PosteriorField
 from . import engines
@@ -95,6 +95,8 @@ def _exact_dtype(field: ExactField, x: Tensor) -> torch.dtype:
     for name, charges in (("plus", field.plates.plus), ("minus", field.plates.minus)):
         checks.tensor(f"field.plates.{name}", charges, ndim=2, columns=x.shape[1])
         checks.same_device(f"field.plates.{name}", charges, x.device, "x0")
+        if len(charges) == 0:
+            raise InputError(f"field.plates.{name}: expected at least one charge, got none")
     return working_dtype(x, field.plates.plus, field.plates.minus)
 
 

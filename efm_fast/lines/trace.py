@@ -113,7 +113,7 @@ def trace_lines(
     max_steps, every = checks.count("max_steps", max_steps), checks.count("every", every)
     n = x.shape[1] + 1
     rule = StepRule(
-        method or ("rk4" if n <= 17 else "dopri5"),
+        ("rk4" if n <= 17 else "dopri5") if method is None else method,
         checks.positive("step", step),
         1e-4 / math.sqrt(n) if tolerance is None else checks.positive("tolerance", tolerance),
     )

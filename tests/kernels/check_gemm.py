@@ -82,6 +82,23 @@ def test_on_and_near_a_charge_and_its_twins(d: int) -> None:
     assert near.w[1] == 31.0
 
 
+@pytest.mark.parametrize("same", [1, 70])
+@pytest.mark.parametrize("d", REGIMES)
+def test_on_the_only_place_that_holds_charge(d: int, same: int) -> None:
+    y = draw(1, 1, d)[1].expand(same, d)
+    got = kernel_sum(y[:1], y, power=d + 1.0)
+    assert got.m[0] == math.inf
+    assert got.w[0] == same
+    assert (got.v == 0).all()
+
+
+@pytest.mark.parametrize("d", [3, *REGIMES])
+def test_a_gaussian_has_no_pole(d: int) -> None:
+    _, y, _ = draw(1, 70, d)
+    arguments = {"kernel": "gaussian", "bandwidth": 0.5 * d**0.5}
+    assert_close(kernel_sum(y[:4], y, **arguments), true_sum(y[:4], y, **arguments), 2e-5, log=1e-3)
+
+
 @pytest.mark.parametrize(
     ("d", "n", "m"), [(17, 1, 1), (32, 63, 65), (33, 65, 64), (257, 1, 129), (384, 129, 127)]
 )

@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 
 from efm_fast.config import Config, length_in_data_units
+from efm_fast.data import step_generator
 from efm_fast.errors import InputError
 from efm_fast.presets import preset_names
 
@@ -111,15 +113,49 @@ def test_per_plate_is_refused_at_flux_points() -> None:
         Config.load(MINIMAL, {"net.parametrisation": "direct", "target.normalization": "per_plate"})
 
 
-def test_every_setting_either_always_has_an_effect_or_says_when() -> None:
-    """A setting whose meaning begins with the name of an option is one of that option alone."""
-    for section in ("points", "net", "target"):
-        model = Config.model_fields[section].annotation
-        for name, field in model.model_fields.items():
-            option = (field.description or "").partition(":")[0]
-            is_one = option in ("flux", "linear", "box", "lines", "unet", "mlp", "per_plate")
-            if is_one and "; " not in field.description:
-                assert f"{section}.{name}" in IDLE, f"{section}.{name}"
+OTHER = {
+    "points": {"nearest": 0.02, "behind": 50.0, "noise": 0.5, "margin": 0.5, "bank": 24, "refresh": 2},
+    "target": {"charges": 24, "normalization": "per_plate"},
+    "net": {"width": 16, "depth": 2, "levels": [1, 2]},
+}
+
+
+def loss_at_step_three(changes: dict[str, object]) -> float:
+    """The loss of a tiny network, which every setting that has an effect has to change."""
+    from efm_fast.training import loop
+
+    small = {"net.width": 8, "net.depth": 1, "train.batch": 64, "L": 6.0, "points.nearest": 0.01}
+    config = Config.load(MINIMAL, {**small, **changes})
+    sources = loop.make_sources(config)
+    geometry = loop.measure(config, *sources)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        field = loop.build_field(config, geometry)
+    strategy = loop.make_strategy(config, geometry, *sources)
+    rows = [source.draw(config.target.charges, step_generator(0, 3, k)) for k, source in enumerate(sources)]
+    with torch.no_grad():
+        return float(loop._loss(config, field, field, strategy, rows, 3))
+
+
+@pytest.mark.parametrize("parametrisation", ["plate_means", "direct"])
+@pytest.mark.parametrize("strategy", ["flux", "linear", "box", "lines"])
+def test_every_setting_has_an_effect_or_is_refused(strategy: str, parametrisation: str) -> None:
+    chosen: dict[str, object] = {"points.strategy": strategy, "net.parametrisation": parametrisation}
+    if strategy == "lines":
+        chosen |= {"points.bank": 32}
+    before = loss_at_step_three(chosen)
+    for section, values in OTHER.items():
+        known = set(Config.model_fields[section].annotation.model_fields)
+        assert known - set(values) <= {"strategy", "parametrisation", "backbone"}, (
+            "a new setting needs a value here"
+        )
+        for key, value in values.items():
+            try:
+                changed = loss_at_step_three({**chosen, f"{section}.{key}": value})
+            except InputError as refused:
+                assert str(refused).startswith(f"{section}.{key}: has an effect only with")  # noqa: PT017
+            else:
+                assert changed != before, f"{section}.{key} has no effect"
 
 
 def test_settings_of_a_replaced_option_go_with_it() -> None:

@@ -1,0 +1,301 @@
+"""Calls every entry to native code with every wrong thing, each announced; run by test_door.py in a child process."""
+
+from __future__ import annotations
+
+import inspect
+import traceback
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from efm_fast import native
+from efm_fast.field import (
+    capacitor_field,
+    capacitor_potential,
+    cpp,
+    energy,
+    gaussian_sum,
+    potential,
+    riesz_sum,
+)
+from efm_fast.field.gradient import Needs
+from efm_fast.field.request import SumRequest
+from efm_fast.lines import ExactField, forward_map, trace_lines
+from efm_fast.lines.update import means_step, slope_step
+from efm_fast.types import PlatePosterior, Plates
+
+warnings.simplefilter("ignore")
+N, M, D = 5, 7, 3
+
+
+def _fake(t: Tensor) -> Tensor:
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        return torch.empty(t.shape, dtype=t.dtype)
+
+
+#: Ways to spoil a tensor; what native code would read is missing, elsewhere, or of another size.
+WRONG: dict[str, Callable[[Tensor], Any]] = {
+    "None": lambda t: None,
+    "a list": lambda t: t.tolist(),
+    "meta": lambda t: t.to("meta"),
+    "fake": _fake,  # what a tracer traces with
+    "sparse": lambda t: t.to_sparse(),
+    "mkldnn": lambda t: t.to_mkldnn(),
+    "nested": lambda t: torch.nested.nested_tensor([t, t]),
+    "complex": lambda t: t.to(torch.complex64),
+    "bool": lambda t: t > 0,
+    "quantized": lambda t: torch.quantize_per_tensor(t, 0.1, 0, torch.qint8),
+    "float8": lambda t: t.to(torch.float8_e4m3fn),
+    "no rows": lambda t: t[:0],
+    "a row less": lambda t: t[1:],
+    "scalar": lambda t: t.sum(),
+    "more dimensions": lambda t: t[None],
+    "a column less": lambda t: t[..., 1:] if t.ndim == 2 else t[1:],
+    "no columns": lambda t: t[..., :0],
+}
+
+#: Numbers in place of a number.
+NUMBERS: tuple[Any, ...] = (
+    None,
+    "two",
+    True,
+    -1,
+    0,
+    0.5,
+    float("nan"),
+    float("inf"),
+    2**31,
+    2**64,
+    10**400,
+    torch.zeros(3),
+)
+
+
+def tensors() -> dict[str, Tensor]:
+    """Arguments that serve, by name."""
+    generator = torch.Generator().manual_seed(0)
+    shapes = {
+        "x": (N, D),
+        "y": (M, D),
+        "other": (M, D),
+        "weight": (M,),
+        "height": (N,),
+        "direction": (N, D + 1),
+    }
+    return {name: torch.randn(shape, generator=generator).abs() for name, shape in shapes.items()}
+
+
+def _entries() -> list[Callable[..., Any]]:
+    """Every call that ends in native code; its parameters are names of :func:`tensors`."""
+    needs = Needs(True, True, True, True)
+
+    def riesz(x: Tensor, y: Tensor, weight: Tensor, height: Tensor) -> Any:
+        return riesz_sum(x, y, power=4.0, weight=weight, height=height)
+
+    def gaussian(x: Tensor, y: Tensor, weight: Tensor, height: Tensor) -> Any:
+        return gaussian_sum(x, y, bandwidth=1.0, weight=weight, height=height)
+
+    def above_the_direct_regime(x: Tensor, y: Tensor) -> Any:
+        return riesz_sum(x.repeat(1, 30), y.repeat(1, 30), power=3.0, backend="cpp")
+
+    def operator(x: Tensor, y: Tensor, weight: Tensor, height: Tensor) -> Any:
+        options = (None, "riesz", D + 1.0, 0.0, None, "cpp", "default")
+        return torch.ops.efm_fast.field_sum(x, y, weight, height, *options)
+
+    def adapter(x: Tensor, y: Tensor, weight: Tensor, height: Tensor) -> Any:
+        return cpp.centred_sum(SumRequest(x, y, power=D + 1.0, weight=weight, height=height))
+
+    def backward(x: Tensor, y: Tensor, weight: Tensor, height: Tensor) -> Any:
+        request = SumRequest(x, y, power=D + 1.0, weight=weight, height=height)
+        return cpp.riesz_sum_backward(
+            request, torch.zeros(N).double(), torch.ones(N), torch.ones(N, D), needs
+        )
+
+    def field(x: Tensor, height: Tensor, y: Tensor, other: Tensor, weight: Tensor) -> Any:
+        return capacitor_field(x, height, y, other, 2.0, plus_weight=weight)
+
+    def one_potential(x: Tensor, y: Tensor, weight: Tensor, height: Tensor) -> Any:
+        return potential(x, y, weight=weight, height=height)
+
+    def both_potentials(x: Tensor, height: Tensor, y: Tensor, other: Tensor, weight: Tensor) -> Any:
+        return capacitor_potential(x, height, y, other, 2.0, minus_weight=weight)
+
+    def energies(y: Tensor, other: Tensor, weight: Tensor) -> Any:
+        return energy(y, other, 2.0, plus_weight=weight)
+
+    def trace(x: Tensor, height: Tensor, y: Tensor, other: Tensor) -> Any:
+        return trace_lines(x, height, y, other, 2.0, engine="extension", max_steps=5)
+
+    def forward(x: Tensor, y: Tensor, other: Tensor) -> Any:
+        return forward_map(ExactField(Plates(y, other, 2.0)), x, steps=3, engine="extension")
+
+    def direct_step(x: Tensor, direction: Tensor) -> Any:
+        return slope_step(x, direction, 0.1, 30.0)
+
+    def step_of_means(x: Tensor, height: Tensor, direction: Tensor) -> Any:
+        return means_step(
+            x, x, 0.5, PlatePosterior(height, direction[:, :D], direction[:, 1:]), 1.0, 0.1, 30.0
+        )
+
+    def addresses(x: Tensor) -> Any:
+        return native.address(x, torch.float32, (N, D)), native.matrix(x)
+
+    sums = [riesz, gaussian, above_the_direct_regime, operator, adapter, backward]
+    fields = [field, one_potential, both_potentials, energies]
+    return [*sums, *fields, trace, forward, direct_step, step_of_means, addresses]
+
+
+def numbers() -> Iterator[tuple[str, Callable[[Any], Any]]]:
+    """Every number that a caller may name, as a call of it."""
+    t = tensors()
+    x, y, z = t["x"], t["y"], t["height"]
+    field = ExactField(Plates(y, t["other"], 2.0))
+    yield "power", lambda v: riesz_sum(x, y, power=v)
+    yield "bandwidth", lambda v: gaussian_sum(x, y, bandwidth=v)
+    yield "softening", lambda v: riesz_sum(x, y, power=3.0, softening=v)
+    yield "height", lambda v: riesz_sum(x, y, power=3.0, height=v)
+    yield "first_self", lambda v: riesz_sum(x, y, power=3.0, first_self=v)
+    yield "precision", lambda v: riesz_sum(x, y, power=3.0, precision=v)
+    yield "backend", lambda v: riesz_sum(x, y, power=3.0, backend=v)
+    yield "L of capacitor_field", lambda v: capacitor_field(x, z, y, y, v)
+    yield "L of energy", lambda v: energy(y, y, v)
+    yield "L of trace_lines", lambda v: trace_lines(x, z, y, y, v, max_steps=5)
+    yield "step", lambda v: trace_lines(x, z, y, y, 2.0, step=v, max_steps=5)
+    yield "tolerance", lambda v: trace_lines(x, z, y, y, 2.0, method="dopri5", tolerance=v, max_steps=5)
+    yield "max_steps", lambda v: trace_lines(x, z, y, y, 2.0, max_steps=v)
+    yield "every", lambda v: trace_lines(x, z, y, y, 2.0, max_steps=5, every=v, return_paths=True)
+    yield "method", lambda v: trace_lines(x, z, y, y, 2.0, method=v, max_steps=5)
+    yield "engine", lambda v: trace_lines(x, z, y, y, 2.0, engine=v, max_steps=5)
+    yield "steps", lambda v: forward_map(field, x, steps=v)
+    yield "start", lambda v: forward_map(field, x, steps=3, start=v)
+    yield "stop", lambda v: forward_map(field, x, steps=3, stop=v)
+    yield "L of a field", lambda v: forward_map(ExactField(Plates(y, y, v)), x, steps=3)
+
+
+def bindings() -> Iterator[tuple[str, Callable[[], Any]]]:
+    """The bindings themselves with no addresses, no threads and sizes that do not fit."""
+    extension, f32 = native.extension(), native.extension().Dtype.float32
+    x = torch.ones(N, D)
+    good, null = native.matrix(x), (0, f32, N, D, D, 1)
+    options = {"weight": 0, "height2": 0, "softening2": 0.0, "kernel": extension.Kernel.riesz, "power": 4.0}
+    options |= {"bandwidth": 1.0, "first_self": -(2**63), "centre": 0, "wide": False}
+    request = extension.Request(x=good, y=good, **options)
+    for name, a, b in (("x", null, good), ("y", good, null), ("rows", (*good[:2], -1, *good[3:]), good)):
+        yield f"Request of a wrong {name}", lambda a=a, b=b: extension.Request(x=a, y=b, **options)
+    places = {"m": 0, "w": 0, "along": 0, "rest": 0, "is_double": False}
+    yield "Result of no addresses", lambda: extension.Result(**places)
+    sizes = (("m", N), ("w", N), ("along", N), ("rest", N * D))
+    kept = {name: torch.zeros(size, dtype=torch.float64) for name, size in sizes}
+    result = extension.Result(**{name: native.address(t) for name, t in kept.items()}, is_double=False)
+    yield "Request of other columns", lambda: extension.Request(x=good, y=native.matrix(x[:, 1:]), **options)
+    for threads in (0, -1, 1):
+        yield (
+            f"direct_sum, {threads} threads",
+            lambda t=threads: extension.direct_sum(request, None if t == 1 else result, threads=t),
+        )
+        yield (
+            f"amx_sum, {threads} threads",
+            lambda t=threads: extension.amx_sum(request, result, nearest=99, threads=t),
+        )
+        gradients = {"m": 0, "g_w": 0, "g_v": good, "g_x": 0, "g_y": 0, "g_weight": 0, "g_height2": 0}
+        yield (
+            f"direct_backward, {threads} threads",
+            lambda g=gradients, t=threads: extension.direct_backward(
+                request, is_double=False, threads=t, **g
+            ),
+        )
+        yield (
+            f"centre_rows, {threads} threads",
+            lambda t=threads: extension.centre_rows(good, centre=0, out=0, squares=0, threads=t),
+        )
+        block = dict.fromkeys(("s", "y2", "q", "x2", "ref", "fate"), 0)
+        counts = {
+            "first_charge": 0,
+            "charges": 99,
+            "counted": 5,
+            "cutoff": -26.0,
+            "nearest": 8,
+            "threads": threads,
+        }
+        yield (
+            f"large_weigh, {threads} threads",
+            lambda b=block, c=counts: extension.large_weigh(request, result=result, **b, **c),
+        )
+        update = {"out": 0, "base": 0, "count": 5, "d": 3, "scale": 0.1, "steepest": 30.0, "direction": 0}
+        yield (
+            f"slope_step, {threads} threads",
+            lambda u=update, t=threads: extension.slope_step(**u, means={}, device=-1, stream=0, threads=t),
+        )
+        for kind in ("trace_lines", "forward_lines"):
+            integrate = getattr(extension, kind)
+            yield (
+                f"{kind} of nothing, {threads} threads",
+                lambda i=integrate, t=threads: i({}, {}, {}, False, t),
+            )
+            yield f"{kind} of zeros, {threads} threads", lambda i=integrate, t=threads: i(*_zeros(), False, t)
+    gone = torch.ones(N, D)
+    gone.untyped_storage().resize_(0)
+    yield "address of freed memory", lambda: native.address(gone)
+    yield "matrix of freed memory", lambda: native.matrix(gone)
+    yield "numbers of freed memory", lambda: native.plain(gone, torch.float64)
+    yield "large_finish", lambda: extension.large_finish(request, ref=0, result=result, fate=0)
+
+
+def _zeros() -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+    plates = dict.fromkeys(("plus", "minus", "n_plus", "n_minus", "features"), 0) | {"L": 1.0}
+    rule = {
+        "a": [],
+        "weights": [1.0],
+        "error": [],
+        "embedded": False,
+        "step": 0.1,
+        "tolerance": 0.1,
+        "capture": 0.1,
+    }
+    rule |= {"far": 1.0, "center": 0, "axis": 0, "max_steps": 0, "steps": 0, "dt": 0.1, "steepest": 1.0}
+    rule |= {"z": 0, "dz_dt": 0, "next_z": 0}
+    names = ("x", "z", "end", "end_z", "status", "charge", "evaluations", "length", "path", "path_points")
+    return plates, rule, dict.fromkeys(names, 0) | {"count": 5, "capacity": 0, "every": 0}
+
+
+def announce(what: str, call: Callable[[], Any]) -> None:
+    """Say what is tried, try it, and say what came of it, in one line."""
+    print(what, end=": ", flush=True)
+    try:
+        call()
+    except Exception as error:
+        text = " ".join(str(error).split())
+        native_frame = "" if len(text) < 400 else "TOO LONG "
+        print(f"{native_frame}{type(error).__name__}: {text[:300]}", flush=True)
+        if not text:
+            traceback.print_exc()
+    else:
+        print("served", flush=True)
+
+
+def main() -> None:
+    """Try everything."""
+    for call in _entries():
+        entry, names, good = call.__name__, tuple(inspect.signature(call).parameters), tensors()
+        announce(f"{entry} | as it should be", lambda c=call, a=names, g=good: c(*(g[n] for n in a)))
+        for name in names:
+            for wrong, spoil in WRONG.items():
+                try:
+                    arguments = [spoil(good[n]) if n == name else good[n] for n in names]
+                except Exception:
+                    continue  # this torch cannot make such a thing
+                announce(f"{entry} | {name} | {wrong}", lambda c=call, a=arguments: c(*a))
+    for name, call in numbers():
+        for value in NUMBERS:
+            announce(f"{name} | {str(value)[:20]}", lambda c=call, v=value: c(v))
+    for name, call in bindings():
+        announce(f"binding | {name}", call)
+    print("all tried")
+
+
+if __name__ == "__main__":
+    main()
