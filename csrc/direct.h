@@ -40,7 +40,7 @@ struct DirectKernels {
     // Adds the charges to the points' sums; scratch holds direct_max_charges * width scalars.
     void (*add32)(const Request&, const DirectPoints&, const DirectCharges&, void* scratch);
     void (*add64)(const Request&, const DirectPoints&, const DirectCharges&, void* scratch);
-    // The same for far points and charges less the centre, float [n][d + 1].
+    // The same for far points and charges less the centre, float [n][d + 1]; scratch of twice the size.
     void (*add_far)(const Request&, const FarPoints&, const DirectCharges&, float* scratch);
 };
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <numeric>
 
 #include "cpu.h"
 #include "direct_sum.h"
@@ -14,20 +15,14 @@ namespace {
 constexpr double infinity = std::numeric_limits<double>::infinity();
 constexpr double far_ratio = 4.0;  // of the squared distance from the centre to the charges' squared radius
 constexpr double largest_base = 1e30;  // its inverse is a float
+constexpr int64_t sampled_charges = 64;
 
 bool counts(const Request& r, int64_t j) { return !(r.weight && r.weight[j] == 0.0); }
 
 // |a - centre|^2 of one row, whose differences go to `out`.
-template <class T>
-double centred_row(const Matrix& a, int64_t row, const float* centre, T* out) {
+double centred_row(const Matrix& a, int64_t row, const float* centre, float* out) {
     read_row(a, row, out);
-    double square = 0.0;
-    for (int64_t k = 0; k < a.cols; ++k) {
-        const double difference = static_cast<double>(out[k]) - centre[k];
-        out[k] = static_cast<T>(difference);
-        square += difference * difference;
-    }
-    return square;
+    return row_kernels().shift(out, centre, a.cols);
 }
 
 // Charges of one block that count, less the centre, each with its squared length behind it.
@@ -70,7 +65,7 @@ public:
             const int64_t point = points[std::min(i, count - 1)];
             centred_row(r_.x, point, r_.centre, row_.data());
             float* x = x_.data() + (i / width_) * (d_ + 1) * width_ + i % width_;
-            for (int64_t k = 0; k < d_; ++k) x[k * width_] = static_cast<float>(-2.0 * row_[k]);
+            for (int64_t k = 0; k < d_; ++k) x[k * width_] = -2.0f * row_[k];
             x[d_ * width_] = 1.0f;
             base_[i] = base[point];
             self_[i] = r_.first_self == no_self ? -1 : point - r_.first_self;
@@ -116,21 +111,20 @@ private:
     int64_t d_, count_ = 0;
     const int64_t* points_ = nullptr;
     int groups_ = 0;
-    std::vector<double> row_;
-    std::vector<float> x_;
+    std::vector<float> row_, x_;
     std::vector<double> base_;
     std::vector<float> ref_;
     std::vector<double> acc_;
     std::vector<int64_t> self_;
 };
 
-// The largest |y - centre|^2 of charges that count; infinity or NaN where one is not finite.
-double squared_radius(const Request& r, int threads, const Poll& poll) {
-    constexpr int64_t block = 1024;
+// The largest |y - centre|^2 of every so many charges that count; infinity or NaN where one is not finite.
+double squared_radius(const Request& r, int64_t every, int threads, const Poll& poll) {
+    const int64_t block = 1024 * every;
     std::vector<double> largest((r.y.rows + block - 1) / block, 0.0);
     const bool finished = parallel_for(static_cast<int64_t>(largest.size()), threads, poll, [&](int64_t task, int) {
         std::vector<float> row(r.y.cols);
-        for (int64_t j = task * block; j < std::min(r.y.rows, (task + 1) * block); ++j) {
+        for (int64_t j = task * block; j < std::min(r.y.rows, (task + 1) * block); j += every) {
             if (!counts(r, j)) continue;
             const double square = centred_row(r.y, j, r.centre, row.data());
             if (!(square <= largest[task])) largest[task] = square;
@@ -146,18 +140,25 @@ double squared_radius(const Request& r, int threads, const Poll& poll) {
 
 NearAndFar tell_far_points(const Request& r, int threads, const Poll& poll) {
     NearAndFar points;
-    const double limit = r.centre ? far_ratio * squared_radius(r, threads, poll) : infinity;
-    std::vector<double> row(r.x.cols);
-    if (limit < infinity) points.base.resize(r.x.rows);
+    points.near.resize(r.x.rows);
+    std::iota(points.near.begin(), points.near.end(), int64_t{0});
+    if (!r.centre) return points;
+
+    std::vector<double> square(r.x.rows);
+    std::vector<float> row(r.x.cols);
+    for (int64_t i = 0; i < r.x.rows; ++i) square[i] = centred_row(r.x, i, r.centre, row.data());
+    const double farthest = *std::max_element(square.begin(), square.end());
+    // most often a few charges tell that no point is far, and the others need not be looked at
+    if (!(farthest > far_ratio * squared_radius(r, std::max<int64_t>(1, r.y.rows / sampled_charges), threads, poll)))
+        return points;
+    const double limit = far_ratio * squared_radius(r, 1, threads, poll);
+    if (!(farthest > limit)) return points;
+
+    points.near.clear();
+    points.base.resize(r.x.rows);
     for (int64_t i = 0; i < r.x.rows; ++i) {
-        if (!(limit < infinity)) {
-            points.near.push_back(i);
-            continue;
-        }
-        const double h2 = r.height2 ? r.height2[i] : r.softening2;
-        const double square = centred_row(r.x, i, r.centre, row.data());
-        points.base[i] = square + h2;
-        const bool far = square > limit && points.base[i] < largest_base;
+        points.base[i] = square[i] + (r.height2 ? r.height2[i] : r.softening2);
+        const bool far = square[i] > limit && points.base[i] < largest_base;
         (far ? points.far : points.near).push_back(i);
     }
     return points;
@@ -173,7 +174,7 @@ bool far_sum(const Request& r, const NearAndFar& points, const Result& out, int 
     return parallel_for((all + groups - 1) / groups, threads, poll, [&](int64_t task, int) {
         FarTile tile(r, static_cast<int>(width), static_cast<int>(groups));
         CentredBlock charges(r, block);
-        std::vector<float> scratch(direct_max_charges * width);
+        std::vector<float> scratch(2 * direct_max_charges * width);
         const int64_t first = task * groups * width;
         tile.load(points.far.data() + first, std::min(groups * width, n - first), points.base);
         const FarPoints view = tile.view();
