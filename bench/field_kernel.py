@@ -4,8 +4,9 @@
     python bench/field_kernel.py --full     all sizes, longer timing, time for the competitors to compile
 
 Every row first passes a gate: its directions must agree with float64 direct differences at interpolated points, at
-ties, plate ties and twins. A row that does not pass shows its errors and no speed. Pairs are counted on both plates;
-FLOP are 4 N M D per plate; the share is of what this machine's own rates, measured in the same run, allow.
+ties, plate ties, twins, flux points and far ones. A row that does not pass shows its errors and no speed. Pairs are
+counted on both plates; FLOP are 4 N M D per plate; the share is of what this machine's own rates, measured in the
+same run, allow.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ QUICK = {"cpu": (2, 64, 3072), "cuda": (2, 8, 64, 784, 3072)}
 DTYPES = ("float32", "float64", "bfloat16", "float16", "uint8")
 COLUMNS = [
     *("row", "N", "ms", "10-90 %", "Gpair/s", "GFLOP/s", "share", "MiB"),
-    *("inter", "tie", "plate", "twin"),
+    *("inter", "tie", "plate", "twin", "flux", "far"),
 ]
 QUICK_SECONDS = 92.0  # of the rows without --full; other sizes and the picture come after them
 _PATIENCE = 300.0  # seconds for a form that compiles, with --full

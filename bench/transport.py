@@ -24,7 +24,7 @@ from typing import Any
 
 import torch
 from record import WIDTH, print_table, write_result
-from tqdm import tqdm
+from tqdm.auto import tqdm
 from transport_studies import STUDIES, Row, Study
 from verdict import COLUMNS, answer, summary
 

@@ -10,6 +10,7 @@ import math
 import operator
 import reprlib
 from collections.abc import Iterable
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -145,3 +146,38 @@ def choice(name: str, value: object, options: Iterable[str]) -> str:
         hint = f"; did you mean {' or '.join(near)}?" if near else ""
         raise InputError(f"{name}: expected one of {', '.join(known)}, got {describe(value)}{hint}")
     return value
+
+
+def whole(name: str, value: object, *, least: int) -> int:
+    """Return ``value`` as an int if it is an integer of at least ``least``, else raise InputError."""
+    expected = f"an integer of at least {least}"
+    found = integer(name, value, expected)
+    if found < least:
+        raise InputError(f"{name}: expected {expected}, got {describe(value)}")
+    return found
+
+
+def flag(name: str, value: object) -> bool:
+    """Return ``value`` if it is True or False, else raise InputError."""
+    if not isinstance(value, bool):
+        raise InputError(f"{name}: expected True or False, got {describe(value)}")
+    return value
+
+
+def instance(name: str, value: object, kind: type | tuple[type, ...], expected: str) -> None:
+    """Raise InputError unless ``value`` is one of ``kind``; ``expected`` says so in words."""
+    if not isinstance(value, kind):
+        raise InputError(f"{name}: expected {expected}, got {describe(value)}")
+
+
+def folder(name: str, value: object) -> Path:
+    """Return ``value`` as a path if it can be one, else raise InputError."""
+    if not isinstance(value, str | Path) or "\0" in str(value):
+        raise InputError(f"{name}: expected the path of a run folder, got {describe(value)}")
+    return Path(value)
+
+
+def place(path: str | Path) -> str:
+    """``path`` for a message; a relative one with the folder it starts from."""
+    told = describe(str(path))
+    return told if Path(path).is_absolute() else f"{told} (from the folder {str(Path.cwd())!r})"

@@ -12,7 +12,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import (
     BaseModel,
     ConfigDict,
@@ -24,6 +23,7 @@ from pydantic import (
     model_validator,
 )
 
+from . import checks, yaml12
 from .data.spec import as_spec, recorded
 from .errors import InputError
 from .presets import preset_path
@@ -60,7 +60,7 @@ _RENAMED = {"sample.steps": "sample.forward_steps for the forward map, sample.ma
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class PointsConfig(_Section):
@@ -117,7 +117,7 @@ class TrainConfig(_Section):
     batch: PositiveInt = Field(default=256, description="inter-plate points per step")
     lr: PositiveFloat = Field(1e-3, description="peak learning rate of AdamW, cosine to 0")
     warmup: int = Field(default=100, ge=0, description="steps of linear warm-up")
-    weight_decay: float = Field(default=0.0, ge=0)
+    weight_decay: float = Field(default=0.0, ge=0, description="of AdamW")
     clip: PositiveFloat = Field(default=1.0, description="largest norm of the gradient")
     ema: float = Field(
         default=0.999, ge=0, lt=1, description="decay of the averaged weights that sampling uses"
@@ -162,9 +162,11 @@ class Config(_Section):
         InputError: from :meth:`load`, naming the key, what was expected and what came.
     """
 
-    name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
-    description: str = ""
-    seed: int = Field(default=0, ge=0)
+    name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")] = Field(
+        description="of the run and of its folder"
+    )
+    description: str = Field(default="", description="a line about the run, for people")
+    seed: int = Field(default=0, ge=0, description="of everything random in the run")
     device: str = Field(default="auto", description="auto, cpu, cuda or cuda:N")
     runs: str = Field(default="runs", description="folder in which the run folder is made")
     plus: dict[str, Any] = Field(
@@ -178,11 +180,11 @@ class Config(_Section):
         description="modules that registered the sources of plus and minus; written by train, never imported from here",
     )
     L: Length = Field(default="1 s", description="distance between the plates")
-    points: PointsConfig = PointsConfig()
-    target: TargetConfig = TargetConfig()
-    net: NetConfig = NetConfig()
-    train: TrainConfig = TrainConfig()
-    sample: SampleConfig = SampleConfig()
+    points: PointsConfig = Field(default=PointsConfig(), description="where the field is learned")
+    target: TargetConfig = Field(default=TargetConfig(), description="what is learned there")
+    net: NetConfig = Field(default=NetConfig(), description="backbone and parametrisation")
+    train: TrainConfig = Field(default=TrainConfig(), description="the optimisation")
+    sample: SampleConfig = Field(default=SampleConfig(), description="how samples are drawn")
 
     @classmethod
     def load(
@@ -199,16 +201,20 @@ class Config(_Section):
         Raises:
             InputError: an unknown preset or file, or a setting that does not fit; the text names the key.
         """
-        raw, changes = _raw(source), dict(overrides or {})
-        used = [key for key in _ONLY_WITH if not _idle(key, lambda key: _get(raw, key))]
-        for key, value in changes.items():
-            _set(raw, key, _deep_copy(value))
-        for key in used:
-            if _idle(key, lambda key: _get(raw, key)) and not any(
-                f"{key}.".startswith(f"{c}.") for c in changes
-            ):
-                _drop(raw, key)
-        return cls._checked(raw)
+        changes = settings_in(overrides)
+        try:
+            raw = _raw(source)
+            used = [key for key in _ONLY_WITH if not _idle(key, lambda key: _get(raw, key))]
+            for key, value in changes.items():
+                _set(raw, key, _deep_copy(value))
+            for key in used:
+                if _idle(key, lambda key: _get(raw, key)) and not any(
+                    f"{key}.".startswith(f"{c}.") for c in changes
+                ):
+                    _drop(raw, key)
+            return cls._checked(raw)
+        except RecursionError:
+            raise InputError("cfg: its mappings are nested too deeply, or one holds itself") from None
 
     @classmethod
     def read(cls, path: Path) -> Config:
@@ -255,13 +261,21 @@ class Config(_Section):
         Raises:
             InputError: a setting of a source that can neither be written out nor recorded.
         """
-        plates = {plate: recorded(plate, getattr(self, plate)) for plate in ("plus", "minus")}
-        written = {**self.model_dump(mode="json", exclude=_PLATES), **plates}
-        settings = {key: written[key] for key in Config.model_fields}
+        settings = self.plain()
         for key in _ONLY_WITH:
             if _idle(key, lambda key: _get(settings, key)):
                 _drop(settings, key)
-        return yaml.safe_dump(settings, sort_keys=False, allow_unicode=True)
+        return yaml12.dump(settings)
+
+    def plain(self) -> dict[str, Any]:
+        """Every setting as plain data, in their order; data in memory as a record of them.
+
+        Raises:
+            InputError: a setting of a source that can neither be written out nor recorded.
+        """
+        plates = {plate: recorded(plate, getattr(self, plate)) for plate in ("plus", "minus")}
+        written = {**self.model_dump(mode="json", exclude=_PLATES), **plates}
+        return {key: written[key] for key in Config.model_fields}
 
 
 def _raw(source: Config | Mapping[str, Any] | str | Path) -> dict[str, Any]:
@@ -278,14 +292,28 @@ def _raw(source: Config | Mapping[str, Any] | str | Path) -> dict[str, Any]:
     if path.suffix not in (".yaml", ".yml"):
         path = preset_path(str(source))
     try:
-        loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as problem:
-        raise InputError(f"cfg: cannot read {str(path)!r}: {problem.strerror}") from None
-    except yaml.YAMLError as problem:
-        raise InputError(f"cfg: {str(path)!r} is not YAML: {' '.join(str(problem).split())}") from None
+        content = path.read_bytes()
+    except (OSError, ValueError) as problem:  # ValueError: a path with a null byte
+        reason = getattr(problem, "strerror", None) or problem
+        raise InputError(f"cfg: cannot read {checks.place(path)}: {reason}") from None
+    loaded = yaml12.parse(f"cfg: {str(path)!r}", content)
     if not isinstance(loaded, dict):
         raise InputError(f"cfg: {str(path)!r}: expected a mapping of settings, got {type(loaded).__name__}")
     return loaded
+
+
+def settings_in(overrides: Mapping[str, Any] | None) -> dict[str, Any]:
+    """A copy of ``overrides``, dotted keys and their values.
+
+    Raises:
+        InputError: something else.
+    """
+    if overrides is None:
+        return {}
+    checks.instance("overrides", overrides, Mapping, 'a mapping such as {"train.steps": 2000}')
+    for key in overrides:
+        checks.instance("overrides", key, str, "dotted keys such as train.steps")
+    return dict(overrides)
 
 
 def _deep_copy(value: Any) -> Any:
@@ -327,21 +355,28 @@ def _set(raw: dict[str, Any], dotted: str, value: Any) -> None:
 
 def _explain(problem: ValidationError) -> str:
     """One line for the first wrong setting: its key, what was expected, what came."""
-    first = problem.errors()[0]
+    errors = problem.errors()
+    # a misspelt key explains a missing one
+    first = next((e for e in errors if e["type"] in ("extra_forbidden", "invalid_key")), errors[0])
     if isinstance(cause := first.get("ctx", {}).get("error"), InputError):
         return str(cause)
+    got = checks.describe(first["input"])
     # the last parts of a union's location name its branches, not keys
     key = ".".join(str(p) for p in first["loc"] if p != "float" and not str(p).startswith("constrained-"))
     if key in _RENAMED:
         return f"{key}: no such setting any more; use {_RENAMED[key]}"
+    key = key if len(key) <= 80 else f"{key[:77]}..."
     if first["type"] == "extra_forbidden":
         return f"{key}: no such setting; expected one of {', '.join(_known_keys(first['loc'][:-1]))}"
     if first["type"] == "missing":
         return f"{key}: expected a value, got none"
     if key in _LENGTHS:
-        return f"{key}: expected a number above 0 or a multiple of s such as '1.5 s', got {first['input']!r}"
-    expected = first["msg"].removeprefix("Input should be ").removeprefix("String should ")
-    return f"{key}: expected {expected}, got {first['input']!r}"
+        return f"{key}: expected a number above 0 or a multiple of s such as '1.5 s', got {got}"
+    if first["type"] in ("bool_type", "invalid_key"):
+        expected = "true or false" if first["type"] == "bool_type" else "names of settings"
+    else:
+        expected = first["msg"].removeprefix("Input should be ").removeprefix("String should ")
+    return f"{key}: expected {expected}, got {got}"
 
 
 def _known_keys(parents: tuple[int | str, ...]) -> list[str]:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from . import checks
 from .config import Config
@@ -133,8 +133,8 @@ def diagnose(
     config = Config.load(cfg, overrides)
     checks.count("charges", charges)
     checks.count("lines", lines)
-    if not distances:
-        raise InputError("distances: expected at least one multiple of s, got none")
+    checks.flag("progress", progress)
+    shares = _multiples(distances)
     sources = [make_source(spec, seed=config.seed) for spec in (config.plus, config.minus)]
     geometry = measure(config, *sources)
     plus, minus = (
@@ -142,11 +142,8 @@ def diagnose(
         torch.unique(source.draw(charges, step_generator(config.seed, k, _STREAM)), dim=0)
         for k, source in enumerate(sources)
     )
-    shown = tqdm(distances, "distances", disable=not progress, unit="L")
-    rows = tuple(
-        _report(plus, minus, checks.positive("distances", share) * geometry.s, geometry.s, lines)
-        for share in shown
-    )
+    shown = tqdm(shares, "distances", disable=not progress, unit="L")
+    rows = tuple(_report(plus, minus, share * geometry.s, geometry.s, lines) for share in shown)
     best = _best(rows)
     full = best.behind > 0.02
     steps = (
@@ -155,6 +152,15 @@ def diagnose(
         else "Dormand-Prince, tolerance 1e-4 / sqrt(D + 1)"
     )
     return Diagnosis(rows, plus.shape[1], geometry.s, best.L, "full" if full else "forward", steps)
+
+
+def _multiples(distances: object) -> list[float]:
+    if isinstance(distances, str | bytes) or not isinstance(distances, Iterable):
+        raise InputError(f"distances: expected multiples of s, got {checks.describe(distances)}")
+    shares = [checks.positive("distances", share) for share in distances]
+    if not shares:
+        raise InputError("distances: expected at least one multiple of s, got none")
+    return shares
 
 
 def _best(rows: Sequence[DistanceReport]) -> DistanceReport:

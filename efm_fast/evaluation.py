@@ -12,9 +12,9 @@ from torch import Tensor
 from . import checks
 from .data import ColouredShapes, Source, step_generator
 from .errors import NothingArrivedWarning
-from .lines import ExactField, Lines, Support, full_map
+from .lines import ExactField, Lines, Support, full_map, mirrored
 from .metrics import DigitReader, generation_report, translation_report, transport_report
-from .sampling import none_arrived, sample
+from .sampling import ends_of, none_arrived, sample
 from .training.run import Run
 from .types import Plates
 
@@ -60,15 +60,17 @@ class Evaluation:
         maps: one report per map, the run's own first.
         inputs: the starts, [N, D].
         lines: the run's own map from them.
+        reverse: whether the maps go from Q to P.
     """
 
     maps: tuple[MapReport, ...]
     inputs: Tensor
     lines: Lines
+    reverse: bool = False
 
     def as_dict(self) -> dict[str, Any]:
         """The numbers, ready for JSON."""
-        return {"maps": [report.as_dict() for report in self.maps]}
+        return {"reverse": self.reverse, "maps": [report.as_dict() for report in self.maps]}
 
     def table(self) -> str:
         """The numbers as a table that fits a terminal, one column per map; what went wrong stands below it."""
@@ -85,7 +87,7 @@ class Evaluation:
         return tuple(f"{report.name}: {report.problem}" for report in self.maps if report.problem)
 
 
-def evaluate(run: Run, *, n: int = 2000, seed: int = 0) -> Evaluation:
+def evaluate(run: Run, *, n: int = 2000, seed: int = 0, reverse: bool = False) -> Evaluation:
     """Measure a run's learned maps on held-out data.
 
     For coloured digits: reading, hue, realism and coverage of the run's own map. For other data: W2 of the
@@ -94,51 +96,57 @@ def evaluate(run: Run, *, n: int = 2000, seed: int = 0) -> Evaluation:
 
     Args:
         run: a trained run.
-        n: samples per plate.
-        seed: of the starts, the targets and the maps.
+        n: samples per plate, at least 2.
+        seed: of the starts, the targets and the maps, at least 0.
+        reverse: measure the maps from Q to P, against held-out data of P.
 
     Raises:
-        InputError: n is below 1, or the data have no held-out split.
+        InputError: n is below 2, a wrong type, or the data have no held-out split.
         RunError: the data were in memory and are not here.
     """
+    checks.instance("run", run, Run, "a run, from efm_fast.train(...) or efm_fast.load(folder)")
+    checks.whole("n", checks.count("n", n), least=2)
+    checks.whole("seed", seed, least=0)
+    checks.flag("reverse", reverse)
     with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore", NothingArrivedWarning
-        )  # the evaluation says itself what arrived nowhere
-        result = _evaluation(run, n, seed)
+        # the evaluation says itself what arrived nowhere
+        warnings.simplefilter("ignore", NothingArrivedWarning)
+        result = _evaluation(run, n, seed, reverse)
     for problem in result.problems:
         warnings.warn(problem, NothingArrivedWarning, stacklevel=2)
     return result
 
 
-def _evaluation(run: Run, n: int, seed: int) -> Evaluation:
-    checks.positive("n", n)
+def _evaluation(run: Run, n: int, seed: int, reverse: bool) -> Evaluation:
+    source, goal = ends_of(run, reverse)
     generator = step_generator(seed, 0, _STREAM)
-    x0 = run.plus.draw(n, generator, "test")
-    own = sample(run, x0, seed=seed)
+    x0 = source.draw(n, generator, "test")
+    own = sample(run, x0, seed=seed, reverse=reverse)
     kind = f"learned, {run.config.sample.map}"
-    if isinstance(run.minus, ColouredShapes):
-        report = _report(kind, own, _digits_numbers(run.minus, run.plus, x0, _ends(own)))
-        return Evaluation((report,), x0, own)
-    target, other = run.minus.draw(n, generator, "test"), run.minus.draw(n, generator, "test")
+    if isinstance(goal, ColouredShapes):
+        report = _report(kind, own, _digits_numbers(goal, source, x0, _ends(own)))
+        return Evaluation((report,), x0, own, reverse)
+    target, other = goal.draw(n, generator, "test"), goal.draw(n, generator, "test")
     other_kind = "forward" if run.config.sample.map == "full" else "full"
     maps = {
         kind: own,
-        f"learned, {other_kind}": sample(run, x0, map=other_kind, seed=seed),  # type: ignore[arg-type]
-        "exact field, full": exact_map(run, x0, seed=seed),
+        f"learned, {other_kind}": sample(run, x0, map=other_kind, seed=seed, reverse=reverse),  # type: ignore[arg-type]
+        "exact field, full": exact_map(run, x0, seed=seed, reverse=reverse),
     }
     reports = tuple(
         _report(name, lines, transport_report(_ends(lines), target, other, x0).as_dict())
         for name, lines in maps.items()
     )
-    return Evaluation(reports, x0, own)
+    return Evaluation(reports, x0, own, reverse)
 
 
-def exact_map(run: Run, x0: Tensor, *, charges: int = 2048, seed: int = 0) -> Lines:
+def exact_map(run: Run, x0: Tensor, *, charges: int = 2048, seed: int = 0, reverse: bool = False) -> Lines:
     """The full map of the exact field of ``charges`` training samples per plate, for comparison."""
     generator = step_generator(seed, 1, _STREAM)
-    plates = Plates(run.plus.draw(charges, generator), run.minus.draw(charges, generator), run.geometry.L)
-    return full_map(ExactField(plates), x0, support=Support.of(plates.plus, plates.minus), seed=seed)
+    plus, minus = run.plus.draw(charges, generator), run.minus.draw(charges, generator)
+    plates = Plates(minus, plus, run.geometry.L) if reverse else Plates(plus, minus, run.geometry.L)
+    lines = full_map(ExactField(plates), x0, support=Support.of(plates.plus, plates.minus), seed=seed)
+    return mirrored(lines, plates.L) if reverse else lines
 
 
 def _digits_numbers(target: ColouredShapes, source: Source, x0: Tensor, ends: Tensor) -> dict[str, Any]:

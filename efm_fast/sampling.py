@@ -1,8 +1,9 @@
-"""Samples of a learned field: follow its lines from the plus plate to the minus plate."""
+"""Samples of a learned field: follow its lines from one plate to the other."""
 
 from __future__ import annotations
 
 import dataclasses
+import math
 import warnings
 from typing import Literal
 
@@ -10,10 +11,11 @@ import torch
 from torch import Tensor
 
 from . import checks
-from .data import step_generator
+from .data import Source, step_generator
 from .errors import InputError, NothingArrivedWarning
-from .lines import Lines, LineStatus, Support, forward_map, full_map
+from .lines import Lines, LineStatus, Support, forward_map, full_map, mirrored, reversed_field
 from .training.run import Run
+from .types import Field
 
 _STARTS = 200  # stream of randomness, apart from training's
 
@@ -27,30 +29,39 @@ def sample(
     steps: int | None = None,
     max_steps: int | None = None,
     seed: int = 0,
+    reverse: bool = False,
     return_paths: bool = False,
 ) -> Lines:
-    """Carry samples of P to Q along the learned field.
+    """Carry samples of P to Q along the learned field, or of Q to P.
 
     Args:
         run: a trained run, from ``train`` or ``load``.
-        x0: starts, [N, D], data units; or leave it out and give ``n``.
+        x0: starts in data units, [N, D], or [N, C, H, W] for images; or leave it out and give ``n``. Bytes
+            (uint8) are scaled to [-1, 1], as data are.
         n: number of starts to draw from the run's plus data (its held-out split where it has one).
         map: "full" (the stochastic map of EFM, theorem 3.1) or "forward" (algorithm 2 at midpoint steps,
             heights log-spaced from both plates, landing on the plate mean); the run's own setting by default.
         steps: of the forward map; the run's ``sample.forward_steps`` by default.
         max_steps: after which a line of the full map ends unfinished; the run's own by default.
-        seed: of the starts, and of the full map's decisions, which depend on (seed, k) alone for sample k.
+        seed: of the starts, and of the full map's decisions, which depend on (seed, k) alone for sample k;
+            at least 0.
+        reverse: from Q on the minus plate to P on the plus plate, along the same lines: x0 are samples of Q, and
+            ``n`` draws the run's minus data.
         return_paths: also return the lines' points.
 
     Returns:
-        Lines; ``end`` [N, D] holds the samples and ``evaluations`` [N] what each one cost. Where not one line
-        arrived there are no samples: a NothingArrivedWarning says so.
+        Lines; ``end`` holds the samples, in the shape of x0 or [n, D], and ``evaluations`` [N] what each cost.
+        Heights are the run's own: lines of the reverse map end at z = 0. Where not one line arrived there are no
+        samples: a NothingArrivedWarning says so.
 
     Raises:
-        InputError: neither or both of x0 and n, a wrong shape or setting, or a setting of the other map.
+        InputError: neither or both of x0 and n, a wrong type, shape or setting, or a setting of the other map.
     """
+    checks.instance("run", run, Run, "a run, from efm_fast.train(...) or efm_fast.load(folder)")
     settings = run.config.sample
-    kind = checks.choice("map", map or settings.map, ("full", "forward"))
+    kind = checks.choice("map", settings.map if map is None else map, ("full", "forward"))
+    forward_steps = settings.forward_steps if steps is None else checks.count("steps", steps)
+    most_steps = settings.max_steps if max_steps is None else checks.count("max_steps", max_steps)
     if kind == "full" and steps is not None:
         raise InputError(
             f"steps: the forward map takes them; the full map takes max_steps, got steps={steps}"
@@ -59,28 +70,31 @@ def sample(
         raise InputError(
             f"max_steps: the full map takes them; the forward map takes steps, got max_steps={max_steps}"
         )
+    checks.whole("seed", seed, least=0)
+    checks.flag("reverse", reverse)
+    checks.flag("return_paths", return_paths)
     if (x0 is None) == (n is None):
         raise InputError("x0, n: expected one of them, the starts or their number")
-    if x0 is None:
-        x0 = starts(run, n, seed)  # type: ignore[arg-type]
-    checks.tensor("x0", x0, ndim=2, columns=run.plus.dimension)
-    x0 = x0.to(run.device, torch.float32)
-    lines = (
-        _forward(run, x0, settings.forward_steps if steps is None else steps, return_paths)
-        if kind == "forward"
-        else full_map(
-            run.field,
-            x0,
-            support=support_of(run),
+    given = starts(run, checks.count("n", n), seed, reverse=reverse) if n is not None else x0
+    rows = _rows(run, given).to(run.device)
+    field: Field = reversed_field(run.field) if reverse else run.field
+    if kind == "forward":
+        lines = _forward(run, field, rows, forward_steps, return_paths)
+    else:
+        support = support_of(run)
+        lines = full_map(
+            field,
+            rows,
+            support=support.exchanged() if reverse else support,
             step=settings.step,
-            max_steps=settings.max_steps if max_steps is None else max_steps,
+            max_steps=most_steps,
             seed=seed,
             return_paths=return_paths,
         )
-    )
     if problem := none_arrived(lines):
         warnings.warn(f"the {kind} map of {run.folder}: {problem}", NothingArrivedWarning, stacklevel=2)
-    return lines
+    lines = mirrored(lines, run.geometry.L) if reverse else lines
+    return dataclasses.replace(lines, end=lines.end.reshape(given.shape))  # type: ignore[union-attr]
 
 
 def none_arrived(lines: Lines) -> str | None:
@@ -93,11 +107,11 @@ def none_arrived(lines: Lines) -> str | None:
     return f"no line arrived ({ended}), so there are no samples; {advice}"
 
 
-def _forward(run: Run, x0: Tensor, steps: int, return_paths: bool) -> Lines:
+def _forward(run: Run, field: Field, x0: Tensor, steps: int, return_paths: bool) -> Lines:
     settings, L = run.config.sample, run.geometry.L
     landing = settings.margin if settings.landing is None else settings.landing
     return forward_map(
-        run.field,
+        field,
         x0,
         steps=steps,
         method="midpoint",
@@ -108,10 +122,33 @@ def _forward(run: Run, x0: Tensor, steps: int, return_paths: bool) -> Lines:
     )
 
 
-def starts(run: Run, n: int, seed: int) -> Tensor:
-    """``n`` fresh draws of the run's plus data, [n, D], from its held-out split where it has one."""
-    split = "train" if run.plus.size("test") == 0 else "test"
-    return run.plus.draw(n, step_generator(seed, 0, _STARTS), split)
+def _rows(run: Run, x0: object) -> Tensor:
+    """``x0`` as float32 rows [N, D]."""
+    shape = run.geometry.shape
+    if not isinstance(x0, Tensor) or x0.is_meta:
+        raise InputError(f"x0: expected a torch.Tensor with values, got {checks.describe(x0)}")
+    columns = math.prod(shape)
+    if tuple(x0.shape[1:]) not in (shape, (columns,)):
+        rows = " or ".join(f"[N, {', '.join(map(str, part))}]" for part in dict.fromkeys(((columns,), shape)))
+        raise InputError(f"x0: expected shape {rows}, got {checks.describe(x0)}")
+    flat = checks.tensor("x0", x0.reshape(len(x0), columns), ndim=2)
+    return flat.float() / 127.5 - 1.0 if flat.dtype == torch.uint8 else flat.to(torch.float32)
+
+
+def starts(run: Run, n: int, seed: int, *, reverse: bool = False) -> Tensor:
+    """``n`` fresh draws of the data that a map starts from, [n, D], from its held-out split where it has one."""
+    source = ends_of(run, reverse)[0]
+    return source.draw(n, step_generator(seed, 0, _STARTS), held_out(source))
+
+
+def held_out(source: Source) -> str:
+    """The split to look at: what was held out, or the training data where nothing was."""
+    return "train" if source.size("test") == 0 else "test"
+
+
+def ends_of(run: Run, reverse: bool) -> tuple[Source, Source]:
+    """The sources that a map starts from and arrives at."""
+    return (run.minus, run.plus) if reverse else (run.plus, run.minus)
 
 
 def support_of(run: Run) -> Support:

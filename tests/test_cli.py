@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import load_file
 
-from efm_fast import cli
+from efm_fast import __version__, cli, load
 
 TINY = [
     "train.steps=30",
@@ -88,7 +94,7 @@ def test_sample_writes_what_was_asked_for(
         assert arrays["outputs"].shape == (20, 2)
         assert (arrays["evaluations"] > 0).all()
     assert "evaluations each" in capsys.readouterr().out
-    assert run(monkeypatch, "sample", str(tiny_run), "--n", "20", "--seed", "3") == 0
+    assert run(monkeypatch, "sample", str(tiny_run), "--n", "20", "--seed", "3", "--max-steps", "300") == 0
     assert (tiny_run / "samples" / "samples.png").stat().st_size > 0
 
 
@@ -105,7 +111,159 @@ def test_lists_and_facts(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
     assert all(row["reason"] for row in rows)
     assert run(monkeypatch, "--help") == 0
     assert run(monkeypatch, "train", "--help") == 0
-    assert "train.steps=2000" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "train.steps=2000" in shown
+    assert re.search(r"train\.lr=0\.001 +peak learning rate", shown)
+    assert run(monkeypatch, "--version") == 0
+    assert capsys.readouterr().out.strip() == f"efm-fast {__version__}"
+
+
+def test_every_command_that_takes_a_run_or_settings_has_an_example(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for command in ("train", "resume", "sample", "evaluate", "export", "diagnose"):
+        assert run(monkeypatch, command, "--help") == 0
+        assert f"\n    efm-fast {command} " in capsys.readouterr().out, command
+
+
+def test_from_the_minus_plate_to_the_plus_plate(
+    tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "back.npz"
+    assert run(monkeypatch, "sample", str(tiny_run), "--n", "300", "--reverse", "--out", str(out)) == 0
+    with np.load(out, allow_pickle=False) as arrays:
+        # the minus plate of this run is a mixture on a circle, the plus plate a Gaussian
+        assert np.median(np.linalg.norm(arrays["inputs"], axis=1)) > 1.5 * np.sqrt(2 * np.log(2))
+    assert run(monkeypatch, "sample", str(tiny_run), "--n", "20", "--reverse") == 0
+    assert run(monkeypatch, "evaluate", str(tiny_run), "--n", "200", "--reverse") == 0
+    assert "exact field, full" in capsys.readouterr().out
+    found = json.loads((tiny_run / "evaluation_reverse.json").read_text())
+    exact = next(entry for entry in found["maps"] if entry["map"] == "exact field, full")
+    assert found["reverse"]
+    assert exact["w2"] < 0.5 * exact["start"]
+    for name in ("samples_reverse", "evaluation_reverse", "field_lines_reverse"):
+        assert (tiny_run / "samples" / f"{name}.png").stat().st_size > 0
+
+
+def test_averaged_weights_are_exported(
+    tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "weights.safetensors"
+    assert run(monkeypatch, "export", str(tiny_run), str(out)) == 0
+    assert str(out) in capsys.readouterr().out
+    weights, field = load_file(out), load(tiny_run).field
+    assert all(torch.equal(weights[name], value) for name, value in field.state_dict().items())
+    assert run(monkeypatch, "export", str(tiny_run), str(tmp_path / "weights.pt")) == 1
+    assert run(monkeypatch, "export", str(tiny_run), str(tmp_path / "nowhere" / "w.safetensors")) == 1
+
+
+def test_a_run_goes_on_after_its_end(
+    tiny_run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(monkeypatch, "resume", str(tiny_run), "train.steps=4e1", "-q", "--n", "100") == 0
+    assert load(tiny_run).step == 40
+    assert run(monkeypatch, "resume", str(tiny_run), "seed=1", "-q") == 1
+    assert "seed: 0 cannot become 1" in capsys.readouterr().err
+
+
+OWN = """
+import torch
+from efm_fast.data import Source, register_source
+
+@register_source("ring")
+class Ring(Source):
+    name, shape = "ring", (2,)
+
+    def draw(self, n, generator, split="train"):
+        angle = 6.2832 * torch.rand(n, generator=generator)
+        return 2 * torch.stack([angle.cos(), angle.sin()], 1)
+"""
+
+
+def test_sources_of_ones_own_are_imported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "my_sources.py").write_text(OWN)
+    (tmp_path / "broken_sources.py").write_text("1 / 0")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    own = ("--import", "my_sources")
+    ring = ("minus={name: ring}", "name=a", "-q", "--n", "50")
+    assert run(monkeypatch, "train", "gaussian_to_mixture", *TINY, *ring) == 1
+    assert run(monkeypatch, "train", "gaussian_to_mixture", *TINY, *ring, *own) == 0
+    # a fresh process knows nothing of it
+    command = [sys.executable, "-m", "efm_fast.cli", "sample", "runs/a", "--n", "9", "--reverse", *own]
+    subprocess.run(command, capture_output=True, check=True)
+    capsys.readouterr()
+    for name, part in (("my_source", "my_source"), ("broken_sources", "ZeroDivisionError")):
+        assert run(monkeypatch, "sample", "runs/a", "--import", name) == 1
+        message = capsys.readouterr().err.strip()
+        assert part in message
+        assert "\n" not in message
+
+
+SLOW = (
+    "import sys, time, efm_fast.training.loop as loop\n"
+    "draw = loop.step_generator\n"
+    "loop.step_generator = lambda *a: (time.sleep(0.02), draw(*a))[1]\n"
+    "from efm_fast.cli import main\n"
+    "sys.argv[0] = 'efm-fast'\n"
+    "main()\n"
+)
+
+
+@pytest.mark.parametrize(("sent", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_stopped_training_run_says_how_to_go_on(tmp_path: Path, sent: int, status: int) -> None:
+    folder = tmp_path / "my runs"
+    more = [f"runs={folder}", "name=stopped", "train.steps=1e5"]
+    command = [sys.executable, "-c", SLOW, "train", "gaussian_to_mixture", *TINY, *more]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    rows = folder / "stopped" / "metrics.jsonl"
+    started = time.monotonic()
+    while (not rows.is_file() or not rows.read_text()) and time.monotonic() - started < 120:
+        assert process.poll() is None, process.communicate()[1]
+        time.sleep(0.05)
+    os.kill(process.pid, sent)
+    error = process.communicate(timeout=60)[1]
+    assert process.returncode == status, error
+    last = error.strip().splitlines()[-1]
+    assert last.startswith("efm-fast: training stopped"), error
+    assert f"`efm-fast resume '{folder / 'stopped'}'`" in last
+    assert "Traceback" not in error
+
+
+def stopped_at(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str, *arguments: str
+) -> str:
+    """What a command says when Ctrl-C comes while the function of that dotted name works."""
+
+    def stop(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(f"efm_fast.{name}", stop)
+    assert run(monkeypatch, *arguments) == 130
+    return capsys.readouterr().err.strip()
+
+
+def test_other_commands_say_what_was_stopped(
+    tiny_run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    folder = str(tiny_run)
+    for name, arguments, part in (
+        (
+            "training.loop.measure",
+            ["train", "gaussian_to_mixture", f"runs={tmp_path / 'x'}", "-q"],
+            "no run folder",
+        ),
+        ("sampling.full_map", ["sample", folder], "samples.png was not written"),
+        ("evaluation.exact_map", ["evaluate", folder], f"`efm-fast evaluate {folder}`"),
+        ("diagnosis.trace_lines", ["diagnose", "gaussian_to_mixture", "-q"], "nothing was written"),
+        ("info.describe", ["info"], "stopped"),
+    ):
+        message = stopped_at(monkeypatch, capsys, name, *arguments)
+        assert message.startswith("efm-fast: "), message
+        assert part in message
+        assert "\n" not in message
 
 
 def bad_arguments(tmp_path: Path) -> dict[str, tuple[list[str], str]]:
@@ -120,6 +278,8 @@ def bad_arguments(tmp_path: Path) -> dict[str, tuple[list[str], str]]:
     def npz(name: str) -> str:
         return f"{{name: npz, path: {tmp_path / name}.npz}}"
 
+    (tmp_path / "latin.yaml").write_bytes(b"name: caf\xe9")
+    (tmp_path / "file").write_text("no folder")
     base = ["train", "gaussian_to_swissroll", f"runs={tmp_path / 'bad'}", *TINY]
     return {
         "unknown preset": (["train", "gaussian_to_swisroll"], "did you mean gaussian_to_swissroll"),
@@ -135,12 +295,22 @@ def bad_arguments(tmp_path: Path) -> dict[str, tuple[list[str], str]]:
         "no device": ([*base, "device=tpu"], "device: expected auto, cpu, cuda"),
         "no run": (["sample", str(tmp_path / "nowhere")], "is not a run folder"),
         "not a run": (["resume", str(tmp_path)], "is not a run folder"),
+        "no run here": (["sample", "runs/none"], f"(from the folder {str(Path.cwd())!r})"),
+        "not UTF-8": (["train", str(tmp_path / "latin.yaml")], "not UTF-8"),
+        "deep": ([*base, f"minus={'[' * 5000}"], "minus is nested too deeply"),
+        "yes": ([*base, "train.bf16=yes"], "train.bf16: expected true or false, got 'yes'"),
+        "no folder": (["diagnose", "gaussian_to_mixture", "--out", str(tmp_path / "file"), *QUICK], "cannot"),
+        "no preset here": (["train", "mine/none.yaml"], f"(from the folder {str(Path.cwd())!r})"),
     }
+
+
+QUICK = ["--charges", "8", "--lines", "2", "-q"]
 
 
 MISTAKES = (
     *("unknown preset", "unknown key", "no equals sign", "L", "nan data", "empty data", "different D"),
-    *("no such file", "unknown source", "no CUDA", "no device", "no run", "not a run"),
+    *("no such file", "unknown source", "no CUDA", "no device", "no run", "not a run", "no run here"),
+    *("not UTF-8", "deep", "yes", "no folder", "no preset here"),
 )
 
 

@@ -61,10 +61,15 @@ def test_a_column_that_arrived_nowhere_has_no_numbers(lost: Path) -> None:
 
 
 @pytest.mark.parametrize("command", [["evaluate", "--n", "50"], ["sample", "--n", "9"]])
+@pytest.mark.parametrize("way", [[], ["--reverse"]])
 def test_the_command_line_exits_with_an_error_and_draws_nothing(
-    lost: Path, command: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    lost: Path,
+    command: list[str],
+    way: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(sys, "argv", ["efm-fast", command[0], str(lost), *command[1:]])
+    monkeypatch.setattr(sys, "argv", ["efm-fast", command[0], str(lost), *command[1:], *way])
     with pytest.raises(SystemExit) as stop:
         cli.main()
     assert stop.value.code == 1

@@ -15,10 +15,10 @@ import efm_fast
 ROOT = Path(__file__).parent.parent
 # a module may import from its own rank or a lower one
 RANKS = [
-    {"errors", "types", "checks", "files", "native"},
+    {"errors", "types", "checks", "files", "native", "stop", "yaml12"},
     {"field"},
     {"data", "lines", "presets"},
-    {"interplate", "config", "metrics", "plots"},
+    {"interplate", "config", "metrics", "plots", "settings"},
     {"targets", "info"},
     {"nets"},
     {"training", "sampling"},

@@ -84,7 +84,7 @@ class ColouredShapes(Source):
         known = sorted(set(labels["train"].tolist()))
         if label is not None and (isinstance(label, bool) or label not in known):
             raise InputError(
-                f"{name} label: expected one of {', '.join(map(str, known))} or null, got {label!r}"
+                f"{name} label: expected one of {', '.join(map(str, known))} or null, got {checks.describe(label)}"
             )
         keep = {s: slice(None) if label is None else labels[s] == label for s in SPLITS}
         self._shapes = {split: shapes[split][keep[split]] for split in SPLITS}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch.nn.functional import interpolate
 
+from .. import checks
 from ..errors import InputError
 from .colour import ColouredShapes
 from .registry import register_source
@@ -35,7 +36,7 @@ def digits(label: int | None = None, size: int = 8, seed: int = 0) -> ColouredSh
     from sklearn.datasets import load_digits  # slow to import, and only digits need it
 
     if size not in SIZES:
-        raise InputError(f"digits size: expected 8, 16 or 32, got {size!r}")
+        raise InputError(f"digits size: expected 8, 16 or 32, got {checks.describe(size)}")
     bundle = load_digits()
     grey = torch.from_numpy(bundle.images).to(torch.float32)[:, None] / 16
     if size != 8:

@@ -11,11 +11,12 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from .. import checks
 from ..errors import InputError
 from .colour import ColouredShapes
 from .digits import split_classes
 from .registry import register_source
-from .source import SPLITS, FiniteSource, Source, whole
+from .source import SPLITS, FiniteSource, Source
 from .tools import existing
 
 
@@ -44,7 +45,8 @@ def mnist(
     """
     sets = _both_splits("MNIST", root, download)
     shapes = {
-        split: _resized(found.data, whole("mnist size", size, least=1)) for split, found in sets.items()
+        split: _resized(found.data, checks.whole("mnist size", size, least=1))
+        for split, found in sets.items()
     }
     labels = {split: found.targets.to(torch.int64) for split, found in sets.items()}
     painted = ColouredShapes("mnist", shapes, labels, label)
@@ -71,7 +73,7 @@ def cifar10(root: str = "data", label: int | None = None, download: bool = False
         InputError: torchvision or the set is missing, or an unknown class.
     """
     if label is not None and label not in range(10):
-        raise InputError(f"cifar10 label: expected 0 to 9 or null, got {label!r}")
+        raise InputError(f"cifar10 label: expected 0 to 9 or null, got {checks.describe(label)}")
     rows, labels = {}, {}
     for split, found in _both_splits("CIFAR10", root, download).items():
         classes = torch.tensor(found.targets)
@@ -103,7 +105,7 @@ def imagefolder(root: str, size: int = 32, held_out: float = 0.1, seed: int = 0)
     vision = _torchvision()
     from torchvision.transforms import functional as edit
 
-    whole("imagefolder size", size, least=1)
+    checks.whole("imagefolder size", size, least=1)
     where = existing("imagefolder root", root, folder=True)
 
     def to_bytes(path: str) -> Tensor:

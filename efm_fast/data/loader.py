@@ -9,7 +9,8 @@ import numpy as np
 from torch import Generator, Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from .source import Source, whole
+from .. import checks
+from .source import Source
 
 
 def step_generator(seed: int, step: int, stream: int = 0) -> Generator:
@@ -78,14 +79,14 @@ def charge_loader(
     Raises:
         InputError: a number out of range.
     """
-    whole("batch", batch, least=1)
+    checks.whole("batch", batch, least=1)
     for name, value in (
         ("seed", seed),
         ("start_step", start_step),
         ("workers", workers),
         ("stream", stream),
     ):
-        whole(name, value, least=0)
+        checks.whole(name, value, least=0)
     return DataLoader(
         _Batches(source, batch, seed, stream, split),
         sampler=_Steps(start_step),

@@ -73,7 +73,7 @@ def resolve_source(spec: object) -> dict[str, Any]:
     """
     settings = as_spec("source", spec)
     if not isinstance(settings.get("name"), str):
-        raise InputError(f"source: expected a name or a mapping with a name, got {spec!r}")
+        raise InputError(f"source: expected a name or a mapping with a name, got {checks.describe(spec)}")
     name = checks.choice("source name", settings.pop("name"), source_names())
     known = inspect.signature(_FACTORIES[name]).parameters
     for key in settings:

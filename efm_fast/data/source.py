@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from numbers import Integral, Real
+from numbers import Real
 
 import torch
 from torch import Generator, Tensor
@@ -76,18 +76,11 @@ def check_draw(n: int, generator: Generator, split: str) -> None:
     Raises:
         InputError: n below 1, a generator that is not on the CPU, or an unknown split.
     """
-    whole("n", n, least=1)
+    checks.whole("n", n, least=1)
     checks.choice("split", split, SPLITS)
     if not isinstance(generator, Generator) or generator.device.type != "cpu":
         got = f"one on {generator.device}" if isinstance(generator, Generator) else type(generator).__name__
         raise InputError(f"generator: expected a torch.Generator on the CPU, got {got}")
-
-
-def whole(name: str, value: object, *, least: int) -> int:
-    """Return ``value`` if it is a whole number of at least ``least``, else raise InputError."""
-    if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
-        raise InputError(f"{name}: expected a whole number of at least {least}, got {value!r}")
-    return int(value)
 
 
 def number(name: str, value: object, *, least: float = -math.inf, below: float = math.inf) -> float:
@@ -98,7 +91,7 @@ def number(name: str, value: object, *, least: float = -math.inf, below: float =
             return found
     span = f" of at least {least:g}" if least > -math.inf else ""
     span += f" and below {below:g}" if below < math.inf else ""
-    raise InputError(f"{name}: expected a finite number{span}, got {value!r}")
+    raise InputError(f"{name}: expected a finite number{span}, got {checks.describe(value)}")
 
 
 def split_rows(count: int, held_out: float, seed: int) -> dict[str, Tensor]:
@@ -116,7 +109,7 @@ def split_rows(count: int, held_out: float, seed: int) -> dict[str, Tensor]:
         InputError: a share outside [0, 1), or fewer rows than the two splits need.
     """
     share = number("held_out", held_out, least=0.0, below=1.0)
-    whole("seed", seed, least=0)
+    checks.whole("seed", seed, least=0)
     if count < 2 and share > 0:
         raise InputError(
             f"data: expected at least 2 rows to hold some out, got {count}; set held_out=0 for one"

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from .. import checks
 from ..errors import InputError
 from .source import SPLITS, Source
 from .tools import as_tensor
@@ -87,12 +88,16 @@ def given_again(plate: str, spec: Mapping[str, Any], given: object) -> dict[str,
     records = in_memory(spec)
     if not records:
         raise InputError(
-            f"{plate}: expected nothing, for the run itself reads its data ({dict(spec)}), got {type(given).__name__}"
+            f"{plate}: expected nothing, for the run itself reads its data ({checks.describe(dict(spec))}),"
+            f" got {type(given).__name__}"
         )
     fresh = {"name": spec["name"], **as_spec(plate, given)}
     for key, value in fresh.items():
         if key not in records and value != spec.get(key):
-            raise InputError(f"{plate}.{key}: expected {spec.get(key)!r} as in training, got {value!r}")
+            raise InputError(
+                f"{plate}.{key}: expected {checks.describe(spec.get(key))} as in training,"
+                f" got {checks.describe(value)}"
+            )
     for key in records:
         if key not in fresh:
             raise InputError(f"{plate}: expected {key} too, {described(spec[key])}, got none")

@@ -8,9 +8,10 @@ from collections.abc import Sequence
 import torch
 from torch import Generator, Tensor
 
+from .. import checks
 from ..errors import InputError
 from .registry import register_source
-from .source import Source, check_draw, number, whole
+from .source import Source, check_draw, number
 
 
 @register_source("gaussian")
@@ -34,10 +35,12 @@ class Gaussian(Source):
         if shape is None:
             shape = (2 if dimension is None else dimension,)
         if isinstance(shape, str) or not isinstance(shape, Sequence) or len(shape) not in (1, 3):
-            raise InputError(f"gaussian shape: expected (D,) or (C, H, W), got {shape!r}")
-        self.shape = tuple(whole("gaussian shape", side, least=1) for side in shape)
+            raise InputError(f"gaussian shape: expected (D,) or (C, H, W), got {checks.describe(shape)}")
+        self.shape = tuple(checks.whole("gaussian shape", side, least=1) for side in shape)
         if dimension is not None and dimension != self.dimension:
-            raise InputError(f"gaussian dimension: expected {self.dimension} as in shape, got {dimension!r}")
+            raise InputError(
+                f"gaussian dimension: expected {self.dimension} as in shape, got {checks.describe(dimension)}"
+            )
         self.std = _positive("gaussian std", std)
 
     def draw(self, n: int, generator: Generator, split: str = "train") -> Tensor:
@@ -63,7 +66,7 @@ class Mixture(Source):
     shape = (2,)
 
     def __init__(self, components: int = 8, radius: float = 2.0, std: float = 0.15) -> None:
-        self.components = whole("mixture components", components, least=1)
+        self.components = checks.whole("mixture components", components, least=1)
         self.radius = _positive("mixture radius", radius)
         self.std = _positive("mixture std", std)
 
@@ -137,5 +140,5 @@ class Moons(Source):
 
 def _positive(name: str, value: object) -> float:
     if number(name, value) <= 0:
-        raise InputError(f"{name}: expected a finite number above 0, got {value!r}")
+        raise InputError(f"{name}: expected a finite number above 0, got {checks.describe(value)}")
     return number(name, value)

@@ -5,6 +5,7 @@ from .forward import forward_map
 from .full import full_map
 from .graph import GraphedForwardMap
 from .record import Lines, LineStatus
+from .reverse import Reversed, mirrored, reversed_field
 from .support import Support
 from .trace import launch, trace_lines
 
@@ -13,9 +14,12 @@ __all__ = [
     "GraphedForwardMap",
     "LineStatus",
     "Lines",
+    "Reversed",
     "Support",
     "forward_map",
     "full_map",
     "launch",
+    "mirrored",
+    "reversed_field",
     "trace_lines",
 ]

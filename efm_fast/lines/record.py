@@ -23,12 +23,13 @@ class LineStatus(enum.IntEnum):
     FAILED = 5
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Lines:
     """N field lines, one row each, in the order of their starts.
 
     Attributes:
-        end: features where each line ended, [N, D], data units. NaN where the status is FAILED.
+        end: features where each line ended, [N, D], data units; [N, C, H, W] from ``sample`` of images in that
+            shape. NaN where the status is FAILED.
         end_z: height where each line ended, [N], data units.
         status: :class:`LineStatus` of each line, int64 [N]. FRONT and BEHIND are arrivals, seen from the side
             of the plate the line came from; ESCAPED lines left for distances from which none returns;
@@ -63,3 +64,23 @@ class Lines:
     def arrived(self) -> Tensor:
         """Which lines reached a plate or a charge, bool [N]."""
         return (self.status == LineStatus.FRONT) | (self.status == LineStatus.BEHIND)
+
+    def counts(self) -> dict[str, int]:
+        """How many lines ended in which way, by the names of :class:`LineStatus` in lower case."""
+        ways = {status.name.lower(): int((self.status == status).sum()) for status in LineStatus}
+        return {name.replace("_", " "): count for name, count in ways.items() if count}
+
+    def __repr__(self) -> str:
+        ways = ", ".join(f"{count} {name}" for name, count in self.counts().items())
+        shape = ", ".join(map(str, self.end.shape))
+        return f"Lines([{shape}]: {ways or 'none'}; {self._cost()})"
+
+    def _cost(self) -> str:
+        mean = float(self.evaluations.double().mean()) if len(self.evaluations) else 0.0
+        return f"{mean:.1f} evaluations each"
+
+    def _repr_html_(self) -> str:
+        from ..plots.notebook import card, samples_png
+
+        numbers = {"shape": list(self.end.shape), **self.counts(), "cost": self._cost()}
+        return card("Lines", numbers, samples_png(self.end))

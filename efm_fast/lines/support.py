@@ -49,3 +49,7 @@ class Support:
             squares.append(float(square.mean()))
         scale = (sum(squares) / 2 / plus.shape[1]) ** 0.5
         return cls(centers[0], centers[1], radii[0], radii[1], scale)
+
+    def exchanged(self) -> Support:
+        """The discs of the mirrored capacitor, in which the plates have changed places."""
+        return Support(self.minus_center, self.plus_center, self.minus_radius, self.plus_radius, self.scale)

@@ -38,14 +38,25 @@ def plot_image_grid(x: Tensor, shape: Sequence[int], path: str | Path, *, column
     Raises:
         InputError: no images, a shape that does not fit, or another kind of picture.
     """
+    return _save(image_sheet(x, shape, columns=columns), path)
+
+
+def image_sheet(x: Tensor, shape: Sequence[int], *, columns: int | None = None) -> Array:
+    """The pixels of :func:`plot_image_grid`, [H', W', 3] bytes."""
     tiles = _tiles("x", x, shape)
     across = math.ceil(math.sqrt(len(tiles))) if columns is None else _whole("columns", columns)
     rows = [_row(tiles[k : k + across], across) for k in range(0, len(tiles), across)]
-    return _save(_stack(rows, _GAP), path)
+    return _stack(rows, _GAP)
 
 
 def plot_image_pairs(
-    inputs: Tensor, outputs: Tensor, shape: Sequence[int], path: str | Path, *, columns: int = 12
+    inputs: Tensor,
+    outputs: Tensor,
+    shape: Sequence[int],
+    path: str | Path,
+    *,
+    columns: int = 12,
+    reverse: bool = False,
 ) -> Path:
     """Lay images out above what they were turned into, marked with a red bar and a blue one.
 
@@ -55,6 +66,7 @@ def plot_image_pairs(
         shape: (C, H, W), C 1 or 3.
         path: of the PNG; replaced in one go.
         columns: pairs per row.
+        reverse: the map went from Q to P, so the blue bar comes first.
 
     Returns:
         The path.
@@ -66,11 +78,12 @@ def plot_image_pairs(
     if len(above) != len(below):
         raise InputError(f"outputs: expected {len(above)} rows as in inputs, got {len(below)}")
     across = min(_whole("columns", columns), len(above))
+    colours = (style.MINUS, style.PLUS) if reverse else (style.PLUS, style.MINUS)
     blocks = []
     for k in range(0, len(above), across):
         pair = [
             _marked(_row(part[k : k + across], across), colour)
-            for part, colour in ((above, style.PLUS), (below, style.MINUS))
+            for part, colour in zip((above, below), colours, strict=True)
         ]
         blocks.append(_stack(pair, _GAP // 2))
     return _save(_stack(blocks, 3 * _GAP), path)

@@ -22,7 +22,13 @@ _MOST_DOTS = 4000
 
 
 def plot_transport(
-    samples: Tensor, target: Tensor, path: str | Path, *, inputs: Tensor | None = None, note: str = ""
+    samples: Tensor,
+    target: Tensor,
+    path: str | Path,
+    *,
+    inputs: Tensor | None = None,
+    note: str = "",
+    reverse: bool = False,
 ) -> Path:
     """Draw transported samples beside their target, on one scale.
 
@@ -32,6 +38,7 @@ def plot_transport(
         path: of the picture, .png, .pdf or .svg; replaced in one go.
         inputs: what the map started from, [N, 2]; drawn first.
         note: a line below the picture, such as the measured distance.
+        reverse: the map went from Q to P, so the target is P.
 
     Returns:
         The path.
@@ -39,15 +46,17 @@ def plot_transport(
     Raises:
         InputError: other shapes, an empty target, or an unknown kind of picture.
     """
-    real = _plane("target", target)
+    real = plane("target", target)
     if len(real) == 0:
         raise InputError("target: expected at least one row, got none")
-    moved = _plane("samples", samples)
-    panels = [("transported", moved, style.INK), ("target Q", real, style.MINUS)]
+    moved = plane("samples", samples)
+    plus, minus = ("P", style.PLUS), ("Q", style.MINUS)
+    (start, start_colour), (goal, goal_colour) = (minus, plus) if reverse else (plus, minus)
+    panels = [("transported", moved, style.INK), (f"target {goal}", real, goal_colour)]
     if inputs is not None:
-        panels.insert(0, ("source P", _plane("inputs", inputs), style.PLUS))
+        panels.insert(0, (f"source {start}", plane("inputs", inputs), start_colour))
     # the frame fits what is real: one stray sample must not shrink the picture to a dot
-    frame = _frame(real if inputs is None else np.concatenate([real, panels[0][1]]))
+    frame = frame_of(real if inputs is None else np.concatenate([real, panels[0][1]]))
     width = 2.75 * len(panels)
     with style.canvas(width, 3.2 if note else 2.95, layout="constrained") as figure:
         for axes, (title, points, colour) in zip(
@@ -75,13 +84,14 @@ def plot_transport(
         return style.save(figure, path)
 
 
-def _plane(name: str, value: Tensor) -> Array:
+def plane(name: str, value: Tensor) -> Array:
+    """``value`` [N, 2] as float64 points."""
     return np.asarray(
         checks.tensor(name, value, ndim=2, columns=2).detach().to("cpu").double().numpy(), dtype=np.float64
     )
 
 
-def _frame(points: Array) -> tuple[float, float, float, float]:
+def frame_of(points: Array) -> tuple[float, float, float, float]:
     """Left, right, bottom, top of a square that holds all but the outermost points, with a margin."""
     low, high = np.nanquantile(points, 0.001, axis=0), np.nanquantile(points, 0.999, axis=0)
     centre, half = (low + high) / 2, max(float((high - low).max()) / 2 * 1.12, 1e-9)

@@ -11,15 +11,18 @@ from typing import Any
 
 import torch
 from torch import Generator, Tensor
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
-from ..config import Config
+from .. import checks
+from ..config import Config, settings_in
 from ..data import Source, charge_loader, step_generator
 from ..errors import InputError, RunError
-from ..files import make_folder, remove_folder, remove_leftovers
+from ..files import make_folder, remove_folder, remove_leftovers, write_text
 from ..interplate import InterplatePoints, InterplateStrategy
 from ..nets import Geometry, LearnedField, build_field
+from ..stop import interrupted_by_signals
 from ..types import Plates
+from .changes import changed, refuse_fewer_steps
 from .divergence import Divergence
 from .geometry import measure, measure_support
 from .report import Reporter
@@ -34,7 +37,6 @@ from .run import (
 )
 from .sources import make_sources, pinned, sources_again, with_data
 from .state import TrainingState
-from .stop import interrupted_by_signals
 from .strategies import make_strategy
 
 _PLUS, _MINUS, _POINTS, _WEIGHTS = range(4)  # streams of randomness
@@ -69,6 +71,7 @@ def train(
         InputError: a setting, the data or the device is not what the run needs; the text names the key.
         RunError: the run folder is already there, a file cannot be written, or training diverged.
     """
+    _check_options(strategy, progress)
     config = pinned(Config.load(cfg, _changes(overrides, plus, minus, strategy)))
     folder = free_folder(config)
     resolve_device(config.device)
@@ -99,6 +102,7 @@ def train(
 
 def resume(
     folder: str | Path,
+    overrides: Mapping[str, Any] | None = None,
     *,
     plus: object = None,
     minus: object = None,
@@ -109,6 +113,10 @@ def resume(
 
     Args:
         folder: the run folder.
+        overrides: dotted settings that change from here on, such as {"train.steps": 16000} to go on after the end,
+            and are written to the run's config.yaml. ``train.steps``, ``checkpoint_every``, ``picture_every``,
+            ``log_every``, ``workers`` and ``compile``, ``device``, ``description`` and all of ``sample`` may. The
+            learning rate falls along a cosine that ends at ``train.steps``: with more steps it rises again first.
         plus: the data on the plate z = 0 again, if they were in memory; the run knows them by their fingerprint.
         minus: the data on the plate z = L again, if they were in memory.
         strategy: the strategy that was passed to ``train``, if one was.
@@ -120,19 +128,24 @@ def resume(
     Raises:
         RunError: not a run folder, its checkpoint is truncated or foreign, or the run was trained with a
             strategy of its own or data in memory that are not given again.
-        InputError: the data or the device is not there any more, or other data than the run's are given.
+        InputError: the data or the device is not there any more, other data than the run's are given, or a setting
+            that cannot change.
     """
-    folder = Path(folder)
+    folder = checks.folder("folder", folder)
+    _check_options(strategy, progress)
     config, geometry = read_description(folder)
     _refuse_other_strategy(folder, config, strategy)
-    config = with_data(folder, config, plus, minus)
+    config = with_data(folder, changed(config, overrides), plus, minus)
     sources = sources_again(folder, config, "resume")
     state = _state(config, geometry)
     state.load(folder)
+    refuse_fewer_steps(config, state.step)
     strategy = strategy or make_strategy(config, geometry, *sources)
     support = read_support(folder, config, *sources)
     run = Run(folder, config, geometry, state.averaged_field, *sources, state.step, support)
     remove_leftovers(folder)
+    if overrides:
+        write_text(folder / "config.yaml", config.to_yaml())
     return _fit(run, state, strategy, progress=progress)
 
 
@@ -140,7 +153,7 @@ def _changes(
     overrides: Mapping[str, Any] | None, plus: object, minus: object, strategy: InterplateStrategy | None
 ) -> dict[str, Any]:
     """``overrides`` and what was passed beside them, as settings."""
-    changes = dict(overrides or {})
+    changes = settings_in(overrides)
     changes |= {plate: data for plate, data in (("plus", plus), ("minus", minus)) if data is not None}
     if strategy is not None:
         if changes.get("points.strategy", "custom") != "custom":
@@ -162,6 +175,12 @@ def _refuse_other_strategy(folder: Path, config: Config, strategy: InterplateStr
         raise RunError(
             f"{folder} was trained with points.strategy = {config.points.strategy}, got a strategy of your own"
         )
+
+
+def _check_options(strategy: object, progress: object) -> None:
+    checks.flag("progress", progress)
+    if strategy is not None and not callable(strategy):
+        raise InputError(f"strategy: expected a callable or None, got {checks.describe(strategy)}")
 
 
 def _state(config: Config, geometry: Geometry) -> TrainingState:

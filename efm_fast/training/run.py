@@ -25,7 +25,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from .. import __version__
+from .. import __version__, checks
 from ..config import Config
 from ..data import Source
 from ..errors import EfmError, InputError, RunError
@@ -37,7 +37,7 @@ from .geometry import measure_support
 from .sources import sources_if_there, with_data
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Run:
     """A trained, or still training, model and where it lives.
 
@@ -65,6 +65,26 @@ class Run:
     def device(self) -> torch.device:
         """Where the field's weights live."""
         return next(self.field.parameters()).device
+
+    def __repr__(self) -> str:
+        return f"Run({str(self.folder)!r}: {self.config.name}, step {self.step}, on {self.device})"
+
+    def _repr_html_(self) -> str:
+        from ..plots.notebook import card, file_png
+
+        made = [*self.folder.glob("samples/*.png"), *self.folder.glob("curves.png")]
+        latest = max(
+            made, key=lambda path: (path.parent.name == "samples", path.stat().st_mtime), default=None
+        )
+        numbers = {
+            "folder": self.folder,
+            "step": f"{self.step} of {self.config.train.steps}",
+            "data": f"{self.config.plus.get('name')} to {self.config.minus.get('name')}, {list(self.geometry.shape)}",
+            "L": f"{self.geometry.L:.4g} ({self.geometry.L / self.geometry.s:.3g} s)",
+            "network": f"{self.config.net.backbone}, {sum(p.numel() for p in self.field.parameters())} weights",
+            "device": self.device,
+        }
+        return card(f"Run {self.config.name}", numbers, None if latest is None else file_png(latest))
 
     def export(self, path: str | Path) -> Path:
         """Write the averaged weights alone, a quarter of the state, for other programs or for sampling elsewhere.
@@ -95,12 +115,13 @@ def resolve_device(name: str) -> torch.device:
     Raises:
         InputError: not a device, or one that is not there.
     """
+    checks.instance("device", name, str, "auto, cpu, cuda or cuda:N")
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
     except RuntimeError:
-        raise InputError(f"device: expected auto, cpu, cuda or cuda:N, got {name!r}") from None
+        raise InputError(f"device: expected auto, cpu, cuda or cuda:N, got {checks.describe(name)}") from None
     if device.type not in ("cpu", "cuda"):
         raise InputError(f"device: expected auto, cpu, cuda or cuda:N, got {name!r}")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
@@ -162,8 +183,11 @@ def read_description(folder: Path) -> tuple[Config, Geometry]:
     Raises:
         RunError: not a run folder.
     """
-    if not (folder / "config.yaml").is_file() or not (folder / "geometry.json").is_file():
-        raise RunError(f"{folder} is not a run folder: expected config.yaml and geometry.json in it")
+    # os.path, for pathlib raises where a name is too long
+    if not all(os.path.isfile(folder / name) for name in ("config.yaml", "geometry.json")):  # noqa: PTH113
+        raise RunError(
+            f"{checks.place(folder)} is not a run folder: expected config.yaml and geometry.json in it"
+        )
     try:
         config = Config.read(folder / "config.yaml")
         raw = json.loads((folder / "geometry.json").read_text(encoding="utf-8"))
@@ -189,10 +213,12 @@ def _checked(geometry: Geometry) -> Geometry:
     for name, value in lengths.items():
         row = value if isinstance(value, tuple) else (value,)
         if not all(type(number) in (int, float) and math.isfinite(number) for number in row):
-            raise ValueError(f"geometry.json: {name}: expected finite numbers, got {value!r}")
+            raise ValueError(f"geometry.json: {name}: expected finite numbers, got {checks.describe(value)}")
     for name in ("L", "s", "nearest", "scale"):
         if not lengths[name] > 0:
-            raise ValueError(f"geometry.json: {name}: expected a number above 0, got {lengths[name]!r}")
+            raise ValueError(
+                f"geometry.json: {name}: expected a number above 0, got {checks.describe(lengths[name])}"
+            )
     return geometry
 
 
@@ -246,7 +272,7 @@ def load(folder: str | Path, *, plus: object = None, minus: object = None, devic
         RunError: no run there, or its checkpoint is damaged, foreign or not of one step.
         InputError: the device is not there, or other data than those of the run are given.
     """
-    folder = Path(folder)
+    folder = checks.folder("folder", folder)
     where = resolve_device(device)
     config, geometry = read_description(folder)
     weights, step = averaged_weights(folder, geometry)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +19,15 @@ _PLATES = ("plus", "minus")
 
 
 def pinned(config: Config) -> Config:
-    """``config`` with the sources' defaults and absolute paths written out: it means the same anywhere, later."""
-    specs = {plate: resolve_source(getattr(config, plate)) for plate in _PLATES}
+    """``config`` with the sources' defaults and absolute paths written out: it means the same anywhere, later.
+
+    Raises:
+        InputError: an unknown source or setting of one; the text names the plate.
+    """
+    specs = {}
+    for plate in _PLATES:
+        with _naming(plate):
+            specs[plate] = resolve_source(getattr(config, plate))
     modules = {source_module(spec["name"]) for spec in specs.values()}
     return config.model_copy(update={**specs, "imports": tuple(sorted(filter(None, modules)))})
 
@@ -95,7 +104,14 @@ def _again(folder: Path, config: Config, plate: str, call: str) -> Source:
 
 
 def _made(config: Config, plate: str) -> Source:
-    try:
+    with _naming(plate):
         return make_source(getattr(config, plate), seed=config.seed)
+
+
+@contextlib.contextmanager
+def _naming(plate: str) -> Iterator[None]:
+    """Let an InputError inside the block name the plate."""
+    try:
+        yield
     except InputError as problem:
         raise InputError(f"{plate}: {problem}") from None

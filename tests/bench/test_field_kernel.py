@@ -23,6 +23,7 @@ from competitors import Form, capacitor_of
 from torch import Tensor
 
 from efm_fast.field import torch_backend
+from efm_fast.field.queries import KINDS
 
 QUICK = {"call_seconds": 0.01, "min_run_time": 0.01}
 RATES = ceilings.Ceilings(1e11, 3e11, 1e10, 1e9, 1e9, 1e9)
@@ -69,7 +70,7 @@ def test_tf32_distances_turn_a_backend_red_and_take_its_speed(
     assert found.reason is not None
     assert "tie" in found.reason
     assert cells[2:8] == ["red", None, None, None, None, None]
-    assert cells[8:] == [f"{found.errors[kind]:.0e}" for kind in ("interpolated", "tie", "plate_tie", "twin")]
+    assert cells[8:] == [f"{found.errors[kind]:.0e}" for kind in KINDS]
 
 
 def test_nan_is_red() -> None:
@@ -202,7 +203,7 @@ def test_a_sweep_keeps_to_what_a_form_can_serve_and_hold() -> None:
 
 def test_the_worst_table_fits_a_terminal() -> None:
     speed = measure.Speed(1234.5678, 1234.5678, 1234.5678, 3, 1.234e-3 * 1e9, 123456.789e9)
-    errors = dict.fromkeys(("interpolated", "tie", "plate_tie", "twin"), 1.23456e-7)
+    errors = dict.fromkeys(KINDS, 1.23456e-7)
     row = measure.Measurement("ours: reference", 2, 4096, 65536, errors, True, None, speed, 123456 << 20)
     text = record.format_table(
         [field_kernel.table_row(row, ceilings.limit(2, 9, 9, RATES, "cpu"))], field_kernel.COLUMNS

@@ -47,9 +47,9 @@ def test_the_global_random_state_is_left_alone():
 
 def test_bad_numbers_are_named():
     source = make_source("moons")
-    with pytest.raises(InputError, match="batch: expected a whole number of at least 1, got 0"):
+    with pytest.raises(InputError, match="batch: expected an integer of at least 1, got 0"):
         charge_loader(source, 0, seed=0)
-    with pytest.raises(InputError, match="start_step: expected a whole number of at least 0, got -1"):
+    with pytest.raises(InputError, match="start_step: expected an integer of at least 0, got -1"):
         charge_loader(source, 1, seed=0, start_step=-1)
     with pytest.raises(InputError, match="seed: expected"):
         charge_loader(source, 1, seed=0.5)

@@ -62,7 +62,7 @@ def test_draws_are_float32_rows_fixed_by_the_generator(spec, split):
 @pytest.mark.parametrize("spec", READY.values(), ids=READY)
 def test_bad_draws_name_the_argument(spec):
     source = make_source(spec)
-    with pytest.raises(InputError, match=r"n: expected a whole number of at least 1, got 0"):
+    with pytest.raises(InputError, match=r"n: expected an integer of at least 1, got 0"):
         source.draw(0, generator())
     with pytest.raises(
         InputError, match=r"split: expected one of train, test, got 'tset'; did you mean test"
@@ -185,7 +185,7 @@ BAD = {
     "true digit": ({"name": "digits", "label": True}, "digits label: expected one of 0, 1"),
     "size": ({"name": "digits", "size": 9}, "digits size: expected 8, 16 or 32, got 9"),
     "std": ({"name": "gaussian", "std": 0.0}, "gaussian std: expected a finite number above 0"),
-    "text": ({"name": "gaussian", "dimension": "two"}, "expected a whole number of at least 1, got 'two'"),
+    "text": ({"name": "gaussian", "dimension": "two"}, "expected an integer of at least 1, got 'two'"),
     "shape": ({"name": "gaussian", "shape": [3, 8]}, r"expected \(D,\) or \(C, H, W\)"),
     "both": ({"name": "gaussian", "shape": [3, 8, 8], "dimension": 5}, "expected 192 as in shape, got 5"),
     "noise": ({"name": "moons", "noise": -1}, "moons noise: expected a finite number of at least 0, got -1"),

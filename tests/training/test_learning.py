@@ -40,6 +40,14 @@ def test_a_short_run_carries_noise_towards_the_target(run) -> None:  # type: ign
     assert (run.folder / "samples" / "step_0000400.png").stat().st_size > 0
 
 
+def test_the_same_run_carries_the_target_back_to_noise(run) -> None:  # type: ignore[no-untyped-def]
+    result = evaluate(run, n=500, reverse=True)
+    maps = {report.name: report.numbers for report in result.maps}
+    assert maps["learned, full"]["w2"] < 0.75 * maps["learned, full"]["start"]
+    assert maps["exact field, full"]["w2"] < 0.4 * maps["exact field, full"]["start"]
+    assert (result.lines.end_z[result.lines.arrived] == 0).all()
+
+
 def test_a_loaded_run_samples_the_same(run) -> None:  # type: ignore[no-untyped-def]
     x0 = torch.randn(50, 2, generator=torch.Generator().manual_seed(0))
     again = load(run.folder)

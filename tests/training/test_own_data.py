@@ -234,7 +234,7 @@ REFUSED = {
     "other shapes": ({"plus": torch.randn(9, 3)}, r"minus: expected the shape of plus, \(3,\), got \(2,\)"),
     "a lambda": (
         {"plus": {"name": "tensor", "data": ROWS, "seed": lambda: 3}},
-        "plus: seed: expected a whole number",
+        "plus: seed: expected an integer",
     ),
     "heights": ({"points.nearest": 5.0}, r"nearest: expected less than L / 2 = 3.0, got 5.0"),
     "custom points": ({"points.strategy": "custom"}, r"points.strategy: custom is .* pass it to train"),

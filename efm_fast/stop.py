@@ -1,4 +1,4 @@
-"""Being asked to stop: SIGTERM and SIGHUP end training as Ctrl-C does."""
+"""Being asked to stop: SIGTERM and SIGHUP end a program as Ctrl-C does."""
 
 from __future__ import annotations
 
@@ -30,3 +30,9 @@ def interrupted_by_signals() -> Iterator[None]:
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt(signal.Signals(number).name)
+
+
+def exit_status(problem: KeyboardInterrupt) -> int:
+    """128 and the number of the signal that raised ``problem``, as shells count."""
+    name = problem.args[0] if problem.args else "SIGINT"
+    return 128 + signal.Signals[name].value
