@@ -18,7 +18,8 @@ from efm_fast import kernels
 
 ARCHITECTURES = (80, 86, 89, 90, 100, 120)
 FEATURES = (2, 4, 8, 16, 17, 64, 128, 256, 3072, 196_608)
-MATRIX = {8: "mma.sync", 9: "wgmma.mma_async", 10: "tcgen05.mma", 12: "mma.sync"}
+#: The last one is what small tiles fall back to on every architecture.
+MATRIX = ("wgmma.mma_async", "tcgen05.mma", "mma.sync")
 COLUMNS = (
     "architecture", "D", "charges", "kernel", "warps", "registers", "stack", "shared KiB", "limit KiB", "cp.async",
     "matrix", "serialized",
@@ -32,14 +33,14 @@ def facts(arch: int, d: int, dtype: torch.dtype) -> Iterator[dict[str, object]]:
         kernels.riesz_sum(x, y.to(dtype), power=d + 1.0, height=height)
     for launch in {launch.name: launch for launch in launches}.values():
         found = kernels.ahead.compiled(launch, arch)
-        matrix = MATRIX[arch // 10]
-        count = found.instructions("cp.async.cg", "cp.async.ca", matrix)
+        count = found.instructions("cp.async.cg", "cp.async.ca", *MATRIX)
+        matrix = next((name for name in MATRIX if count[name]), None)
         yield dict(
             zip(
                 COLUMNS,
                 (f"sm_{arch}", d, str(dtype).removeprefix("torch."), found.name, launch.options["num_warps"],
                  found.registers, found.spilled, round(found.shared / 1024, 1), kernels.ahead.SHARED_LIMIT[arch] >> 10,
-                 count["cp.async.cg"] + count["cp.async.ca"], f"{count[matrix]} {matrix}" if count[matrix] else "-",
+                 count["cp.async.cg"] + count["cp.async.ca"], f"{count[matrix]} {matrix}" if matrix else "-",
                  found.serialized),
                 strict=True,
             )

