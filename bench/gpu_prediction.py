@@ -127,8 +127,9 @@ def predict(problem: Problem, ceilings: Ceilings) -> Prediction:
     # charges are read and split once per group of points, the parts then read once (fused) or twice
     memory = groups * (size * m * d + parts * (2 if width in fused else 3)) / ceilings.copy
     marks = pairs / 8 * 2 / ceilings.copy
-    # weights, and for every 64 charges one rounded addition per feature in the second product
-    plain = (10.0 if problem.near else 32.0) if width in fused else 45.0 + (0 if problem.near else width / 64)
+    # weights, and a rounded addition for every 64 features of the first product and every 64 charges of the second
+    chunked = 45.0 + width / 64 + (0 if problem.near else width / 64)
+    plain = (10.0 if problem.near else 34.0) if width in fused else chunked
     return Prediction(matrix, memory + marks, 2 * pairs / ceilings.special, plain * pairs / ceilings.plain)
 
 

@@ -1,6 +1,7 @@
 """Compile what a call would launch, for a named architecture, on a machine that need not have a GPU.
 
-The launchers run as they are, on CPU tensors, with every kernel replaced by a recorder; what it saw is compiled.
+The launchers run as they are, on CPU tensors, with every kernel replaced by a recorder; what it saw goes through
+Triton's own typing and specialisation and is compiled.
 """
 
 from __future__ import annotations
@@ -16,29 +17,18 @@ from inspect import signature
 from pathlib import Path
 from typing import Any
 
-import torch
-import triton
-from torch import Tensor
 from triton.backends.compiler import GPUTarget
-from triton.compiler import ASTSource
+from triton.runtime import driver
 from triton.runtime.jit import JITFunction
 
-from .platform import INTERPRET
+from . import platform
 
-#: Bytes of shared memory that one program may use.
-SHARED_LIMIT = {80: 163 << 10, 90: 227 << 10, 100: 227 << 10}
+#: Bytes of shared memory that one program may use, by compute capability.
+SHARED_LIMIT = {
+    80: 163 << 10, 86: 99 << 10, 89: 99 << 10, 90: 227 << 10, 100: 227 << 10, 120: 99 << 10,
+}  # fmt: skip
 
 _OPTIONS = ("num_warps", "num_stages", "enable_fp_fusion", "maxnreg")
-_TYPES = {
-    torch.float64: "fp64",
-    torch.float32: "fp32",
-    torch.bfloat16: "bf16",
-    torch.float16: "fp16",
-    torch.uint8: "u8",
-    torch.int8: "i8",
-    torch.int32: "i32",
-    torch.int64: "i64",
-}
 
 
 @dataclass(frozen=True)
@@ -94,9 +84,12 @@ class _Recorder:
 
 
 @contextmanager
-def recorded() -> Iterator[list[Launch]]:
-    """Within the context no kernel runs; the list fills with what would have been launched."""
-    if INTERPRET:
+def recorded(arch: int = 90) -> Iterator[list[Launch]]:
+    """Within the context no kernel runs; the list fills with what would have been launched.
+
+    Launchers plan for compute capability ``arch``, 90 for 9.0, where their tensors are on no CUDA device.
+    """
+    if platform.INTERPRET:
         raise RuntimeError("TRITON_INTERPRET is set: Triton's compiler is out of reach in this process")
     launches: list[Launch] = []
     package = __name__.rpartition(".")[0]
@@ -109,32 +102,41 @@ def recorded() -> Iterator[list[Launch]]:
     ]
     for module, name, value in replaced:
         setattr(module, name, _Recorder(value, launches))
+    planned = platform.without_device
+    platform.without_device = arch
     try:
         yield launches
     finally:
+        platform.without_device = planned
         for module, name, value in replaced:
             setattr(module, name, value)
 
 
-def _source(launch: Launch) -> ASTSource:
-    types: dict[str, str] = {}
-    constants: dict[str, Any] = {}
-    aligned: dict[tuple[int, ...], Any] = {}
-    for position, parameter in enumerate(launch.kernel.params):
-        value = launch.arguments[parameter.name]
-        if parameter.is_constexpr or value is None:
-            types[parameter.name] = "constexpr"
-            constants[parameter.name] = value
-        elif isinstance(value, Tensor):
-            types[parameter.name] = "*" + _TYPES[value.dtype]
-            aligned[(position,)] = [["tt.divisibility", 16]]
-        elif isinstance(value, int):
-            types[parameter.name] = "i32"
-            if value % 16 == 0:
-                aligned[(position,)] = [["tt.divisibility", 16]]
-        else:
-            types[parameter.name] = "fp32"
-    return ASTSource(launch.kernel, types, constants, aligned)
+class _StandIn:
+    """A driver that names an architecture and has no device: Triton types and compiles for it, and launches nothing."""
+
+    def __init__(self, arch: int) -> None:
+        self.arch = arch
+
+    def get_current_device(self) -> int:
+        return self.arch  # kernels cache what they compiled by device; no real one has such a number
+
+    def get_current_stream(self, device: int) -> int:
+        return 0
+
+    def get_current_target(self) -> GPUTarget:
+        return GPUTarget("cuda", self.arch, 32)
+
+
+@contextmanager
+def _standing_in(arch: int) -> Iterator[None]:
+    held = dict(vars(driver))
+    driver.set_active(_StandIn(arch))
+    try:
+        yield
+    finally:
+        vars(driver).clear()
+        vars(driver).update(held)
 
 
 def _resources(cubin: bytes) -> tuple[int | None, int | None]:
@@ -168,8 +170,9 @@ def _serialized(ptx: str, arch: int) -> bool:
 
 
 def compiled(launch: Launch, arch: int) -> Compiled:
-    """Compile one recorded launch for compute capability ``arch`` (80, 90, 100)."""
-    result = triton.compile(_source(launch), target=GPUTarget("cuda", arch, 32), options=launch.options)
+    """Compile one recorded launch for compute capability ``arch``, 90 for 9.0, typed as that launch would type it."""
+    with _standing_in(arch):
+        result = launch.kernel.run(grid=launch.grid, warmup=True, **launch.arguments, **launch.options)
     registers, spilled = _resources(result.asm["cubin"])
     ptx = result.asm["ptx"]
     return Compiled(launch.name, result.metadata.shared, registers, spilled, _serialized(ptx, arch), ptx)

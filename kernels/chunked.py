@@ -43,7 +43,7 @@ def weigh(
     return new_pivot, total, rescale, tl.where(mark, 0.0, signed), mark
 
 
-@triton.jit(do_not_specialize=["depth"])
+@triton.jit
 def distances(
     xh, xl, yh, yl, y2, s, rows, columns, width, depth,
     HAS_XL: tl.constexpr, HAS_YL: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_D: tl.constexpr,

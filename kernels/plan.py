@@ -79,25 +79,27 @@ def small_splits(n: int, m: int, d: int, processors: int) -> tuple[int, int]:
     return -(-m // per), per
 
 
+_AMPERE = {32: Shape(64, 32, 4, 2, 2), 64: Shape(64, 32, 4, 2, 2), 128: Shape(64, 32, 8, 2)}
 _HOPPER = {
     32: Shape(64, 64, 4, 3, 3, 168),
     64: Shape(64, 64, 4, 3, 3, 168),
     128: Shape(64, 64, 4, 2, 2),
     256: Shape(128, 32, 8, 2),
 }
-#: Every tuple below holds shapes for compute capability 8, 9 and beyond (:func:`platform.shape_index`).
+#: Every tuple below holds shapes for compute capability 8, 9, 10 and 12 (:func:`platform.generation`).
 #: The fused pass by padded width. From capability 9 on programs of four warps share a multiprocessor, and one
 #: multiplies while the others take exponentials; older matrix instructions keep their operands in registers.
 FUSED = (
-    {32: Shape(64, 64, 4, 2, 2), 64: Shape(64, 64, 4, 2, 2), 128: Shape(128, 32, 8, 2)},
+    _AMPERE,
     _HOPPER,
     {width: shape for width, shape in _HOPPER.items() if width <= 128},
+    _AMPERE,
 )
 #: Distances of a chunk: points x charges, and the depth of one step over the features.
-DISTANCES = (Shape(128, 128, 8, 2), Shape(128, 128, 8, 3), Shape(128, 128, 8, 2))
-DISTANCES_DEPTH = (32, 64, 64)
+DISTANCES = (Shape(128, 64, 8, 3, 2), Shape(128, 128, 8, 3), Shape(128, 128, 8, 2), Shape(128, 64, 8, 3, 2))
+DISTANCES_DEPTH = (32, 64, 64, 32)
 #: Weights x charges: points x charges of one step, and features.
-COMBINE = (Shape(128, 32, 8, 3), Shape(128, 64, 8, 3), Shape(128, 64, 8, 2))
+COMBINE = (Shape(128, 32, 8, 3), Shape(128, 64, 8, 3), Shape(128, 64, 8, 2), Shape(64, 64, 8, 2))
 COMBINE_FEATURES = 128
 #: Rows of every padded buffer come in multiples of this; of 64, 32 or 16 where D is too large for so many.
 ROWS = 128

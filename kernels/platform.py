@@ -21,6 +21,10 @@ PART_DTYPE = torch.float32 if INTERPRET else torch.bfloat16
 LAUNCH: dict[str, Any] = {} if INTERPRET else {"enable_fp_fusion": True}
 
 
+#: Compute capability to plan for where tensors are on no CUDA device: in the interpreter, and when compiling ahead.
+without_device = 90
+
+
 @lru_cache(maxsize=16)
 def multiprocessors(index: int) -> int:
     """Streaming multiprocessors of CUDA device ``index``."""
@@ -45,10 +49,13 @@ def on_device(tensor: Tensor) -> Any:
 
 
 def shape_index(tensor: Tensor) -> int:
-    """Which of three launch shapes serves the tensor's device: 0 for compute capability 8, 1 for 9, 2 beyond."""
-    return generation(architecture(tensor.device.index)) if tensor.is_cuda else 1
+    """Which launch shapes serve the tensor's device, see :func:`generation`."""
+    return generation(architecture(tensor.device.index) if tensor.is_cuda else without_device)
 
 
 def generation(capability: int) -> int:
-    """The same for a compute capability written as one number, 90 for 9.0."""
-    return min(max(capability // 10 - 8, 0), 2)
+    """Which launch shapes serve a compute capability: 0 for 8.x, 1 for 9.x, 2 for 10.x and 11.x, 3 beyond.
+
+    Each has its own matrix instructions; those of 12.x are the ones of 8.x again, with as little shared memory as 8.6.
+    """
+    return next((index for index, end in enumerate((90, 100, 120)) if capability < end), 3)
