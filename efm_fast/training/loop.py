@@ -123,7 +123,7 @@ def resume(
         progress: show a progress bar.
 
     Returns:
-        The finished run. On a CPU its weights are bitwise those of an uninterrupted run.
+        The finished run. On a CPU, with as many threads, its weights are bitwise those of an uninterrupted run.
 
     Raises:
         RunError: not a run folder, its checkpoint is truncated or foreign, or the run was trained with a

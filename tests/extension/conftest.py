@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 import torch
 
@@ -33,11 +31,3 @@ def poisoned(monkeypatch: pytest.MonkeyPatch) -> None:
         return plain(*size, **options).fill_(torch.nan)  # type: ignore[call-overload, no-any-return]
 
     monkeypatch.setattr(torch, "empty", empty)
-
-
-@pytest.fixture
-def threads() -> Iterator[None]:
-    """Restores torch's number of threads."""
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)

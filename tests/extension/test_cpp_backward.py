@@ -15,7 +15,7 @@ from efm_fast.field import cpp, gaussian_sum, gradient, reference, riesz_sum
 from efm_fast.field.gradient import Needs
 from efm_fast.field.request import SumRequest
 
-pytestmark = pytest.mark.usefixtures("needs_extension", "poisoned", "threads")
+pytestmark = pytest.mark.usefixtures("needs_extension", "poisoned")
 
 DIMENSIONS = (1, 2, 3, 8, 9, 16, 64)
 EVERYTHING = Needs(x=True, y=True, weight=True, height=True)

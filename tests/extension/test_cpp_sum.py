@@ -18,7 +18,7 @@ from efm_fast.field import cpp, reference
 from efm_fast.field.request import SumRequest
 from efm_fast.types import RieszSum
 
-pytestmark = pytest.mark.usefixtures("needs_extension", "poisoned", "threads")
+pytestmark = pytest.mark.usefixtures("needs_extension", "poisoned")
 
 SMALL = (1, 2, 3, 5, 8, 9, 16, 64)
 DIMENSIONS = (*SMALL, 65, 100, 784)

@@ -13,7 +13,7 @@ from efm_fast import native
 from efm_fast.field import cpp
 from efm_fast.field.request import SumRequest
 
-pytestmark = pytest.mark.usefixtures("needs_extension", "poisoned", "threads")
+pytestmark = pytest.mark.usefixtures("needs_extension", "poisoned")
 
 MANY = 700
 

@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 
 from efm_fast.errors import RunError
 from efm_fast.training import resume, train
@@ -51,7 +52,9 @@ def test_kill_dash_nine_in_mid_run_then_resume_gives_bitwise_the_same_weights(tm
         "loop.step_generator = lambda *a: (time.sleep(0.05), slow(*a))[1]\n"  # so that the kill hits mid-run
         f"train('gaussian_to_swissroll', {settings(tmp_path, 'killed')!r}, progress=False)\n"
     )
-    process = subprocess.Popen([sys.executable, "-c", script], env=dict(os.environ))
+    # torch's matrix products have other bits with another number of threads
+    env = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
+    process = subprocess.Popen([sys.executable, "-c", script], env=env)
     killed, metrics = tmp_path / "killed", tmp_path / "killed" / "metrics.jsonl"
     while process.poll() is None and (not metrics.exists() or metrics.read_text().count("\n") < stop):
         time.sleep(0.01)
