@@ -296,3 +296,19 @@ def test_the_operator_and_the_fast_path_agree():
     raw = torch.ops.efm_fast.field_sum(x, y, weight, height, *OPTIONS)
     assert_sum_close(watched, plain, 0.0)
     assert torch.equal(raw[3], plain.v)
+
+
+@pytest.mark.parametrize("d", [20, 100])
+@pytest.mark.parametrize("backend", ["cpp", "torch"])
+def test_gradients_of_a_field_that_is_split_about_a_centre(backend, d):
+    q = query_set("flux", 16, 60, d, seed=2)
+    weight = torch.rand(60, generator=torch.Generator().manual_seed(d)) + 0.5
+    found = []
+    for name in (backend, "reference"):
+        leaves = [t.clone().requires_grad_() for t in (q.x, q.z, q.plus, q.minus, weight)]
+        x, z, plus, minus, charge = leaves
+        field = capacitor_field(x, z, plus, minus, q.L, plus_weight=charge, backend=name)
+        scalar = (field.direction * torch.linspace(-1, 1, d + 1)).sum() + 0.1 * field.log_norm.sum()
+        found.append(torch.autograd.grad(scalar, leaves))
+    for got, want in zip(*found, strict=True):
+        assert (got.double() - want.double()).norm() <= 1e-3 * want.double().norm()

@@ -10,6 +10,7 @@ from field_checks import assert_field_close, assert_sum_close
 
 from efm_fast.errors import InputError
 from efm_fast.field import capacitor_field, gaussian_sum, riesz_sum, streaming
+from efm_fast.field.queries import promised_error, query_set
 
 
 @pytest.fixture(autouse=True)
@@ -134,3 +135,19 @@ def test_memory_is_flat_in_the_number_of_charges(tmp_path):
         [sys.executable, "-c", _MEMORY, str(path)], capture_output=True, text=True, check=True
     )
     assert float(done.stdout) < 100
+
+
+@pytest.mark.parametrize("d", [2, 20, 100])
+def test_streamed_plates_share_a_centre_too(d):
+    q = query_set("far", 16, 90, d, seed=1)
+    want = capacitor_field(q.x, q.z, q.plus, q.minus, q.L, backend="reference")
+    for plus, minus in (
+        (q.plus.numpy(), q.minus.numpy()),
+        (iter(q.plus.split(40)), iter(q.minus.split(40))),
+        (q.plus, list(q.minus.split(40))),
+    ):
+        got = capacitor_field(q.x, q.z, plus, minus, q.L)
+        assert (got.direction.double() - want.direction).norm(dim=1).max() < promised_error("far", d)
+    same = iter(q.plus.split(40))
+    with pytest.raises(InputError, match="minus: expected charges of its own"):
+        capacitor_field(q.x, q.z, same, same, q.L)
