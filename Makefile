@@ -19,7 +19,7 @@ $(READY): pyproject.toml setup.py $(wildcard csrc/*)
 	touch $@
 
 demo: setup ## Train Gaussian -> Swiss roll, measure it, and say where the pictures are
-	$(BIN)/python -m efm_fast.cli train gaussian_to_swissroll name=demo-$$(date +%Y%m%d-%H%M%S)
+	$(BIN)/python -m efm_fast train gaussian_to_swissroll name=demo-$$(date +%Y%m%d-%H%M%S)
 
 test: setup ## Run all tests that need no GPU
 	$(BIN)/python -m pytest -n auto --maxprocesses 8 --dist worksteal
