@@ -12,7 +12,17 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-NEEDED = ("csrc", "kernels", "efm_fast", "pyproject.toml", "setup.py", "LICENSE", "README.md", "CHANGELOG.md")
+NEEDED = (
+    "csrc",
+    "kernels",
+    "efm_fast",
+    "pyproject.toml",
+    "setup.py",
+    "LICENSE",
+    "README.md",
+    "CHANGELOG.md",
+    "CITATION.cff",
+)
 
 pytestmark = pytest.mark.skipif(
     shutil.which("git") is None or not (ROOT / ".git").exists(), reason="needs git and a checkout"
