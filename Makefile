@@ -19,7 +19,7 @@ $(READY): pyproject.toml setup.py $(wildcard csrc/*)
 	touch $@
 
 demo: setup ## Train Gaussian -> Swiss roll, measure it, and say where the pictures are
-	$(BIN)/python -m efm_fast.cli train gaussian_to_swissroll name=demo-$$(date +%Y%m%d-%H%M%S)
+	$(BIN)/python -m efm_fast train gaussian_to_swissroll name=demo-$$(date +%Y%m%d-%H%M%S)
 
 test: setup ## Run all tests that need no GPU
 	$(BIN)/python -m pytest -n auto --maxprocesses 8 --dist worksteal
@@ -45,9 +45,9 @@ types: setup ## Check types
 nvcc: setup ## Compile the CUDA part for every architecture and look for spills; needs nvcc
 	EFM_FAST_NVCC=1 $(BIN)/python -m pytest tests/extension/test_cuda_build.py
 
-wheel: setup ## Build a wheel in isolation and try it in a clean environment
-	rm -rf .wheel-check && mkdir .wheel-check
-	$(BIN)/python -m build --wheel --outdir .wheel-check .
+wheel: setup ## Build an sdist, a wheel from it alone, in isolation, and try it in a clean environment
+	rm -rf .wheel-check *.egg-info && mkdir .wheel-check
+	$(BIN)/python -m build --outdir .wheel-check .
 	$(BIN)/python tests/try_wheel.py .wheel-check
 
 gpu: setup ## On a CUDA machine: GPU tests, sanitizer, benches; results in bench/results/

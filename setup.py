@@ -23,6 +23,7 @@ from setuptools.command.build_ext import build_ext
 from setuptools.errors import CompileError
 
 CSRC = Path("csrc")
+CUDA_WISH = os.environ.get("EFM_FAST_CUDA", "auto")
 X86 = platform.machine().lower() in ("x86_64", "amd64") and sys.platform != "win32"
 # one wheel for every processor: each unit is compiled for its set and chosen when the program runs
 AVX512 = [
@@ -77,15 +78,16 @@ def cuda_architectures() -> list[str]:
 
 def find_nvcc() -> str | None:
     """Path of nvcc if the CUDA part is to be built."""
-    wish = os.environ.get("EFM_FAST_CUDA", "auto")
-    if wish not in ("auto", "0", "1"):
-        raise CompileError(f"EFM_FAST_CUDA: expected auto, 0 or 1, got {wish!r}")
-    if wish == "0" or not list(CSRC.glob("*.cu")):
+    if CUDA_WISH not in ("auto", "0", "1"):
+        raise CompileError(f"EFM_FAST_CUDA: expected auto, 0 or 1, got {CUDA_WISH!r}")
+    if CUDA_WISH == "0":
         return None
+    if not list(CSRC.glob("*.cu")):
+        raise CompileError(f"EFM_FAST_CUDA={CUDA_WISH}: expected csrc/*.cu beside setup.py, found none")
     home = os.environ.get("CUDA_HOME") or os.environ.get("CUDA_PATH")
     nvcc = shutil.which("nvcc", path=str(Path(home) / "bin")) if home else None
     nvcc = nvcc or shutil.which("nvcc")
-    if nvcc is None and wish == "1":
+    if nvcc is None and CUDA_WISH == "1":
         raise CompileError("EFM_FAST_CUDA=1: expected nvcc on PATH or under CUDA_HOME, found none")
     return nvcc
 
@@ -129,13 +131,11 @@ class BuildExtension(build_ext):
 
     def cuda_objects(self, ext: Extension) -> list[str]:
         """Objects of the CUDA part; none where nvcc is missing, or fails and was not insisted on."""
-        nvcc = find_nvcc()
-        if nvcc is None:
-            return []
         try:
-            return self.compile_cuda(nvcc, find_cuda_runtime(nvcc), ext)
+            nvcc = find_nvcc()
+            return [] if nvcc is None else self.compile_cuda(nvcc, find_cuda_runtime(nvcc), ext)
         except CompileError as cause:
-            if os.environ.get("EFM_FAST_CUDA") == "1":
+            if CUDA_WISH != "auto":
                 raise
             print(f"efm_fast: built without its CUDA part: {cause}", file=sys.stderr)
             return []
@@ -173,7 +173,8 @@ setup(
             extra_compile_args=common_flags(),
             extra_link_args=["-fsanitize=address,undefined"] if SANITIZE else [],
             language="c++",
-            optional=os.environ.get("EFM_FAST_REQUIRE_EXT") != "1",
+            # setuptools makes every error of an optional extension a warning, also of a CUDA part that was asked for
+            optional=os.environ.get("EFM_FAST_REQUIRE_EXT") != "1" and CUDA_WISH in ("auto", "0"),
         )
     ],
     cmdclass={"build_ext": BuildExtension},

@@ -13,12 +13,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-from typer.core import TyperCommand, TyperGroup
-
 from . import __version__, yaml12
 from .errors import EfmError, InputError, NothingArrivedWarning, RunError
+from .extras import extra
 from .stop import exit_status, interrupted_by_signals
+
+with extra("train"):
+    import typer
+    from typer.core import TyperCommand, TyperGroup
 
 if TYPE_CHECKING:
     from .training import Run

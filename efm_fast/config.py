@@ -12,21 +12,23 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    StringConstraints,
-    ValidationError,
-    ValidationInfo,
-    field_validator,
-    model_validator,
-)
-
 from . import checks, yaml12
 from .data.spec import as_spec, recorded
 from .errors import InputError
+from .extras import extra
 from .presets import preset_path
+
+with extra("train"):
+    from pydantic import (
+        BaseModel,
+        ConfigDict,
+        Field,
+        StringConstraints,
+        ValidationError,
+        ValidationInfo,
+        field_validator,
+        model_validator,
+    )
 
 _IN_S = re.compile(r"^\s*((?=[\d.eE+-]*[1-9])\d+(?:\.\d*)?(?:[eE][+-]?\d+)?)\s*s\s*$")  # a number above 0
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]

@@ -9,14 +9,17 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from . import checks
 from .config import Config
 from .data import make_source, step_generator
 from .errors import InputError
+from .extras import extra
 from .lines import LineStatus, launch, trace_lines
 from .training.geometry import measure
+
+with extra("train"):
+    from tqdm.auto import tqdm
 
 _STREAM = 900  # apart from the streams of training, sampling and measuring
 #: Plate distances that are looked at, as multiples of s.

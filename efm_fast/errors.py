@@ -13,6 +13,10 @@ class BackendUnavailableError(EfmError, RuntimeError):
     """A backend was asked for by name and cannot serve the call; the text says why."""
 
 
+class MissingPackageError(EfmError, ImportError):
+    """A package that an extra of efm_fast installs is missing; the text names both."""
+
+
 class RunError(EfmError, RuntimeError):
     """A run folder or a checkpoint is missing, truncated, foreign or already there."""
 

@@ -7,11 +7,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal, get_args, get_origin
 
-from pydantic import BaseModel
-from pydantic.fields import FieldInfo
-
 from .config import Config
 from .data import source_names
+from .extras import extra
+
+with extra("train"):
+    from pydantic import BaseModel
+    from pydantic.fields import FieldInfo
 
 _WIDTH = 100
 

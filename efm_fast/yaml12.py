@@ -11,10 +11,12 @@ import math
 import re
 from typing import Any
 
-import yaml
-from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
-
 from .errors import InputError
+from .extras import extra
+
+with extra("train"):
+    import yaml
+    from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 _MOST_CHARACTERS = 1 << 20
 _MOST_NODES = 100_000  # of a document whose aliases are written out

@@ -15,7 +15,7 @@ import efm_fast
 ROOT = Path(__file__).parent.parent
 # a module may import from its own rank or a lower one
 RANKS = [
-    {"errors", "types", "checks", "files", "native", "stop", "yaml12"},
+    {"errors", "extras", "types", "checks", "files", "native", "stop", "yaml12"},
     {"field"},
     {"data", "lines", "presets"},
     {"interplate", "config", "metrics", "plots", "settings"},
@@ -26,6 +26,7 @@ RANKS = [
     {"evaluation"},
     {"show"},
     {"cli"},
+    {"__main__"},
 ]
 
 

@@ -7,6 +7,7 @@ from torch.nn.functional import interpolate
 
 from .. import checks
 from ..errors import InputError
+from ..extras import extra
 from .colour import ColouredShapes
 from .registry import register_source
 from .source import split_rows
@@ -33,7 +34,8 @@ def digits(label: int | None = None, size: int = 8, seed: int = 0) -> ColouredSh
     Raises:
         InputError: an unknown digit or size.
     """
-    from sklearn.datasets import load_digits  # slow to import, and only digits need it
+    with extra("train"):
+        from sklearn.datasets import load_digits  # slow to import, and only digits need it
 
     if size not in SIZES:
         raise InputError(f"digits size: expected 8, 16 or 32, got {checks.describe(size)}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -9,10 +10,10 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from .. import checks
 from ..errors import InputError
+from ..extras import extra
 from ..types import CentredSum
 
 Chunk = Tensor | np.ndarray | tuple[Tensor | np.ndarray, Tensor | np.ndarray]
@@ -56,14 +57,22 @@ def stream(
         chunks, count = iter(charges), None
     total, start = empty, 0
     charge: float | Tensor = 0.0
-    with tqdm(total=count, unit=" charges", unit_scale=True, disable=not progress) as bar:
+    with _bar(count) if progress else contextlib.nullcontext() as bar:
         for chunk in chunks:
             y, q = _tensors(chunk, empty.rest.shape[1], device, name)
             total = total.merge(sum_chunk(y, q, None if first_self is None else first_self + start))
             charge = charge + (float(len(y)) if q is None else q.double().sum())
             start += len(y)
-            bar.update(len(y))
+            if bar is not None:
+                bar.update(len(y))
     return total, charge
+
+
+def _bar(count: int | None) -> Any:
+    """A progress bar in charges; only who wants one needs tqdm."""
+    with extra("train"):
+        from tqdm.auto import tqdm
+    return tqdm(total=count, unit=" charges", unit_scale=True)
 
 
 def is_streamed(charges: Any) -> bool:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from scipy import special, stats
 from torch import Tensor
 
+from ..extras import extra
 from ..field import capacitor_field
 from . import seeds
 from .record import Lines
 from .trace import TraceMethod, trace_lines
+
+with extra("train"):
+    from scipy import special, stats
 
 
 def cap_fraction(cosine: Tensor, n: int) -> Tensor:

@@ -13,6 +13,7 @@ from torch import Generator, Tensor
 
 from .. import checks
 from ..errors import InputError
+from ..extras import extra
 
 # the network simplex needs about n pivots times a small factor; the library's 1e5 is short for n = 4096
 _PIVOTS = 10_000_000
@@ -32,7 +33,8 @@ def wasserstein2(a: Tensor, b: Tensor) -> float:
     Raises:
         InputError: empty sets, NaN or infinity, different D, or a problem the solver gives up on.
     """
-    import ot
+    with extra("train"):
+        import ot
 
     x, y = _pair(a, b)
     cost = ot.dist(x, y, metric="sqeuclidean")
@@ -59,7 +61,8 @@ def sliced_wasserstein2(a: Tensor, b: Tensor, projections: int, generator: Gener
     Raises:
         InputError: empty sets, NaN or infinity, different D, or no projection.
     """
-    import ot
+    with extra("train"):
+        import ot
 
     x, y = _pair(a, b)
     if projections < 1:
@@ -222,7 +225,8 @@ def _nearest(
     x: np.ndarray[Any, Any], y: np.ndarray[Any, Any], *, skip_self: bool = False
 ) -> np.ndarray[Any, Any]:
     """Distance from each row of x to the nearest row of y, [N]; ``skip_self`` for x and y the same rows."""
-    from sklearn.neighbors import NearestNeighbors
+    with extra("train"):
+        from sklearn.neighbors import NearestNeighbors
 
     found = NearestNeighbors(n_neighbors=2 if skip_self else 1).fit(y).kneighbors(x)[0]
     return np.asarray(found[:, -1])

@@ -12,6 +12,7 @@ from .. import checks
 from ..data.colour import ColouredShapes
 from ..data.tools import to_images
 from ..errors import InputError
+from ..extras import extra
 
 # kernel SVMs cost the square of their training set; this many MNIST digits already read 97 % of the others
 _MOST_SHAPES = 10_000
@@ -36,7 +37,8 @@ class DigitReader:
     """
 
     def __init__(self, source: ColouredShapes) -> None:
-        from sklearn.svm import SVC
+        with extra("train"):
+            from sklearn.svm import SVC
 
         every = source.every_class()
         self._shape = every.shape

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from .. import checks
 from ..errors import InputError
+from ..extras import extra
 from . import style
 
 if TYPE_CHECKING:
@@ -163,7 +164,8 @@ def _timed(line: Array, frames: int) -> Array:
 
 def _space(figure: Figure, stage: _Stage, charges: tuple[Array, Array]) -> Any:
     """Axes of the box with both plates and their charges; the axes' own x is the capacitor's z."""
-    from mpl_toolkits.mplot3d.art3d import Poly3DCollection
+    with extra("train"):
+        from mpl_toolkits.mplot3d.art3d import Poly3DCollection
 
     axes: Any = figure.add_axes((-0.16, -0.30, 1.32, 1.60), projection="3d", computed_zorder=False)
     axes.set_axis_off()
@@ -202,7 +204,8 @@ def _space(figure: Figure, stage: _Stage, charges: tuple[Array, Array]) -> Any:
 
 def _draw(axes: Any, stage: _Stage, lines: Sequence[Array], width: float, alpha: float) -> None:
     """Lines as segments coloured by height, cut where they leave the box."""
-    from mpl_toolkits.mplot3d.art3d import Line3DCollection
+    with extra("train"):
+        from mpl_toolkits.mplot3d.art3d import Line3DCollection
 
     pieces = [_visible(line, stage) for line in lines if len(line) > 1]
     segments = np.concatenate(pieces) if pieces else np.zeros((0, 2, 3))
@@ -244,7 +247,8 @@ def _heads(axes: Any, stage: _Stage, heads: Array) -> None:
 
 
 def _shot(figure: Figure) -> Image.Image:
-    from PIL import Image
+    with extra("train"):
+        from PIL import Image
 
     figure.set_dpi(100)
     figure.canvas.draw()
@@ -254,7 +258,8 @@ def _shot(figure: Figure) -> Image.Image:
 
 def _gif(shots: Sequence[Image.Image], seconds: float) -> bytes:
     """Frames as one GIF, made smaller until it fits."""
-    from PIL import Image
+    with extra("train"):
+        from PIL import Image
 
     durations = [round(1000 * seconds / len(shots))] * len(shots)
     durations[-1] = 1600

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from ..extras import extra
 from . import style
 from .pictures import image_sheet
 from .points import frame_of, plane
@@ -42,7 +43,8 @@ def card(title: str, numbers: Mapping[str, object], picture: bytes | None) -> st
 
 def samples_png(samples: Tensor) -> bytes | None:
     """Samples as a small PNG: points of the plane, [N, 2], or images, [N, C, H, W]; None for all else."""
-    from PIL import Image
+    with extra("train"):
+        from PIL import Image
 
     rows = samples.detach().cpu()
     rows = rows[torch.isfinite(rows).flatten(1).all(1)]
@@ -56,7 +58,8 @@ def samples_png(samples: Tensor) -> bytes | None:
 
 def file_png(path: Path) -> bytes | None:
     """A picture file as a small PNG; None if it cannot be read."""
-    from PIL import Image
+    with extra("train"):
+        from PIL import Image
 
     try:
         with Image.open(path) as picture:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ..data.tools import to_images
 from ..errors import InputError
+from ..extras import extra
 from . import style
 
 Array = np.ndarray[Any, Any]
@@ -127,7 +128,8 @@ def _marked(row: Array, colour: str) -> Array:
 
 
 def _save(sheet: Array, path: str | Path) -> Path:
-    from PIL import Image
+    with extra("train"):
+        from PIL import Image
 
     if Path(path).suffix.lower() != ".png":
         raise InputError(f"path: expected a name ending in .png, got {str(path)!r}")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
+from ..extras import extra
 from ..files import naming, write_bytes
 
 if TYPE_CHECKING:
@@ -68,9 +69,10 @@ def canvas(width: float, height: float, **options: Any) -> Iterator[Figure]:
     Yields:
         The figure; matplotlib's settings are the house's until the block ends.
     """
-    import matplotlib as mpl
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+    with extra("train"):
+        import matplotlib as mpl
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
 
     with mpl.rc_context(_SETTINGS):
         figure = Figure(figsize=(width, height), dpi=DOTS_PER_INCH, **options)
@@ -80,7 +82,8 @@ def canvas(width: float, height: float, **options: Any) -> Iterator[Figure]:
 
 def charge_map() -> Colormap:
     """Colours from the positive plate (0) to the negative one (1)."""
-    from matplotlib.colors import LinearSegmentedColormap
+    with extra("train"):
+        from matplotlib.colors import LinearSegmentedColormap
 
     return LinearSegmentedColormap.from_list("charge", [PLUS, BETWEEN, MINUS])
 

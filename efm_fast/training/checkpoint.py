@@ -17,14 +17,17 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load as from_bytes
-from safetensors.torch import save as to_bytes
 from torch import Tensor
 
 from ..errors import RunError
+from ..extras import extra
 from ..files import write_bytes
 from ..nets import Geometry
+
+with extra("train"):
+    from safetensors import SafetensorError, safe_open
+    from safetensors.torch import load as from_bytes
+    from safetensors.torch import save as to_bytes
 
 STATE, WEIGHTS = "state.safetensors", "weights.safetensors"
 _HEAD = 200  # the first bytes of a file, which hold its seal

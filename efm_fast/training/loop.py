@@ -11,12 +11,12 @@ from typing import Any
 
 import torch
 from torch import Generator, Tensor
-from tqdm.auto import tqdm
 
 from .. import checks
 from ..config import Config, settings_in
 from ..data import Source, charge_loader, step_generator
 from ..errors import InputError, RunError
+from ..extras import extra
 from ..files import make_folder, remove_folder, remove_leftovers, write_text
 from ..interplate import InterplatePoints, InterplateStrategy
 from ..nets import Geometry, LearnedField, build_field
@@ -38,6 +38,9 @@ from .run import (
 from .sources import make_sources, pinned, sources_again, with_data
 from .state import TrainingState
 from .strategies import make_strategy
+
+with extra("train"):
+    from tqdm.auto import tqdm
 
 _PLUS, _MINUS, _POINTS, _WEIGHTS = range(4)  # streams of randomness
 
