@@ -128,3 +128,17 @@ def test_a_float64_call_is_right_to_float64(backend):
         got = capacitor_field(x, q.z, plus, minus, q.L, backend=backend)
         assert got.direction.dtype == torch.float64
         assert_field_close(got, capacitor_field(x, q.z, plus, minus, q.L, backend="reference"), 1e-11, 1e-11)
+
+
+@pytest.mark.parametrize(("backend", "d"), _cases(20, 64, 784, 3072))
+@pytest.mark.parametrize(("height", "allowed"), [(1.0, 6e-5), (10.0, 6e-4)])
+def test_the_flattest_flux_points(backend, d, height, allowed):
+    """All of them at |g0| = 0.05, where the two plates cancel most; half of what is promised."""
+    generator = torch.Generator().manual_seed(d)
+    plus, minus = (torch.randn(64, d, generator=generator) for _ in range(2))
+    L = (2 * d) ** 0.5
+    x = plus[:48] + height * L / 0.05 * torch.randn(48, d, generator=generator)
+    z = torch.full((48,), height * L, dtype=torch.float64)
+    got = capacitor_field(x, z, plus, minus, L, backend=backend)
+    want = capacitor_field(x, z, plus, minus, L, backend="reference")
+    assert_field_close(got, want, allowed, allowed)
