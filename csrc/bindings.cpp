@@ -162,7 +162,7 @@ PYBIND11_MODULE(_C, module) {
                "Gradients of that sum by direct differences into zeroed buffers, 0 where not asked for.");
     module.def("bfloat16_available", &efm::bfloat16_available, "Whether the processor multiplies bfloat16.");
     module.def("bfloat16_sum", &bfloat16_sum, py::arg("request"), py::arg("result"), py::arg("nearest"), py::arg("threads"),
-               "Sum over charges with both matrix products on AMX tiles.");
+               "Sum over charges with both matrix products of bfloat16 parts.");
     module.def("centre_rows", &centre_rows, py::arg("a"), py::arg("centre"), py::arg("out"), py::arg("squares"),
                py::arg("threads"), "Rows less the centre as float32, and their squared norms.");
     module.def("large_cutoff", &efm::large_cutoff, py::arg("request"), "log2 of the smallest weight that can matter.");

@@ -78,8 +78,9 @@ double large_reach(const Request& r, double ref, float cutoff);
 // True where the processor multiplies bfloat16 and the system lets it.
 bool bfloat16_available();
 
-// The whole sum by products of bfloat16 parts: x float32 with contiguous rows, y of a type exact in float32. Bytes about a centre of whole
-// numbers are exact in bfloat16. `nearest` of each chunk are summed by direct difference. Returns false if `poll` broke it off.
+// The whole sum by products of bfloat16 parts: x float32 with contiguous rows, y of a type exact in float32. Bytes about
+// a centre of whole numbers are exact in bfloat16. `nearest` of each chunk are summed by direct difference. Returns false
+// if `poll` broke it off.
 bool bfloat16_sum(const Request& r, const Result& out, int nearest, int threads, const Poll& poll);
 
 }  // namespace efm

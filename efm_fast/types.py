@@ -13,6 +13,12 @@ import torch
 from torch import Tensor
 
 
+def _relative(own: Tensor, m: Tensor) -> Tensor:
+    """The log factor from log scale ``own`` to a larger ``m``, [N]."""
+    # equal infinities scale by one; a finite term beside +inf, or an empty one, by zero
+    return torch.where(own == m, 0.0, own - m)
+
+
 def _scaled(values: Tensor, log_factor: Tensor) -> Tensor:
     """``values * exp(log_factor)`` row by row, in the dtype of ``values``."""
     factor = torch.exp(log_factor).to(values.dtype)
@@ -51,9 +57,7 @@ class RieszSum:
     def merge(self, other: RieszSum) -> RieszSum:
         """The sum over both sets of charges: rescale to the larger ``m``, then add."""
         m = torch.maximum(self.m, other.m)
-        # equal infinities scale by one; a finite term beside +inf, or an empty one, by zero
-        left = torch.where(self.m == m, 0.0, self.m - m)
-        right = torch.where(other.m == m, 0.0, other.m - m)
+        left, right = _relative(self.m, m), _relative(other.m, m)
         return RieszSum(
             m,
             _scaled(self.w, left) + _scaled(other.w, right),
@@ -106,7 +110,7 @@ class CentredSum:
     def merge(self, other: CentredSum) -> CentredSum:
         """The sum over both sets of charges; both are split about one centre, or neither is."""
         m = torch.maximum(self.m, other.m)
-        left, right = (torch.where(part.m == m, 0.0, part.m - m) for part in (self, other))
+        left, right = _relative(self.m, m), _relative(other.m, m)
         along = None
         if self.along is not None and other.along is not None:
             along = _scaled(self.along, left) + _scaled(other.along, right)
@@ -132,7 +136,7 @@ class CentredSum:
 
     def weight_at(self, m: Tensor) -> Tensor:
         """The sum of weights in the log scale ``m``, float64 [N], which is nowhere below its own."""
-        return _scaled(self.w, torch.where(self.m == m, 0.0, self.m - m))
+        return _scaled(self.w, _relative(self.m, m))
 
     def whole(self, x: Tensor) -> RieszSum:
         """The same sum with whole displacements, in the dtype of ``rest``, at the points x [N, D] it was taken at."""

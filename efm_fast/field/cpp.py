@@ -73,7 +73,7 @@ def centred_sum(request: SumRequest) -> CentredSum:
 
 
 def _centre(request: SumRequest) -> Tensor:
-    """The caller's centre, or one of these charges, float32 [D]."""
+    """The caller's centre, or else the middle of the request's charges, float32 [D]."""
     if request.centre is not None:
         return request.centre.detach().float().contiguous()
     return centre_of(request.y)

@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 
 from .. import native
+from ..native import address, matrix
 from ..types import CentredSum
 from . import reference
-from .pairs import Pairs, address, matrix
+from .pairs import Pairs
 
 _CHUNK_BYTES = 32 << 20  # of centred charges
 _CHUNK_CHARGES = 8192

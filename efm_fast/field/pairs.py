@@ -11,8 +11,6 @@ from ..native import address, matrix
 from . import reference
 from .request import SumRequest
 
-__all__ = ["Pairs", "address", "matrix"]
-
 _NO_SELF = -(2**63)
 
 

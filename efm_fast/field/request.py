@@ -13,8 +13,6 @@ Kernel = Literal["riesz", "gaussian"]
 Precision = Literal["fast", "default", "exact"]
 
 _SAMPLES = 256  # charges whose mean is near enough to the centre of all
-
-
 _BEYOND_FLOAT32 = (torch.float64, torch.int32, torch.int64, torch.uint32, torch.uint64)
 
 
