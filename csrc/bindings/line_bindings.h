@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "lines/lines.h"
-#include "bindings/need.h"
+#include "bindings/arguments.h"
 #include "lines/slope_step.h"
 #if defined(EFM_FAST_CUDA)
 #include "lines/lines_cuda.h"
@@ -15,8 +15,6 @@
 #endif
 
 namespace efm {
-
-namespace py = pybind11;
 
 template <class T>
 T* address(const py::dict& from, const char* name) {

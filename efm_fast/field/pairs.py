@@ -11,8 +11,6 @@ from ..native import address, matrix
 from . import reference
 from .request import SumRequest
 
-_NO_SELF = -(2**63)
-
 
 class Pairs:
     """What a sum over pairs reads; keeps alive what the native request points to.
@@ -47,13 +45,18 @@ class Pairs:
         self.native = extension.Request(
             x=matrix(self.x, name="x"),
             y=matrix(self.y, name="y"),
-            weight=address(self.weight, torch.float64, (m,), name="weight"),
-            height2=address(self._height2, torch.float64, (n,), name="height"),
-            softening2=request.softening**2,
-            kernel=getattr(extension.Kernel, request.kernel),
-            power=request.power,
-            bandwidth=request.bandwidth,
-            first_self=_NO_SELF if request.first_self is None else request.first_self,
-            centre=address(self.centre, torch.float32, (d,), name="centre"),
+            kernel=extension.Kernel(*kernel_of(request)),
             wide=wide,
         )
+        self.native.weight = address(self.weight, torch.float64, (m,), name="weight")
+        self.native.height2 = address(self._height2, torch.float64, (n,), name="height")
+        self.native.softening2 = request.softening**2
+        self.native.centre = address(self.centre, torch.float32, (d,), name="centre")
+        if request.first_self is not None:
+            self.native.first_self = request.first_self
+
+
+def kernel_of(request: SumRequest) -> tuple[str, tuple[float, ...]]:
+    """Name and parameters of the request's kernel function, as the extension takes them."""
+    parameter = request.power if request.kernel == "riesz" else request.bandwidth
+    return request.kernel, (parameter,)

@@ -3,7 +3,7 @@
 
 #include <vector>
 
-#include "sum/direct/direct.h"
+#include "sum/direct/direct_kernel.h"
 #include "core/elements.h"
 
 namespace efm {
