@@ -225,7 +225,7 @@ def bindings() -> Iterator[tuple[str, Callable[[], Any]]]:
         arguments = {"m": m, "g_w": 8, "g_v": g_v, "is_double": False}
         yield f"Gradients of {what}", lambda a=arguments: extension.Gradients(**a)
     other = extension.Gradients(
-        m=places["m"] or native.address(kept["m"]),
+        m=native.address(kept["m"]),
         g_w=native.address(kept["w"]),
         g_v=native.matrix(x[1:]),
         is_double=False,
