@@ -14,7 +14,7 @@ from torch import Tensor
 from efm_fast import riesz_sum, train
 from efm_fast.data import make_source, step_generator
 from efm_fast.lines import ExactField, Lines, forward_map, launch, trace_lines
-from efm_fast.training.bank import LineBank
+from efm_fast.methods.line_bank import LineBank
 from efm_fast.types import Plates
 
 Row = dict[str, float | int | str | bool]
@@ -140,7 +140,7 @@ def _bank_clock() -> Iterator[list[float]]:
 def bank_rows(steps: int) -> list[Row]:
     """Share of training that a line bank takes on the toy problem; to beat: 10 %."""
     with tempfile.TemporaryDirectory() as folder, _bank_clock() as renewals:
-        settings = {"points.strategy": "lines", "train.steps": steps, "runs": folder, "name": "bank"}
+        settings = {"method.points.strategy": "lines", "train.steps": steps, "runs": folder, "name": "bank"}
         begin = time.perf_counter()
         train("gaussian_to_swissroll", settings | {"train.picture_every": 10**9}, progress=False)
         total = time.perf_counter() - begin

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from efm_fast.errors import InputError
 from efm_fast.field import capacitor_field
-from efm_fast.interplate import BoxPoints, FluxPoints, LinearPoints
-from efm_fast.targets import field_direction, plate_posterior
+from efm_fast.methods.interplate import BoxPoints, FluxPoints, LinearPoints
+from efm_fast.methods.targets import field_direction, plate_posterior
 from efm_fast.types import Plates
 
 
