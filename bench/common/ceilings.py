@@ -1,6 +1,6 @@
-"""What this machine can do at most, measured, and what that allows a field sum: operations, bytes, special functions.
+"""The measured rates of a machine, and the rate of a field sum that they suggest.
 
-Rates are the best of several runs, with the threads that torch uses, so that a share of them means the same on every
+Rates are the best of several runs, with the threads that torch uses, so that a ratio to them means the same on every
 machine. :func:`limit` counts what one pair of a point and a charge costs and says which resource binds.
 """
 
@@ -9,11 +9,12 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch.utils.benchmark import Timer
+
+from bench.common.timing import repeated
 
 DIRECT_D = 16  # up to here differences are cheaper than matrix products, and need no repair
 MATRIX_PRODUCTS = (
@@ -35,6 +36,8 @@ class Ceilings:
         exp: exponentials per second, float32, from cache.
         log: logarithms per second.
         rsqrt: reciprocal roots per second.
+        vector: multiply-adds of single lanes per second, float32, outside of matrix units.
+        source: where the numbers are from.
     """
 
     gemm_fp32: float
@@ -43,11 +46,13 @@ class Ceilings:
     exp: float
     log: float
     rsqrt: float
+    vector: float
+    source: str = "measured"
 
     @property
-    def vector(self) -> float:
-        """Vector instructions per second times lanes: one multiply-add of the float32 product is one of them."""
-        return self.gemm_fp32 / 2
+    def special(self) -> float:
+        """The slowest of the special functions, per second."""
+        return min(self.exp, self.log, self.rsqrt)
 
     def table(self) -> dict[str, Any]:
         """The rates as a table to print and to render."""
@@ -58,8 +63,9 @@ class Ceilings:
             "exp": ("exp", "G/s"),
             "log": ("log", "G/s"),
             "rsqrt": ("rsqrt", "G/s"),
+            "vector": ("multiply-add", "G/s"),
         }
-        rows = [[*names[key], float(f"{value / 1e9:.4g}")] for key, value in asdict(self).items()]
+        rows = [[*name, float(f"{getattr(self, key) / 1e9:.4g}")] for key, name in names.items()]
         return {"columns": ["ceiling", "unit", "measured"], "rows": rows}
 
 
@@ -85,19 +91,17 @@ class Limit:
         return 1.0 / self.seconds[self.bound]
 
 
-def best_seconds(call: Callable[[], object], min_run_time: float = 0.1) -> float:
-    """Seconds of the fastest run of ``call``."""
-    timer = Timer("call()", globals={"call": call}, num_threads=torch.get_num_threads())
-    return min(timer.blocked_autorange(min_run_time=min_run_time).times)
-
-
 def measure(device: str | torch.device) -> Ceilings:
     """Measure ``device``; a few seconds."""
     device = torch.device(device)
-    special = _special_gpu if device.type == "cuda" else _special_cpu
-    return Ceilings(
-        _gemm(device, torch.float32), _gemm(device, torch.bfloat16), _bandwidth(device), *special(device)
-    )
+    gemm_fp32, gemm_bf16 = (_gemm(device, dtype) for dtype in (torch.float32, torch.bfloat16))
+    if device.type == "cuda":
+        exp, log, rsqrt, vector = _lanes_gpu(device)
+        source = f"measured on {torch.cuda.get_device_name(device)}"
+    else:
+        exp, log, rsqrt = _special_cpu(device)
+        vector, source = gemm_fp32 / 2, "measured"  # a CPU's float32 products are made of such multiply-adds
+    return Ceilings(gemm_fp32, gemm_bf16, _bandwidth(device), exp, log, rsqrt, vector, source)
 
 
 def _gemm(device: torch.device, dtype: torch.dtype) -> float:
@@ -105,7 +109,7 @@ def _gemm(device: torch.device, dtype: torch.dtype) -> float:
     best, size = 0.0, 512
     while size <= 8192:
         a, b = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
-        seconds = best_seconds(functools.partial(torch.mm, a, b))
+        seconds = _best(functools.partial(torch.mm, a, b), device, 0.1)
         best = max(best, 2.0 * size**3 / seconds)
         if 8 * seconds > _LONGEST:
             break
@@ -116,7 +120,7 @@ def _gemm(device: torch.device, dtype: torch.dtype) -> float:
 def _bandwidth(device: torch.device) -> float:
     source = torch.ones((1 << 30 if device.type == "cuda" else 1 << 28) // 4, device=device)
     target = torch.empty_like(source)
-    return 2.0 * source.numel() * 4 / best_seconds(functools.partial(target.copy_, source), 0.2)
+    return 2.0 * source.numel() * 4 / _best(functools.partial(target.copy_, source), device, 0.2)
 
 
 def _special_cpu(device: torch.device) -> list[float]:
@@ -124,14 +128,19 @@ def _special_cpu(device: torch.device) -> list[float]:
     values = torch.rand(1 << 16, device=device) + 0.5
     out = torch.empty_like(values)
     functions = (torch.exp, torch.log, torch.rsqrt)
-    return [values.numel() / best_seconds(functools.partial(f, values, out=out), 0.05) for f in functions]
+    calls = [functools.partial(function, values, out=out) for function in functions]
+    return [values.numel() / _best(call, device, 0.05) for call in calls]
 
 
-def _special_gpu(device: torch.device) -> list[float]:
-    """The same in registers: a kernel that does nothing else, since a plain call would measure the memory."""
-    from bench.common.chains import rate
+def _lanes_gpu(device: torch.device) -> list[float]:
+    """exp2, log2, rsqrt and multiply-adds in registers; a plain call would measure the memory instead."""
+    from bench.common.chains import rate  # needs Triton
 
-    return [rate(name, device) for name in ("exp2", "log2", "rsqrt")]
+    return [rate(name, device) for name in ("exp2", "log2", "rsqrt", "fma")]
+
+
+def _best(call: Callable[[], object], device: torch.device, min_run_time: float) -> float:
+    return repeated(call, device, min_run_time).best
 
 
 def direct_instructions(d: int) -> int:

@@ -1,5 +1,5 @@
 # mypy: disable-error-code="no-untyped-def"
-"""Special functions per second of a GPU, in registers: what bounds a sum whose every pair takes a few of them."""
+"""Special functions and multiply-adds per second of a GPU, in registers, without any traffic to memory."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import functools
 import torch
 import triton
 import triton.language as tl
-from torch.utils.benchmark import Timer
+
+from bench.common.timing import repeated
 
 BLOCK = 1024
 CHAIN = 16  # independent chains per thread hide the latency of each
@@ -26,6 +27,8 @@ def chain(out, rounds, NAME: tl.constexpr, BLOCK: tl.constexpr, CHAIN: tl.conste
             value = tl.exp2(-value)
         elif NAME == "log2":
             value = tl.log2(2.0 + tl.abs(value))
+        elif NAME == "fma":
+            value = value * 0.999 + 0.001
         else:
             value = tl.rsqrt(value)
     tl.store(out + place, tl.sum(value, 1))
@@ -37,10 +40,10 @@ def run(name: str, out: torch.Tensor, rounds: int) -> None:
 
 
 def rate(name: str, device: torch.device, rounds: int = 256) -> float:
-    """Calls per second of "exp2", "log2" or "rsqrt" on a CUDA device."""
+    """Calls per second of "exp2", "log2", "rsqrt" or "fma" on a CUDA device."""
     with torch.cuda.device(device):
         programs = 8 * torch.cuda.get_device_properties(device).multi_processor_count
         out = torch.empty(programs * BLOCK, device=device)
         call = functools.partial(run, name, out, rounds)
-        times = Timer("call()", globals={"call": call}).blocked_autorange(min_run_time=0.2).times
-    return out.numel() * CHAIN * rounds / min(times)
+        seconds = repeated(call, device, 0.2).best
+    return out.numel() * CHAIN * rounds / seconds

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from efm_fast.field import backends, capacitor_field
+from efm_fast.field import backends, capacitor_field, riesz_sum
 from efm_fast.field.request import Precision, SumRequest
 from efm_fast.types import CapacitorField
 
@@ -43,6 +43,7 @@ class Form:
         elements: most elements of a block of points x charges x features, where the form keeps one; else None.
         compiles: whether it may compile for long, so that it gets a time budget and a process of its own.
         ours: whether it is a backend of efm_fast.
+        plate_sum: the sums of one plate with Coulomb's power D + 1, which ``field`` is made of.
     """
 
     name: str
@@ -51,20 +52,25 @@ class Form:
     elements: int | None = None
     compiles: bool = False
     ours: bool = False
+    plate_sum: PlateSum | None = None
 
 
 def forms(precision: Precision = "default") -> dict[str, Form]:
     """All rows by name, in the order of the table; ``precision`` is that of efm_fast's backends."""
     rows = [
-        Form("broadcast", capacitor_of(broadcast), elements=1 << 26),
-        Form("chunks, direct", capacitor_of(functools.partial(chunked, direct_chunk, True))),
-        Form("chunks, GEMM", capacitor_of(functools.partial(chunked, gemm_chunk, False))),
-        Form("KeOps", capacitor_of(keops), why_not=_keops_why_not, compiles=True),
-        Form("torch.compile", capacitor_of(compiled), compiles=True),
-        Form("FlexAttention", capacitor_of(flex), why_not=_flex_why_not, compiles=True),
+        _by_hand("broadcast", broadcast, elements=1 << 26),
+        _by_hand("chunks, direct", functools.partial(chunked, direct_chunk, True)),
+        _by_hand("chunks, GEMM", functools.partial(chunked, gemm_chunk, False)),
+        _by_hand("KeOps", keops, why_not=_keops_why_not, compiles=True),
+        _by_hand("torch.compile", compiled, compiles=True),
+        _by_hand("FlexAttention", flex, why_not=_flex_why_not, compiles=True),
         *(_own(row, precision) for row in reversed(backends.TABLE)),
     ]
     return {row.name: row for row in rows}
+
+
+def _by_hand(name: str, plate_sum: PlateSum, **facts: Any) -> Form:
+    return Form(name, capacitor_of(plate_sum), plate_sum=plate_sum, **facts)
 
 
 def _own(row: backends.Backend, precision: Precision) -> Form:
@@ -75,7 +81,12 @@ def _own(row: backends.Backend, precision: Precision) -> Form:
     def field(x: Tensor, z: Tensor, plus: Tensor, minus: Tensor, L: float) -> CapacitorField:
         return capacitor_field(x, z, plus, minus, L, backend=row.name, precision=precision)
 
-    return Form(f"ours: {row.name}", field, why_not, ours=True)
+    def plate_sum(x: Tensor, h2: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        power = x.shape[1] + 1.0
+        total = riesz_sum(x, y, power=power, height=h2.sqrt(), backend=row.name, precision=precision)
+        return total.m, total.w, total.v
+
+    return Form(f"ours: {row.name}", field, why_not, ours=True, plate_sum=plate_sum)
 
 
 def capacitor_of(plate_sum: PlateSum) -> Field:

@@ -9,17 +9,15 @@ from __future__ import annotations
 
 import functools
 import gc
-import math
-import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.benchmark import Timer
 
 from bench.common.memory import PeakMemory
+from bench.common.timing import once, repeated
 from bench.field.forms import Form
 from efm_fast.field import capacitor_field
 from efm_fast.field.queries import KINDS, QuerySet, query_set
@@ -29,7 +27,6 @@ from efm_fast.types import CapacitorField
 GATE_SIZES = {8: (256, 2048), 64: (128, 1024), 784: (48, 256), 3072: (24, 96), 12288: (8, 32)}
 LOG_NORM_TOLERANCE = 1e-3
 _JUDGED = 4  # of the timed points
-_LONG = 0.005  # seconds of a call
 
 
 @dataclass(frozen=True)
@@ -149,9 +146,7 @@ def _time(form: Form, case: Case, n: int, row: Measurement) -> None:
 
 
 def _judge(form: Form, case: Case, row: Measurement) -> None:
-    errors = {kind: _errors(form, kind, case) for kind in KINDS}
-    row.errors = {kind: direction for kind, (direction, _) in errors.items()}
-    row.errors["log_norm"] = max(log_norm for _, log_norm in errors.values())
+    row.errors = gate_errors(form, case)
     n, seconds = _affordable(form, case)
     judged = _timed_errors(form, case, n)
     row.errors["interpolated"] = max(row.errors["interpolated"], judged[0])
@@ -164,6 +159,13 @@ def _judge(form: Form, case: Case, row: Measurement) -> None:
         row.reason = f"wrong at {', '.join(red)}: no speed"
         return
     row.speed = _speed(form, case, n, seconds)
+
+
+def gate_errors(form: Form, case: Case) -> dict[str, float]:
+    """Largest direction error by kind of points, and the largest error of log |E| as "log_norm"."""
+    errors = {kind: _errors(form, kind, case) for kind in KINDS}
+    worst = {kind: direction for kind, (direction, _) in errors.items()}
+    return worst | {"log_norm": max(log_norm for _, log_norm in errors.values())}
 
 
 def red_kinds(errors: dict[str, float], d: int) -> list[str]:
@@ -227,17 +229,8 @@ def on_device(
     return x, z, points.plus.to(device), points.minus.to(device), points.L
 
 
-def _synchronise(device: str) -> None:
-    if torch.device(device).type == "cuda":
-        torch.cuda.synchronize(device)
-
-
 def _seconds(form: Form, arguments: tuple[Any, ...], device: str) -> float:
-    _synchronise(device)
-    begin = time.perf_counter()
-    form.field(*arguments)
-    _synchronise(device)
-    return time.perf_counter() - begin
+    return once(functools.partial(form.field, *arguments), device)
 
 
 def _affordable(form: Form, case: Case) -> tuple[int, float]:
@@ -282,19 +275,8 @@ def _timed_errors(form: Form, case: Case, n: int) -> tuple[float, float, int | N
 
 def _speed(form: Form, case: Case, n: int, seconds: float) -> Speed:
     points, _ = timed_set(case.d, case.n, case.m, case.dtype)
-    times, count = _times(form, on_device(points, case.device, n), case, seconds)
-    quantiles = torch.tensor([0.1, 0.5, 0.9], dtype=torch.float64)
-    low, median, high = torch.quantile(torch.tensor(times, dtype=torch.float64), quantiles).tolist()
+    call = functools.partial(form.field, *on_device(points, case.device, n))
+    times = repeated(call, case.device, case.min_run_time, seconds)
+    low, median, high = times.quantiles(0.1, 0.5, 0.9)
     pairs = 2.0 * n * case.m
-    return Speed(median, low, high, count, pairs / median, 4.0 * case.d * pairs / median)
-
-
-def _times(form: Form, arguments: tuple[Any, ...], case: Case, seconds: float) -> tuple[list[float], int]:
-    """Seconds per call, measured several times, and the number of calls."""
-    if seconds > _LONG:  # beside it the clock's own cost is nothing, so that no block of calls is needed
-        repeats = max(3, math.ceil(case.min_run_time / seconds))
-        return [_seconds(form, arguments, case.device) for _ in range(repeats)], repeats
-    call = {"f": form.field, "a": arguments}
-    timer = Timer("f(*a)", globals=call, num_threads=torch.get_num_threads())
-    runs = timer.blocked_autorange(min_run_time=case.min_run_time)
-    return runs.times, len(runs.times) * runs.number_per_run
+    return Speed(median, low, high, times.calls, pairs / median, 4.0 * case.d * pairs / median)

@@ -7,13 +7,13 @@ both then meet the same conditions.
 from __future__ import annotations
 
 import statistics
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
 
+from bench.common.timing import once
 from bench.field.forms import Form
 from bench.field.measure import Case, Measurement, on_device, timed_set
 
@@ -85,9 +85,7 @@ def _pairs(call: Callable[[], object], threads: int) -> list[float]:
 
 def _seconds(call: Callable[[], object], threads: int) -> float:
     with _threads(threads):
-        begin = time.perf_counter()
-        call()
-        return time.perf_counter() - begin
+        return once(call, "cpu")
 
 
 @contextmanager

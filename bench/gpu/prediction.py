@@ -10,33 +10,19 @@ from dataclasses import dataclass
 
 import torch
 
+from bench.common.ceilings import Ceilings
 from bench.common.record import print_table
 from efm_fast import kernels
 
 plan = kernels.plan
 
 
-@dataclass(frozen=True)
-class Ceilings:
-    """What a device can do at most, per second.
-
-    Attributes:
-        matrix: floating point operations of bfloat16 matrix products.
-        copy: bytes read plus bytes written in device memory.
-        special: exponentials, logarithms, reciprocals and square roots.
-        plain: other float32 instructions of one lane (a fused multiply-add is one).
-        source: where the numbers are from.
-    """
-
-    matrix: float
-    copy: float
-    special: float
-    plain: float
-    source: str
-
-
-#: 132 multiprocessors at 1.98 GHz, 16 special functions and 128 float32 lanes each per clock.
-H200 = Ceilings(989e12, 4.8e12, 132 * 16 * 1.98e9, 132 * 128 * 1.98e9, "H200 data sheet")
+#: 132 multiprocessors at 1.98 GHz, with 128 float32 lanes and 16 special functions each per clock.
+_LANES, _SPECIAL = 132 * 128 * 1.98e9, 132 * 16 * 1.98e9
+H200 = Ceilings(
+    gemm_fp32=2 * _LANES, gemm_bf16=989e12, bandwidth=4.8e12, exp=_SPECIAL, log=_SPECIAL, rsqrt=_SPECIAL,
+    vector=_LANES, source="H200 data sheet",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -113,24 +99,24 @@ def predict(problem: Problem, ceilings: Ceilings) -> Prediction:
     size = 1 if problem.uint8 else 4
     if problem.small:
         return Prediction(
-            0.0, (size * m * d + 8.0 * n * d) / ceilings.copy, (1 + 4 / 16) * pairs / ceilings.special,
-            pairs * (5 + 5.8 * d) / ceilings.plain,
+            0.0, (size * m * d + 8.0 * n * d) / ceilings.bandwidth, (1 + 4 / 16) * pairs / ceilings.special,
+            pairs * (5 + 5.8 * d) / ceilings.vector,
         )  # fmt: skip
     fused = plan.fused_shapes(1)
     width = plan.padded_width(d, fused)
     products = problem.products
     if problem.near:
         products -= 2 + (not problem.uint8)
-    matrix = 2.0 * products * pairs * width / ceilings.matrix
+    matrix = 2.0 * products * pairs * width / ceilings.gemm_bf16
     parts = (2 if problem.uint8 else 4) * m * width
     groups = -(-n // plan.group_rows(n, width))
     # charges are read and split once per group of points, the parts then read once (fused) or twice
-    memory = groups * (size * m * d + parts * (2 if width in fused else 3)) / ceilings.copy
-    marks = pairs / 8 * 2 / ceilings.copy
+    memory = groups * (size * m * d + parts * (2 if width in fused else 3)) / ceilings.bandwidth
+    marks = pairs / 8 * 2 / ceilings.bandwidth
     # weights, and a rounded addition for every 64 features of the first product and every 64 charges of the second
     chunked = 45.0 + width / 64 + (0 if problem.near else width / 64)
     plain = (10.0 if problem.near else 34.0) if width in fused else chunked
-    return Prediction(matrix, memory + marks, 2 * pairs / ceilings.special, plain * pairs / ceilings.plain)
+    return Prediction(matrix, memory + marks, 2 * pairs / ceilings.special, plain * pairs / ceilings.vector)
 
 
 def launches(problem: Problem) -> int:

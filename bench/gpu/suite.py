@@ -9,6 +9,7 @@ Every stage writes its own file to bench/results/ as soon as it is done.
 from __future__ import annotations
 
 import argparse
+import functools
 import shutil
 import subprocess
 import sys
@@ -18,12 +19,17 @@ from dataclasses import asdict
 import torch
 from torch import Tensor
 
+from bench.common.ceilings import Ceilings, measure
 from bench.common.record import ROOT, print_table, write_result
-from bench.gpu.forms import FORMS
-from bench.gpu.prediction import PROBLEMS, Ceilings, Problem, predict
+from bench.common.timing import repeated
+from bench.field.forms import Form, forms
+from bench.field.measure import Case, gate_errors, red_kinds
+from bench.gpu.prediction import PROBLEMS, Problem, predict
+from efm_fast.field.queries import KINDS
 
 Row = dict[str, object]
 COLUMNS = ("sum", "form", "ms", "graph_ms", "rate", "unit", "of_bound", "slower", "direction_error", "ok")
+_OWN_SECONDS, _OTHERS_SECONDS = 0.5, 0.1  # of timing for a row
 
 
 def run(command: list[str], timeout: int) -> Row:
@@ -60,23 +66,6 @@ def sanitizer() -> bool:
     return all(bool(result["ok"]) for result in found.values())
 
 
-def direction_error(d: int, uint8: bool) -> float:
-    """Worst direction error of the capacitor's field in every query set, against float64."""
-    from efm_fast.field import capacitor_field
-    from efm_fast.field.queries import KINDS, query_set
-
-    worst = 0.0
-    for kind in KINDS:
-        q = query_set(kind, 256, 4096, d, uint8=uint8)
-        x, z, plus, minus = (part.cuda() for part in (q.x, q.z, q.plus, q.minus))
-        got, want = (
-            capacitor_field(x, z, plus, minus, q.L, backend=name) for name in ("triton", "reference")
-        )
-        error = torch.linalg.vector_norm(got.direction.double() - want.direction.double(), dim=1)
-        worst = max(worst, error.max().item())
-    return worst
-
-
 def inputs(problem: Problem) -> tuple[Tensor, Tensor, Tensor]:
     """Points, charges and heights of a problem on the device, see :class:`bench.gpu.prediction.Problem`."""
     from efm_fast import kernels
@@ -98,12 +87,10 @@ def inputs(problem: Problem) -> tuple[Tensor, Tensor, Tensor]:
 
 def graph_ms(call: Callable[[], object]) -> float:
     """Milliseconds of the same call replayed from a CUDA graph: without what launching costs the CPU."""
-    from bench.gpu.ceilings import seconds
-
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
         call()
-    return 1e3 * seconds(graph.replay)[0]
+    return 1e3 * repeated(graph.replay, "cuda", _OWN_SECONDS).quantiles(0.5)[0]
 
 
 def shares(call: Callable[[], object]) -> dict[str, float] | str:
@@ -120,26 +107,40 @@ def shares(call: Callable[[], object]) -> dict[str, float] | str:
     return {event.key[:60]: event.device_time_total / 1e3 for event in found}
 
 
-def timed(form: Callable[[], object], work: float, bound: float, repeats: int) -> Row:
-    """Median, quantiles, rate and share of the bound."""
-    from bench.gpu.ceilings import seconds
-
-    middle, low, high = seconds(form, repeats)
+def timed(call: Callable[[], object], work: float, bound: float, seconds: float) -> Row:
+    """Median, quantiles, rate and share of the bound, from ``seconds`` of timing."""
+    low, middle, high = repeated(call, "cuda", seconds).quantiles(0.1, 0.5, 0.9)
     return {
-        "ms": 1e3 * middle, "ms_20": 1e3 * low, "ms_80": 1e3 * high, "rate": work / middle / 1e12,
+        "ms": 1e3 * middle, "ms_10": 1e3 * low, "ms_90": 1e3 * high, "rate": work / middle / 1e12,
         "of_bound": bound / middle,
     }  # fmt: skip
 
 
 def own_row(problem: Problem, bound: float, sum_of: Callable[[], object]) -> Row:
     """Our row: wrong sums have no speed."""
-    error = direction_error(problem.d, problem.uint8)
-    row: Row = {"sum": problem.name, "form": "triton", "direction_error": error, "ok": error <= 1e-4}
-    row["unit"] = problem.unit
+    case = Case(problem.d, problem.n, problem.m, "cuda", "uint8" if problem.uint8 else "float32")
+    errors = gate_errors(forms()["ours: triton"], case)
+    row: Row = {
+        "sum": problem.name,
+        "form": "ours: triton",
+        "direction_error": max(errors[kind] for kind in KINDS),
+    }
+    row |= {"ok": not red_kinds(errors, problem.d), "unit": problem.unit}
     if row["ok"]:
-        row |= timed(sum_of, problem.work, bound, 20)
+        row |= timed(sum_of, problem.work, bound, _OWN_SECONDS)
         row |= {"graph_ms": graph_ms(sum_of), "kernels_ms": shares(sum_of)}
     return row
+
+
+def others(problem: Problem) -> Iterator[Form]:
+    """The other forms that can serve ``problem`` here."""
+    room = torch.cuda.get_device_properties(0).total_memory / 2
+    for form in forms().values():
+        # three blocks of float32 differences are alive at once
+        fits = form.elements is None or 12 * problem.n * problem.m * problem.d <= room
+        ours_as_well = form.name in ("ours: triton", "ours: reference")
+        if fits and not ours_as_well and form.why_not(problem.d, torch.device("cuda")) is None:
+            yield form
 
 
 def rows_of(problem: Problem, ceilings: Ceilings, quick: bool) -> Iterator[Row]:
@@ -154,13 +155,12 @@ def rows_of(problem: Problem, ceilings: Ceilings, quick: bool) -> Iterator[Row]:
         lambda: kernels.riesz_sum(x, y, power=power, height=height, rounded_points=problem.rounded),
     )
     yield own
-    for name, make in FORMS.items() if own["ok"] and not quick else ():
-        row: Row = {"sum": problem.name, "form": name, "unit": problem.unit}
+    for form in others(problem) if own["ok"] and not quick else ():
+        assert form.plate_sum is not None
+        row: Row = {"sum": problem.name, "form": form.name, "unit": problem.unit}
+        call = functools.partial(form.plate_sum, x, height.square(), y if form.ours else y.float())
         try:
-            form = make(x, y, height, power)
-            if form is None:
-                continue
-            row |= timed(form, problem.work, bound, 3)
+            row |= timed(call, problem.work, bound, _OTHERS_SECONDS)
             row["slower"] = float(row["ms"]) / float(own["ms"])  # type: ignore[arg-type]
         except Exception as cause:  # a competitor that cannot run is a row, not the end of the bench
             row["unit"] = f"failed: {type(cause).__name__}"
@@ -169,9 +169,7 @@ def rows_of(problem: Problem, ceilings: Ceilings, quick: bool) -> Iterator[Row]:
 
 def kernel_bench(quick: bool) -> bool:
     """The sums of PROBLEMS; the file grows with every row, for a competitor may take longer than one waits."""
-    from bench.gpu.ceilings import measure
-
-    ceilings = measure()
+    ceilings = measure("cuda")
     rows: list[Row] = []
     for problem in PROBLEMS:
         for row in rows_of(problem, ceilings, quick):
@@ -180,7 +178,7 @@ def kernel_bench(quick: bool) -> bool:
             write_result("gpu_suite", {"ceilings": asdict(ceilings), "rows": rows})
         torch.cuda.empty_cache()
     print_table(rows, COLUMNS)
-    return all(row["ok"] for row in rows if row["form"] == "triton")
+    return all(row["ok"] for row in rows if row["form"] == "ours: triton")
 
 
 def other_bench(module: str, *arguments: str) -> bool:

@@ -11,6 +11,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
+from bench.common.timing import synchronise
 from efm_fast import riesz_sum, train
 from efm_fast.data import make_source, step_generator
 from efm_fast.lines import ExactField, Lines, forward_map, launch, trace_lines
@@ -31,7 +32,7 @@ def timed(call: Callable[[], Result], repeats: int = 3) -> tuple[float, Result]:
         begin = time.perf_counter()
         result = call()
         if torch.cuda.is_available():
-            torch.cuda.synchronize()
+            synchronise("cuda")
         best = min(best, time.perf_counter() - begin)
     return best, result
 

@@ -31,6 +31,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.common.record import print_table, write_result
+from bench.common.timing import synchronise
 from efm_fast.config import Config
 from efm_fast.data import Source, charge_loader, make_source, step_generator
 from efm_fast.errors import EfmError
@@ -80,15 +81,11 @@ class Clock:
     @contextmanager
     def part(self, name: str) -> Iterator[None]:
         """Time what is done inside as ``name``."""
-        self._wait()
+        synchronise(self.device)
         begin = time.perf_counter()
         yield
-        self._wait()
+        synchronise(self.device)
         self.seconds.setdefault(name, []).append(time.perf_counter() - begin)
-
-    def _wait(self) -> None:
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
 
     def median(self, name: str) -> float:
         """Median seconds of a part, its first run left out: that one warms up."""
