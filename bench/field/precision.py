@@ -1,6 +1,6 @@
 """Measure the errors that the three precisions leave: ``python -m bench.field.precision --device cpu``.
 
-Writes bench/results/precision-<device type>.json and, from all such files, docs/precision.md.
+Writes bench/results/precision-<device type>.json and, from all such files, docs/measurements/precision.md.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from efm_fast.types import CapacitorField
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "bench" / "results"
+PAGE = ROOT / "docs" / "measurements" / "precision.md"
 SIZES = {
     2: (256, 2048),
     64: (128, 1024),
@@ -108,7 +109,7 @@ def _conditions(device: str) -> dict[str, str]:
 
 
 def document(reports: list[dict[str, Any]]) -> str:
-    """The text of docs/precision.md for these measurements."""
+    """The text of docs/measurements/precision.md for these measurements."""
     parts = [INTRODUCTION]
     for report in reports:
         conditions, rows = report["conditions"], report["rows"]
@@ -148,8 +149,8 @@ def main() -> None:
     path = RESULTS / f"precision-{torch.device(device).type}.json"
     path.write_text(json.dumps(report, indent=1) + "\n")
     reports = [json.loads(file.read_text()) for file in sorted(RESULTS.glob("precision-*.json"))]
-    (ROOT / "docs" / "precision.md").write_text(document(reports))
-    print(f"wrote {path.relative_to(ROOT)} and docs/precision.md")
+    PAGE.write_text(document(reports))
+    print(f"wrote {path.relative_to(ROOT)} and {PAGE.relative_to(ROOT)}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Draw the pictures of README.md: ``python -m bench.pages.pictures`` trains three presets and draws into docs/.
+"""Draw the pictures of the pages: ``python -m bench.pages.pictures`` trains three presets, draws in docs/pictures/.
 
 The runs go to a temporary folder; a run folder given on the command line, named after its preset, is used instead of
 training that preset again.
@@ -17,7 +17,7 @@ from efm_fast.sampling import sample, starts
 from efm_fast.show import plot_lines, plot_samples
 from efm_fast.training import Run, load, train
 
-DOCS = ROOT / "docs"
+FOLDER = ROOT / "docs" / "pictures"
 PRESETS = ("gaussian_to_swissroll", "digits_3_to_2", "digits_generation")
 
 
@@ -34,9 +34,9 @@ def draw(run: Run) -> list[Path]:
     name = run.config.name
     count = 1000 if name == "gaussian_to_swissroll" else 48
     x0 = starts(run, count, seed=0)
-    paths = [plot_samples(run, x0, sample(run, x0), DOCS / f"{name}.png")]
+    paths = [plot_samples(run, x0, sample(run, x0), FOLDER / f"{name}.png")]
     if name == "gaussian_to_swissroll":
-        paths += [plot_lines(run, DOCS / "field_lines.png"), animate(run, DOCS / "field_lines.gif")]
+        paths += [plot_lines(run, FOLDER / "field_lines.png"), animate(run, FOLDER / "field_lines.gif")]
     return paths
 
 

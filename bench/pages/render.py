@@ -1,6 +1,6 @@
 """Put the tables of bench/results/ into README.md and docs: ``python -m bench.pages.render [--check] [FILE ...]``.
 
-A section of a page names the result file it is made of, and, after a slash, one of its tables:
+A page marks a section with the result file it is made of and, after a slash, one of its tables:
 
     <!-- bench:field_kernel-cpu/D=2 -->
     ... written by this script ...
@@ -8,7 +8,8 @@ A section of a page names the result file it is made of, and, after a slash, one
 
 Without a slash all tables of the file follow each other. Below every section stand the date, the commit, the
 hardware and the command of the run, so that each figure can be traced. With ``--check`` nothing is written, and the
-exit status is 1 if a page says anything else than its results.
+exit status is 1 if a page says anything else than its results. A picture of docs/pictures that bears the name of one in
+bench/results is a copy of it.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import argparse
 import difflib
 import json
 import re
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -32,7 +34,19 @@ SECTION = re.compile(
 
 def pages() -> list[Path]:
     """README.md and all pages of docs."""
-    return [path for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))) if path.exists()]
+    return [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+def stale_pictures(check: bool) -> list[str]:
+    """Pictures of docs/pictures that a bench drew and drew anew since; they are renewed unless ``check``."""
+    names = []
+    for shown in sorted((ROOT / "docs" / "pictures").glob("*.png")):
+        drawn = RESULTS / shown.name
+        if drawn.exists() and drawn.read_bytes() != shown.read_bytes():
+            names.append(shown.name)
+            if not check:
+                shutil.copyfile(drawn, shown)
+    return names
 
 
 def rendered(text: str, results: Path = RESULTS) -> str:
@@ -101,10 +115,15 @@ def main(arguments: list[str] | None = None) -> int:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("files", nargs="*", type=Path, metavar="FILE", help="default: README.md, docs/*.md")
+    parser.add_argument(
+        "files", nargs="*", type=Path, metavar="FILE", help="default: README.md and all of docs"
+    )
     parser.add_argument("--check", action="store_true", help="write nothing; fail where a page is stale")
     options = parser.parse_args(arguments)
-    stale = False
+    renewed = [] if options.files else stale_pictures(options.check)
+    for name in renewed:
+        print(f"{'stale' if options.check else 'renewed'}: docs/pictures/{name}")
+    stale = bool(renewed)
     for path in options.files or pages():
         text = path.read_text(encoding="utf-8")
         try:

@@ -1,4 +1,4 @@
-"""docs/precision.md says what bench/field/precision.py measured, and the measurements keep the promises."""
+"""The page on precision says what bench/field/precision.py measured, and the measurements keep the promises."""
 
 import json
 from pathlib import Path
@@ -14,7 +14,7 @@ REPORTS = sorted((ROOT / "bench" / "results").glob("precision-*.json"))
 
 def test_the_document_is_made_of_the_stored_measurements():
     reports = [json.loads(path.read_text()) for path in REPORTS]
-    assert (ROOT / "docs" / "precision.md").read_text() == precision.document(reports)
+    assert precision.PAGE.read_text() == precision.document(reports)
 
 
 @pytest.mark.parametrize("path", REPORTS, ids=lambda path: path.stem)

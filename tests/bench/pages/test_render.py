@@ -81,3 +81,19 @@ def test_what_cannot_be_rendered_is_named(
     assert render.main([str(page)]) == 2
     assert word in capsys.readouterr().err
     assert page.read_text() == text
+
+
+def test_a_picture_of_the_pages_is_the_one_that_the_bench_drew(
+    results: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(render, "RESULTS", results)
+    monkeypatch.setattr(render, "ROOT", results)
+    shown = results / "docs" / "pictures" / "some.png"
+    shown.parent.mkdir(parents=True)
+    shown.write_bytes(b"old")
+    assert render.stale_pictures(check=True) == []
+    (results / "some.png").write_bytes(b"new")
+    assert render.stale_pictures(check=True) == ["some.png"]
+    assert shown.read_bytes() == b"old"
+    assert render.stale_pictures(check=False) == ["some.png"]
+    assert shown.read_bytes() == b"new"
