@@ -11,7 +11,7 @@ import torch
 from . import __version__
 from .field import backends
 from .field.request import SumRequest
-from .lines import engines
+from .lines.engine import extension
 from .types import Plates
 
 _LIBRARIES = ("numpy", "triton", "diffusers", "torchvision", "tensorboard", "pykeops", "torchcfm")
@@ -65,7 +65,7 @@ def _line_rows() -> list[dict[str, Any]]:
     for device in ("cpu", *(["cuda"] if torch.cuda.is_available() else [])):
         for dimension in (2, 64, 3072):
             x = torch.zeros(1, dimension, device=device)
-            reason = engines.why_not(engines.Problem(x, x[:, 0], Plates(x, x, 1.0)))
+            reason = extension.why_not(extension.Problem(x, x[:, 0], Plates(x, x, 1.0)))
             who = (("extension", "whole lines in one call", reason), ("torch", "step by step", None))
             for backend, purpose, why in who:
                 rows.append(

@@ -12,13 +12,13 @@ from .. import checks
 from ..errors import BackendUnavailableError, InputError
 from ..field.request import working_dtype
 from ..types import Field, PosteriorField
-from . import engines
-from .engines import Engine, Problem, requested, uses_extension
+from .engine import extension
+from .engine.extension import Engine, Problem, requested, uses_extension
 from .exact import ExactField
-from .heights import Heights, Spacing, heights
+from .integrate.heights import Heights, Spacing, heights
+from .integrate.slope_step import means_step, slope_step
+from .integrate.steps import TABLEAUS, Method, runge_kutta, slope
 from .record import Lines, LineStatus
-from .steps import TABLEAUS, Method, runge_kutta, slope
-from .update import means_step, slope_step
 
 
 def forward_map(
@@ -82,7 +82,7 @@ def forward_map(
             x, x.new_full((len(x),), schedule.start), field.plates, field.backend, field.precision
         )
         if uses_extension(problem, named):
-            lines = engines.forward(problem, schedule, method, steepest, keep)
+            lines = extension.forward(problem, schedule, method, steepest, keep)
             return _landed(field, lines, schedule).to(returned)
     elif named == "extension":
         raise BackendUnavailableError("engine 'extension' integrates an ExactField; this field is another")

@@ -15,14 +15,15 @@ from ..errors import InputError
 from ..field import capacitor_field
 from ..field.request import Precision, working_dtype
 from ..types import Plates
-from . import engines, seeds
-from .capacitor import Capacitor
-from .embedded import EVALUATIONS, dormand_prince, next_step
-from .engines import Engine, Problem, uses_extension
-from .nearest import nearest_charges
+from . import seeds
+from .engine import extension
+from .engine.extension import Engine, Problem, uses_extension
+from .geometry.discs import DiscGeometry
+from .geometry.nearest import nearest_charges
+from .geometry.support import Support
+from .integrate.embedded import EVALUATIONS, dormand_prince, next_step
+from .integrate.steps import TABLEAUS, arc_step, runge_kutta, unit
 from .record import Lines, LineStatus
-from .steps import TABLEAUS, arc_step, runge_kutta, unit
-from .support import Support
 
 TraceMethod = Literal["dopri5", "rk4", "heun", "midpoint", "euler"]
 
@@ -121,11 +122,11 @@ def trace_lines(
 
     returned = x.dtype if x.is_floating_point() else torch.float32
     x = x.to(working_dtype(x, plus, minus))
-    capacitor, capture = _capacitor(plus, minus, L), max(0.1, 1e-8 ** (1.0 / (n - 1)))
+    discs, capture = _discs(plus, minus, L), max(0.1, 1e-8 ** (1.0 / (n - 1)))
     problem = Problem(x, z, Plates(plus, minus, L), backend, precision)
     keep = every if return_paths else 0
     if uses_extension(problem, engine):
-        return engines.trace(problem, rule, capacitor, capture, max_steps, keep).to(returned)
+        return extension.trace(problem, rule, discs, capture, max_steps, keep).to(returned)
 
     def direction(points: Tensor) -> Tensor:
         return unit(
@@ -134,14 +135,14 @@ def trace_lines(
             ).direction
         )
 
-    trace = _Trace(problem, rule, capacitor, capture, direction)
+    trace = _Trace(problem, rule, discs, capture, direction)
     return trace.run(max_steps, keep).to(returned)
 
 
-def _capacitor(plus: Tensor, minus: Tensor, L: float) -> Capacitor:
+def _discs(plus: Tensor, minus: Tensor, L: float) -> DiscGeometry:
     support = Support.of(plus, minus)
     far = _FAR * ((plus.shape[1] + 1) / 3) * (L + support.plus_radius + support.minus_radius)
-    return Capacitor(support, L, layer=0.0, aspect=1.0, far=far)
+    return DiscGeometry(support, L, layer=0.0, aspect=1.0, far=far)
 
 
 class _Trace:
@@ -151,13 +152,13 @@ class _Trace:
         self,
         problem: Problem,
         rule: StepRule,
-        capacitor: Capacitor,
+        discs: DiscGeometry,
         capture: float,
         direction: Callable[[Tensor], Tensor],
     ) -> None:
         self.points = points = torch.cat([problem.x, problem.z[:, None].to(problem.x.dtype)], dim=1)
         self.plus, self.minus, self.L = problem.plates.plus, problem.plates.minus, problem.plates.L
-        self.rule, self.capacitor, self.capture, self.field = rule, capacitor, capture, direction
+        self.rule, self.discs, self.capture, self.field = rule, discs, capture, direction
         started = torch.isfinite(points).all(dim=1)
         self.status = torch.where(started, int(LineStatus.RUNNING), int(LineStatus.FAILED))
         self.evaluations = torch.zeros_like(self.status)
@@ -242,7 +243,7 @@ class _Trace:
 
     def _settle(self, rows: Tensor, new: Tensor) -> None:
         """Take lines to their new points, those beyond the far radius to their mirror image."""
-        x, z, mirrored = self.capacitor.mirror(new[:, :-1], new[:, -1])
+        x, z, mirrored = self.discs.mirror(new[:, :-1], new[:, -1])
         self.points[rows] = torch.cat([x, z[:, None]], dim=1)
         lost = ~torch.isfinite(new).all(dim=1) | (self.first[rows] == 0).all(dim=1)
         self.status[rows] = torch.where(lost, int(LineStatus.FAILED), self.status[rows])

@@ -25,7 +25,7 @@ from efm_fast.field import (
 from efm_fast.field.gradient import Needs
 from efm_fast.field.request import SumRequest
 from efm_fast.lines import ExactField, forward_map, trace_lines
-from efm_fast.lines.update import means_step, slope_step
+from efm_fast.lines.integrate.slope_step import means_step, slope_step
 from efm_fast.types import PlatePosterior, Plates
 
 warnings.simplefilter("ignore")

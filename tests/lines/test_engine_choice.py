@@ -11,7 +11,7 @@ from efm_fast import native
 from efm_fast.errors import BackendUnavailableError, InputError
 from efm_fast.field import capacitor_field
 from efm_fast.lines import ExactField, Support, forward_map, full_map, trace_lines
-from efm_fast.lines.update import means_step
+from efm_fast.lines.integrate.slope_step import means_step
 from efm_fast.nets import LearnedField
 from efm_fast.types import PlatePosterior, Plates
 

@@ -10,7 +10,7 @@ import torch
 from efm_fast import native
 from efm_fast.errors import BackendUnavailableError, InputError
 from efm_fast.lines import ExactField, Lines, LineStatus, forward_map, launch, trace_lines
-from efm_fast.lines.engines import Problem, uses_extension, why_not
+from efm_fast.lines.engine.extension import Problem, uses_extension, why_not
 from efm_fast.types import Plates
 
 from .conftest import gaussian

@@ -7,7 +7,7 @@ import torch
 
 from efm_fast import native
 from efm_fast.lines import ExactField, LineStatus, forward_map, launch, trace_lines
-from efm_fast.lines.update import means_step, slope_step
+from efm_fast.lines.integrate.slope_step import means_step, slope_step
 from efm_fast.types import PlatePosterior, Plates
 
 from .conftest import gaussian

@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .. import native
-from ..field.ops import watched
-from ..types import PlatePosterior
+from ... import native
+from ...field.ops import watched
+from ...types import PlatePosterior
 from .steps import slope
 
 

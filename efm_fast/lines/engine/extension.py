@@ -10,13 +10,13 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from .. import checks, native
-from ..errors import BackendUnavailableError
-from ..field.ops import watched
-from ..types import Plates
-from .heights import Heights
-from .record import Lines
-from .steps import TABLEAUS
+from ... import checks, native
+from ...errors import BackendUnavailableError
+from ...field.ops import watched
+from ...types import Plates
+from ..integrate.heights import Heights
+from ..integrate.steps import TABLEAUS
+from ..record import Lines
 
 Engine = Literal["auto", "torch", "extension"]
 ENVIRONMENT_VARIABLE = "EFM_FAST_LINES"
@@ -180,9 +180,9 @@ def _tableau(
     return {"a": [list(row) for row in a], "weights": list(weights), "error": list(error)}
 
 
-def trace(problem: Problem, rule: Any, capacitor: Any, capture: float, max_steps: int, every: int) -> Lines:
+def trace(problem: Problem, rule: Any, discs: Any, capture: float, max_steps: int, every: int) -> Lines:
     """Lines from charge to charge by the extension; see :func:`efm_fast.trace_lines`."""
-    from .embedded import ERROR, ROWS
+    from ..integrate.embedded import ERROR, ROWS
 
     bundle = _Bundle(problem, max_steps // every + 2 if every else 0, max(every, 1))
     embedded = rule.method == "dopri5"
@@ -191,13 +191,13 @@ def trace(problem: Problem, rule: Any, capacitor: Any, capture: float, max_steps
         _tableau(ROWS, (*ROWS[-1], 0.0), ERROR) if nodes is None else _tableau(nodes[1][1:], nodes[2], ())
     )
     n = bundle.x.shape[1] + 1
-    center, axis = (part.to(bundle.x).contiguous() for part in capacitor.dipole())
+    center, axis = (part.to(bundle.x).contiguous() for part in discs.dipole())
     bundle.run(
         "trace",
         tableau
         | {"embedded": embedded, "step": rule.step, "tolerance": rule.tolerance, "capture": capture}
         | {
-            "far": capacitor.far,
+            "far": discs.far,
             "center": bundle.address("center", center, (n - 1,)),
             "axis": bundle.address("axis", axis, (n,)),
             "max_steps": max_steps,
