@@ -17,7 +17,7 @@ from ..field.request import Precision, working_dtype
 from ..types import Plates
 from . import seeds
 from .engine import extension
-from .engine.extension import Engine, Problem, uses_extension
+from .engine.choice import Engine, Problem, choose, takes_whole_lines
 from .geometry.discs import DiscGeometry
 from .geometry.nearest import nearest_charges
 from .geometry.support import Support
@@ -61,7 +61,7 @@ def trace_lines(
     max_steps: int = 2000,
     backend: str = "auto",
     precision: Precision = "default",
-    engine: Engine = "auto",
+    engine: Engine | None = None,
     return_paths: bool = False,
     every: int = 1,
 ) -> Lines:
@@ -88,11 +88,12 @@ def trace_lines(
             dopri5.
         tolerance: local error over the distance to the nearest charge, for dopri5; 1e-4 / sqrt(D + 1) by default.
         max_steps: lines that take more (dopri5: including rejected ones) end as STEP_LIMIT.
-        backend: see :func:`efm_fast.riesz_sum`.
-        precision: see :func:`efm_fast.riesz_sum`.
-        engine: "extension" integrates whole lines in one call, up to D = 64 on the CPU and 16 on a CUDA device,
-            and then a line is bitwise the same alone and in any batch; "torch" steps all lines at once and serves
-            everything; "auto" takes the extension where it serves. EFM_FAST_LINES sets what "auto" means.
+        backend: of the sums over charges, see :func:`efm_fast.riesz_sum`. With "auto" and "cpp" the extension
+            integrates whole lines in one call where it can: up to D = 64 on the CPU and 16 on a CUDA device. A line
+            is then bitwise the same alone and in any batch. Otherwise torch steps all lines at once.
+        precision: of the sums, see :func:`efm_fast.riesz_sum`.
+        engine: deprecated. "extension" stands for whole lines by the extension or an error, "torch" for steps by
+            torch around the sums of ``backend``; use ``backend="cpp"`` and ``backend="torch"``.
         return_paths: also return the points of the lines, [T, N, D+1].
         every: of these, every so many steps (rejected attempts are none) and the end.
 
@@ -119,21 +120,21 @@ def trace_lines(
         1e-4 / math.sqrt(n) if tolerance is None else checks.positive("tolerance", tolerance),
     )
     checks.choice("method", rule.method, get_args(TraceMethod))
+    choice = choose(backend, engine)
 
     returned = x.dtype if x.is_floating_point() else torch.float32
     x = x.to(working_dtype(x, plus, minus))
     discs, capture = _discs(plus, minus, L), max(0.1, 1e-8 ** (1.0 / (n - 1)))
-    problem = Problem(x, z, Plates(plus, minus, L), backend, precision)
+    problem = Problem(x, z, Plates(plus, minus, L), precision)
     keep = every if return_paths else 0
-    if uses_extension(problem, engine):
+    if takes_whole_lines(problem, choice):
         return extension.trace(problem, rule, discs, capture, max_steps, keep).to(returned)
 
     def direction(points: Tensor) -> Tensor:
-        return unit(
-            capacitor_field(
-                points[:, :-1], points[:, -1], plus, minus, L, backend=backend, precision=precision
-            ).direction
+        field = capacitor_field(
+            points[:, :-1], points[:, -1], plus, minus, L, backend=backend, precision=precision
         )
+        return unit(field.direction.to(points.dtype))
 
     trace = _Trace(problem, rule, discs, capture, direction)
     return trace.run(max_steps, keep).to(returned)

@@ -128,10 +128,10 @@ def _entries() -> list[Callable[..., Any]]:
         return energy(y, other, 2.0, plus_weight=weight)
 
     def trace(x: Tensor, height: Tensor, y: Tensor, other: Tensor) -> Any:
-        return trace_lines(x, height, y, other, 2.0, engine="extension", max_steps=5)
+        return trace_lines(x, height, y, other, 2.0, backend="cpp", max_steps=5)
 
     def forward(x: Tensor, y: Tensor, other: Tensor) -> Any:
-        return forward_map(ExactField(Plates(y, other, 2.0)), x, steps=3, engine="extension")
+        return forward_map(ExactField(Plates(y, other, 2.0)), x, steps=3, backend="cpp")
 
     def direct_step(x: Tensor, direction: Tensor) -> Any:
         return slope_step(x, direction, 0.1, 30.0)
@@ -170,6 +170,7 @@ def numbers() -> Iterator[tuple[str, Callable[[Any], Any]]]:
     yield "every", lambda v: trace_lines(x, z, y, y, 2.0, max_steps=5, every=v, return_paths=True)
     yield "method", lambda v: trace_lines(x, z, y, y, 2.0, method=v, max_steps=5)
     yield "engine", lambda v: trace_lines(x, z, y, y, 2.0, engine=v, max_steps=5)
+    yield "backend of lines", lambda v: trace_lines(x, z, y, y, 2.0, backend=v, max_steps=5)
     yield "steps", lambda v: forward_map(field, x, steps=v)
     yield "start", lambda v: forward_map(field, x, steps=3, start=v)
     yield "stop", lambda v: forward_map(field, x, steps=3, stop=v)

@@ -1,99 +1,18 @@
-"""Who integrates the lines of an exact field: the extension, all steps in one call, or torch, step by step."""
+"""Whole lines of an exact field by the extension: all steps of all lines in one call."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from ... import checks, native
-from ...errors import BackendUnavailableError
-from ...field.ops import watched
-from ...types import Plates
+from ... import native
 from ..integrate.heights import Heights
 from ..integrate.steps import TABLEAUS
 from ..record import Lines
-
-Engine = Literal["auto", "torch", "extension"]
-ENVIRONMENT_VARIABLE = "EFM_FAST_LINES"
-
-_DIMENSION_CPU = 64  # above it the sums over charges are matrix products, which want all lines at once
-_DTYPES_CPU = (torch.float32, torch.float64)
-
-
-@dataclass(frozen=True)
-class Problem:
-    """What is asked of an engine: lines from ``x`` [N, D], ``z`` [N] among the charges of ``plates``."""
-
-    x: Tensor
-    z: Tensor
-    plates: Plates
-    backend: str = "auto"
-    precision: str = "default"
-
-
-def why_not(problem: Problem) -> str | None:
-    """A sentence that says why the extension cannot integrate these lines; None if it can."""
-    device, d = problem.x.device, problem.x.shape[1]
-    missing = native.why_missing()
-    if missing is not None:
-        return missing
-    for charges in (problem.plates.plus, problem.plates.minus):
-        if charges.device != device:
-            return f"the lines are on {device}, and charges on {charges.device}"
-    if watched(problem.x, problem.z, problem.plates.plus, problem.plates.minus):
-        return "a gradient, a transform or a compiler asks for every step, and it takes all in one call"
-    if problem.backend != "auto":
-        return f"backend={problem.backend!r} was asked for, and it sums over charges by its own kernels"
-    if problem.precision == "exact" and problem.x.dtype != torch.float64:
-        return "precision='exact' of float32 lines sums in float64, which it does for float64 lines only"
-    if device.type == "cpu":
-        if d > _DIMENSION_CPU:
-            return f"on the CPU it serves up to {_DIMENSION_CPU} features, got {d}"
-        if problem.x.dtype not in _DTYPES_CPU:
-            return f"it serves float32 and float64 lines, got {problem.x.dtype}"
-        return None
-    if device.type != "cuda":
-        return f"it serves CPU and CUDA tensors, and the lines are on {device}"
-    if not hasattr(native.extension(), "cuda_trace_lines"):
-        return "it was built without its CUDA part: nvcc was not found then"
-    limit = native.extension().line_dimension_cuda
-    if d > limit:
-        return f"on a CUDA device it serves up to {limit} features, got {d}"
-    if problem.x.dtype != torch.float32:
-        return f"on a CUDA device it serves float32 lines, got {problem.x.dtype}"
-    return None
-
-
-def requested(engine: str) -> str:
-    """``engine``, or what the environment variable asks for where the argument is "auto".
-
-    Raises:
-        InputError: no engine has that name.
-    """
-    if engine == "auto":
-        engine = os.environ.get(ENVIRONMENT_VARIABLE, "auto")
-    return checks.choice("engine", engine, ("auto", "torch", "extension"))
-
-
-def uses_extension(problem: Problem, engine: str) -> bool:
-    """Whether the extension integrates; an explicit argument beats EFM_FAST_LINES beats "auto".
-
-    Raises:
-        InputError: no engine has that name.
-        BackendUnavailableError: the extension was asked for and cannot serve; the text says why.
-    """
-    engine = requested(engine)
-    if engine == "torch":
-        return False
-    reason = why_not(problem)
-    if reason is not None and engine == "extension":
-        raise BackendUnavailableError(f"engine 'extension' cannot integrate these lines: {reason}")
-    return reason is None
+from .choice import Problem
 
 
 class _Bundle:
