@@ -5,8 +5,8 @@
 #include <random>
 #include <vector>
 
-#include "../lines.h"
-#include "../update.h"
+#include "lines/lines.h"
+#include "lines/slope_step.h"
 
 namespace efm {
 
