@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import get_args
 
 import torch
 from torch import Tensor
@@ -22,30 +21,11 @@ from .geometry.discs import DiscGeometry
 from .geometry.nearest import nearest_charges
 from .geometry.support import Support
 from .integrate.embedded import EVALUATIONS, dormand_prince, next_step
-from .integrate.steps import TABLEAUS, arc_step, runge_kutta, unit
+from .integrate.steps import TABLEAUS, StepRule, TraceMethod, arc_step, runge_kutta, unit
 from .record import Lines, LineStatus
-
-TraceMethod = Literal["dopri5", "rk4", "heun", "midpoint", "euler"]
 
 #: Lines beyond this many capacitor sizes (per n / 3) are mirrored: the dipole is the field to about 1e-3 there.
 _FAR = 20.0
-
-
-@dataclass(frozen=True)
-class StepRule:
-    """How long the steps of a line are.
-
-    Attributes:
-        method: an explicit method whose steps change the distance to the nearest charge by about ``step`` of
-            it, or "dopri5", Dormand and Prince's embedded pair, whose steps keep the local error within
-            ``tolerance`` times that distance and never exceed it.
-        step: dimensionless.
-        tolerance: dimensionless.
-    """
-
-    method: TraceMethod
-    step: float
-    tolerance: float
 
 
 def trace_lines(
