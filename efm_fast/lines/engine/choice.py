@@ -19,6 +19,7 @@ from ... import checks, native
 from ...errors import BackendUnavailableError
 from ...field.backends import requested_name
 from ...field.ops import watched
+from ...field.request import Precision
 from ...types import Plates
 
 Engine = Literal["auto", "torch", "extension"]
@@ -55,7 +56,7 @@ class Problem:
     x: Tensor
     z: Tensor
     plates: Plates
-    precision: str = "default"
+    precision: Precision = "default"
 
 
 def choose(backend: str, engine: str | None = None) -> Choice:
