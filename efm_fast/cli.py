@@ -307,6 +307,7 @@ def info(as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = Fal
         typer.echo(f"{name:<12} {version or 'not installed'}")
     for device in facts["devices"]:
         typer.echo(f"{'device':<12} {device}")
+    typer.echo(f"{'backend':<12} {facts['backend']}; EFM_FAST_BACKEND chooses, for sums and lines alike")
     for row in facts["backends"]:
         answer = f"yes, {row['purpose']}" if row["serves"] else f"no: {row['reason']}"
         typer.echo(f"{row['operation']:<20} {row['device']:<5} {row['backend']:<10} {answer}")

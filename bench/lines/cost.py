@@ -72,10 +72,10 @@ def algorithm_2_rows(device: str) -> list[Row]:
     field = ExactField(plates)
     part, _ = timed(lambda: broadcast_algorithm_2(plates, x, _BROADCAST_STEPS), 1 if device == "cpu" else 3)
     seconds = {"broadcast torch loop": part * STEPS / _BROADCAST_STEPS}
-    for engine in ("torch", "extension"):
-        repeats = 1 if engine == "torch" else 3
-        seconds[f"efm_fast, {engine}"] = timed(
-            lambda engine=engine: forward_map(field, x, steps=STEPS, engine=engine),  # type: ignore[misc]
+    for backend in ("torch", "cpp"):
+        repeats = 1 if backend == "torch" else 3
+        seconds[f"efm_fast, {backend}"] = timed(
+            lambda backend=backend: forward_map(field, x, steps=STEPS, backend=backend),  # type: ignore[misc]
             repeats,
         )[0]
     pairs = LINES * 2 * CHARGES * STEPS

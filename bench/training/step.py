@@ -36,7 +36,7 @@ from efm_fast.config import Config
 from efm_fast.data import Source, charge_loader, make_source, step_generator
 from efm_fast.errors import EfmError
 from efm_fast.lines import forward_map
-from efm_fast.lines.update import means_step, slope_step
+from efm_fast.lines.integrate.slope_step import means_step, slope_step
 from efm_fast.nets import Geometry, LearnedField, build_field
 from efm_fast.runs.measure import measure
 from efm_fast.runs.run import resolve_device

@@ -34,3 +34,26 @@ def nearest_charges(points: Tensor, charges: Tensor, plate: float, count: int) -
         distance = torch.cat([distance, distance.new_full(missing, torch.inf)], dim=1)
         index = torch.cat([index, index.new_full(missing, -1)], dim=1)
     return distance, index
+
+
+def nearest_of_candidates(
+    points: Tensor, charges: Tensor, plate: float, centre: Tensor, candidates: int = 4
+) -> tuple[Tensor, Tensor]:
+    """The nearest charge of one plate, of the few that a matrix product finds; for points that one charge is close to.
+
+    Args:
+        points: (x, z), [N, D+1], data units.
+        charges: [M, D], on the plate at height ``plate``.
+        plate: data units.
+        centre: near the middle of the charges, [D].
+        candidates: how many charges are compared by direct difference.
+
+    Returns:
+        Distance, [N], data units, and the charge's index, int64 [N].
+    """
+    x, y = points[:, :-1] - centre.to(points.dtype), charges.to(points.dtype) - centre.to(points.dtype)
+    score = torch.addmm(y.square().sum(dim=1), x, y.T, alpha=-2.0)  # |x - y|^2 less |x|^2
+    index = score.topk(min(candidates, len(y)), dim=1, largest=False).indices
+    lateral = (points[:, None, :-1] - charges[index].to(points.dtype)).norm(dim=2)
+    near, which = lateral.min(dim=1)
+    return torch.hypot(near, points[:, -1] - plate), index.gather(1, which[:, None])[:, 0]

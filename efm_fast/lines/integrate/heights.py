@@ -9,8 +9,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from .. import checks
-from ..errors import InputError
+from ... import checks
+from ...errors import InputError
 
 Spacing = Literal["uniform", "log"]
 

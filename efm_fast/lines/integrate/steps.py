@@ -6,12 +6,14 @@ A direction is [N, D+1] with z last; any positive multiple of the field will do.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor
 
 Method = Literal["euler", "heun", "midpoint", "rk4"]
+TraceMethod = Literal["dopri5", "rk4", "heun", "midpoint", "euler"]
 
 #: Butcher tableaus of the explicit methods: nodes, rows of the matrix, weights.
 TABLEAUS: dict[str, tuple[tuple[float, ...], tuple[tuple[float, ...], ...], tuple[float, ...]]] = {
@@ -24,6 +26,23 @@ TABLEAUS: dict[str, tuple[tuple[float, ...], tuple[tuple[float, ...], ...], tupl
         (1 / 6, 1 / 3, 1 / 3, 1 / 6),
     ),
 }
+
+
+@dataclass(frozen=True)
+class StepRule:
+    """How long the steps of a line are.
+
+    Attributes:
+        method: an explicit method whose steps change the distance to the nearest charge by about ``step`` of
+            it, or "dopri5", Dormand and Prince's embedded pair, whose steps keep the local error within
+            ``tolerance`` times that distance and never exceed it.
+        step: dimensionless.
+        tolerance: dimensionless.
+    """
+
+    method: TraceMethod
+    step: float
+    tolerance: float
 
 
 def slope(direction: Tensor, steepest: float) -> Tensor:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .. import native
-from ..field.ops import watched
-from ..types import PlatePosterior
+from ... import native
+from ...field.ops import watched
+from ...types import PlatePosterior
 from .steps import slope
 
 
@@ -25,7 +25,7 @@ def slope_step(
     """
     tensors = {"base": base, "direction": direction}
     if fused and _served(tensors):
-        return _run(tensors, scale, steepest, {})
+        return _run(tensors, scale, steepest, (0.0, 0.0))
     return base + scale * slope(direction.to(base.dtype), steepest)
 
 
@@ -44,7 +44,7 @@ def means_step(
     share, plus, minus = posterior.share_plus, posterior.mean_plus, posterior.mean_minus
     tensors = {"base": base, "at": at, "share": share, "plus": plus, "minus": minus}
     if fused and _served(tensors):
-        return _run(tensors, scale, steepest, {"z": z, "L": L})
+        return _run(tensors, scale, steepest, (z, L))
     direction = posterior.moment(at, torch.full_like(at[:, 0], z), L)
     return base + scale * slope(direction.to(base.dtype), steepest)
 
@@ -68,26 +68,21 @@ def _shapes(tensors: dict[str, Tensor]) -> list[tuple[int, ...]]:
     return [{"share": (n,), "direction": (n, d + 1)}.get(name, (n, d)) for name in tensors]
 
 
-def _run(tensors: dict[str, Tensor], scale: float, steepest: float, heights: dict[str, float]) -> Tensor:
-    """The step by the extension, from ``direction``, or from plate means at ``heights``."""
+def _run(tensors: dict[str, Tensor], scale: float, steepest: float, heights: tuple[float, float]) -> Tensor:
+    """The step by the extension, from ``direction``, or from plate means at ``heights`` z and L."""
     held = {name: native.plain(value) for name, value in tensors.items()}  # alive until the call is made
     base, place = held["base"], held["base"].device
     out = torch.empty_like(base)
-    found = {
-        name: native.address(value, torch.float32, shape, device=place.type, name=name)
-        for (name, value), shape in zip(held.items(), _shapes(held), strict=True)
-    }
-    native.extension().slope_step(
-        out=native.address(out, torch.float32, device=place.type),
-        base=found.pop("base"),
-        count=len(base),
-        d=base.shape[1],
-        scale=scale,
-        steepest=steepest,
-        direction=found.pop("direction", 0),
-        means=found | heights,
-        device=place.index if place.type == "cuda" else -1,
-        stream=torch.cuda.current_stream(place).cuda_stream if place.type == "cuda" else 0,
-        threads=torch.get_num_threads(),
+    extension = native.extension()
+    step = extension.SlopeStep()
+    step.out = native.address(out, torch.float32, device=place.type)
+    for (name, value), shape in zip(held.items(), _shapes(held), strict=True):
+        setattr(step, name, native.address(value, torch.float32, shape, device=place.type, name=name))
+    step.count, step.features = base.shape
+    step.scale, step.steepest = scale, steepest
+    step.z, step.L = heights
+    device, stream = (
+        (place.index, torch.cuda.current_stream(place).cuda_stream) if place.type == "cuda" else (-1, 0)
     )
+    extension.slope_step(step, threads=torch.get_num_threads(), device=device, stream=stream)
     return out

@@ -1,7 +1,8 @@
-"""An engine that is named is obeyed, gradients flow or are refused, and tensors elsewhere are an error."""
+"""A backend that is named is obeyed, gradients flow, and tensors elsewhere are an error."""
 
 from __future__ import annotations
 
+import warnings
 from types import SimpleNamespace
 
 import pytest
@@ -9,9 +10,10 @@ import torch
 
 from efm_fast import native
 from efm_fast.errors import BackendUnavailableError, InputError
-from efm_fast.field import capacitor_field
+from efm_fast.field import backends, capacitor_field
 from efm_fast.lines import ExactField, Support, forward_map, full_map, trace_lines
-from efm_fast.lines.update import means_step
+from efm_fast.lines.engine import extension
+from efm_fast.lines.integrate.slope_step import means_step
 from efm_fast.nets import LearnedField
 from efm_fast.types import PlatePosterior, Plates
 
@@ -50,28 +52,28 @@ METHODS = ["euler", "midpoint", "heun", "rk4"]
 @pytest.mark.parametrize("named", ["argument", "environment"])
 @pytest.mark.parametrize("kind", FIELDS)
 @pytest.mark.parametrize("method", METHODS)
-def test_engine_torch_never_calls_the_extension(monkeypatch, kind, method, named):
+def test_backend_torch_never_calls_the_extension(monkeypatch, kind, method, named):
     def refuse():
         raise AssertionError("the extension was called")
 
     if named == "environment":
-        monkeypatch.setenv("EFM_FAST_LINES", "torch")
+        monkeypatch.setenv("EFM_FAST_BACKEND", "torch")
     monkeypatch.setattr(native, "extension", refuse)
     forward_map(
-        kind(), gaussian(5, 0, 3), steps=3, method=method, engine="torch" if named == "argument" else "auto"
+        kind(), gaussian(5, 0, 3), steps=3, method=method, backend="torch" if named == "argument" else "auto"
     )
 
 
-@pytest.mark.parametrize("engine", ["auto", "torch"])
+@pytest.mark.parametrize("backend", ["auto", "torch"])
 @pytest.mark.parametrize("spacing", ["uniform", "log"])
 @pytest.mark.parametrize("kind", FIELDS)
 @pytest.mark.parametrize("method", METHODS)
-def test_gradients_flow_through_a_field_in_torch(kind, method, spacing, engine):
+def test_gradients_flow_through_a_field_in_torch(kind, method, spacing, backend):
     field = kind()
     field.plus, field.minus = field.plus.double(), field.minus.double()
 
     def end(x0):
-        return forward_map(field, x0, steps=3, method=method, spacing=spacing, engine=engine).end
+        return forward_map(field, x0, steps=3, method=method, spacing=spacing, backend=backend).end
 
     x0 = gaussian(4, 0, 3).double().requires_grad_()
     assert torch.autograd.gradcheck(end, (x0,))
@@ -83,18 +85,113 @@ def test_gradients_flow_through_a_field_in_torch(kind, method, spacing, engine):
     assert not end(single.detach()).requires_grad
 
 
-def test_gradients_of_exact_lines_flow_in_torch_and_are_refused_by_the_extension(plates):
+@pytest.mark.parametrize("backend", ["auto", "cpp", "torch"])
+def test_gradients_of_exact_lines_flow_step_by_step(plates, backend):
     field, x0 = ExactField(plates), gaussian(4, 0, 2).requires_grad_()
-    lines = forward_map(field, x0, steps=5, spacing="log")
+    lines = forward_map(field, x0, steps=5, spacing="log", backend=backend)
     (gradient,) = torch.autograd.grad(lines.end.sum(), x0)
     assert torch.isfinite(gradient).all()
     assert gradient.abs().amax() > 0
-    with pytest.raises(BackendUnavailableError, match="gradient"):
-        forward_map(field, x0, steps=5, engine="extension")
-    with pytest.raises(BackendUnavailableError, match="gradient"):
-        trace_lines(x0, torch.ones(4), plates.plus, plates.minus, plates.L, engine="extension")
-    with torch.no_grad():
-        forward_map(field, x0, steps=5, engine="extension")
+
+
+def whole_lines(monkeypatch) -> list[int]:
+    """How many lines each of the extension's calls took."""
+    counts, run = [], extension.trace
+
+    def counted(problem, *rest):
+        counts.append(len(problem.x))
+        return run(problem, *rest)
+
+    monkeypatch.setattr(extension, "trace", counted)
+    return counts
+
+
+@pytest.mark.parametrize(
+    ("variable", "argument", "whole"),
+    [
+        (None, "auto", True),
+        (None, "cpp", True),
+        (None, "torch", False),
+        (None, "reference", False),
+        ("torch", "auto", False),
+        ("torch", "cpp", True),
+        ("cpp", "auto", True),
+        ("cpp", "torch", False),
+    ],
+)
+def test_one_switch_chooses_sums_and_lines(monkeypatch, plates, variable, argument, whole):
+    if variable:
+        monkeypatch.setenv("EFM_FAST_BACKEND", variable)
+    counts = whole_lines(monkeypatch)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        trace_lines(gaussian(4, 0), torch.ones(4), plates.plus, plates.minus, plates.L, backend=argument)
+    assert counts == [4] * whole
+
+
+def test_a_field_s_own_backend_is_what_auto_stands_for(monkeypatch, plates):
+    calls = []
+    monkeypatch.setattr(backends.Backend, "centred_sum", recorded(calls, backends.Backend.centred_sum))
+    forward_map(ExactField(plates, backend="torch"), gaussian(4, 0), steps=2)
+    assert set(calls) == {"torch"}
+    calls.clear()
+    forward_map(ExactField(plates, backend="torch"), gaussian(4, 0), steps=2, backend="reference")
+    assert set(calls) == {"reference"}
+    calls.clear()
+    forward_map(ExactField(plates, backend="torch"), gaussian(4, 0), steps=2, backend="cpp")
+    assert calls == []
+
+
+def recorded(calls, run):
+    def call(self, request):
+        calls.append(self.name)
+        return run(self, request)
+
+    return call
+
+
+def test_the_older_spellings_work_and_warn(monkeypatch, plates, uniform_field):
+    x0, z = gaussian(4, 0), torch.ones(4)
+    counts = whole_lines(monkeypatch)
+
+    def trace(**settings):
+        return trace_lines(x0, z, plates.plus, plates.minus, plates.L, **settings)
+
+    for engine, whole in (("torch", []), ("extension", [4]), ("auto", [4])):
+        counts.clear()
+        with pytest.warns(DeprecationWarning, match="engine will go in the next version"):
+            trace(engine=engine)
+        assert counts == whole
+    counts.clear()
+    monkeypatch.setenv("EFM_FAST_LINES", "torch")
+    with pytest.warns(DeprecationWarning, match="EFM_FAST_LINES will go") as said:
+        trace()
+    assert said[0].filename == __file__
+    assert counts == []
+    trace(backend="cpp")
+    assert counts == [4]
+    monkeypatch.setenv("EFM_FAST_LINES", "extension")
+    with (
+        pytest.warns(DeprecationWarning, match="EFM_FAST_LINES"),
+        pytest.raises(BackendUnavailableError, match="gradient"),
+    ):
+        trace_lines(x0.requires_grad_(), z, plates.plus, plates.minus, plates.L)
+    with (
+        pytest.warns(DeprecationWarning, match="EFM_FAST_LINES"),
+        pytest.raises(BackendUnavailableError, match="ExactField"),
+    ):
+        forward_map(uniform_field, torch.zeros(2, 2), steps=2)
+    with pytest.raises(InputError, match="engine: expected one of"):
+        trace(engine="cuda")
+
+
+def test_a_learned_field_names_a_missing_extension(monkeypatch):
+    def missing():
+        raise BackendUnavailableError("the extension is missing")
+
+    monkeypatch.setattr(native, "extension", missing)
+    with pytest.raises(BackendUnavailableError, match="missing"):
+        forward_map(Means(), gaussian(4, 0, 3), steps=2, backend="cpp")
 
 
 class _Linear:
@@ -132,8 +229,8 @@ def test_a_view_that_negates_is_followed_as_it_shows(plates):
     view = torch.complex(torch.zeros_like(x0), -x0).conj().imag
     assert view.is_neg()
     field = ExactField(plates)
-    for engine in ("torch", "extension"):
-        settings = {"steps": 5, "engine": engine}
+    for backend in ("torch", "cpp"):
+        settings = {"steps": 5, "backend": backend}
         assert torch.equal(forward_map(field, view, **settings).end, forward_map(field, x0, **settings).end)
     z = torch.full((5,), 0.5)
     got, want = (trace_lines(x, z, plates.plus, plates.minus, plates.L) for x in (view, x0))
@@ -147,17 +244,17 @@ def test_tensors_on_another_device_are_named(plates, which):
     x, z = gaussian(5, 0), torch.full((5,), 0.5)
     given = {"z": z, "plus": plates.plus, "minus": plates.minus}
     given[which] = given[which].to("meta")
-    for engine in ("auto", "torch", "extension"):
+    for backend in ("auto", "torch", "cpp"):
         with pytest.raises(InputError, match=f"{which}: expected the device of x, cpu, got meta"):
-            trace_lines(x, given["z"], given["plus"], given["minus"], plates.L, engine=engine)
+            trace_lines(x, given["z"], given["plus"], given["minus"], plates.L, backend=backend)
     with pytest.raises(InputError, match=f"{which}: expected the device of x, cpu, got meta"):
         capacitor_field(x, given["z"], given["plus"], given["minus"], plates.L)
     if which == "z":
         return
     field = ExactField(Plates(given["plus"], given["minus"], plates.L))
-    for engine in ("auto", "torch", "extension"):
+    for backend in ("auto", "torch", "cpp"):
         with pytest.raises(InputError, match=f"{which}: expected the device of x0, cpu, got meta"):
-            forward_map(field, x, steps=3, engine=engine)
+            forward_map(field, x, steps=3, backend=backend)
     with pytest.raises(InputError, match=f"{which}: expected the device of x, cpu, got meta"):
         full_map(field, x, support=Support.of(plates.plus, plates.minus))
 
@@ -172,10 +269,10 @@ def test_a_default_device_does_not_reach_lines(plates):
     )
 
     def everything():
-        both, spacings = ("torch", "extension"), ("log", "uniform")
+        both, spacings = ("torch", "cpp"), ("log", "uniform")
         return [
-            *(forward_map(field, x0, steps=3, spacing=s, engine=e).end for e in both for s in spacings),
-            *(trace_lines(x0, z, plates.plus, plates.minus, plates.L, engine=e).end for e in both),
+            *(forward_map(field, x0, steps=3, spacing=s, backend=e).end for e in both for s in spacings),
+            *(trace_lines(x0, z, plates.plus, plates.minus, plates.L, backend=e).end for e in both),
             full_map(field, x0, support=support).end,
             *(forward_map(learned, x3, steps=3, spacing="log").end for learned in fields),
         ]

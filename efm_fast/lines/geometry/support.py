@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .. import checks
-from ..errors import InputError
+from ... import checks
+from ...errors import InputError
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from .support import Support
 
 
 @dataclass(frozen=True)
-class Capacitor:
+class DiscGeometry:
     """Discs that hold the charges, and the lengths at which a full map changes its ways, in data units.
 
     Attributes:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from efm_fast import native
-from efm_fast.lines.update import means_step, slope_step
+from efm_fast.lines.integrate.slope_step import means_step, slope_step
 from efm_fast.types import PlatePosterior
 
 from .conftest import gaussian
