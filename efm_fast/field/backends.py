@@ -20,6 +20,7 @@ from .. import checks
 from ..errors import BackendUnavailableError
 from ..types import CentredSum
 from . import gradient
+from .kernel import Riesz
 from .matmul import is_plain, plain_matmul
 from .request import SumRequest
 
@@ -162,5 +163,5 @@ def describe(device: torch.device | str = "cpu", *, features: int = 2) -> list[B
         why = "this torch sees no CUDA device"
         return [BackendStatus(row.name, row.devices, row.purpose, why) for row in TABLE]
     x = torch.zeros(1, features, device=name)
-    request = SumRequest(x, x, power=features + 1.0)
+    request = SumRequest(x, x, Riesz(features + 1.0))
     return [BackendStatus(row.name, row.devices, row.purpose, row.why_not(request)) for row in TABLE]

@@ -10,7 +10,7 @@ from ..native import address, matrix
 from ..types import CentredSum, RieszSum
 from . import cpp_large
 from .gradient import Needs
-from .pairs import Pairs
+from .pairs import KERNELS, Pairs
 from .request import SumRequest, centre_of
 
 _EXACT_IN_FLOAT32 = (torch.float32, torch.float16, torch.bfloat16, torch.uint8, torch.int8, torch.int16)
@@ -26,6 +26,8 @@ def why_not(request: SumRequest) -> str | None:
         return missing
     if request.x.device.type != "cpu":
         return f"it computes on the CPU, and the points are on {request.x.device}"
+    if request.kernel.name not in KERNELS:
+        return f"it knows the kernels {', '.join(KERNELS)}, not {request.kernel.name}"
     if request.y.dtype not in native.DTYPES:
         return f"it does not read charges of dtype {request.y.dtype}"
     if request.x.shape[1] > _DIRECT_DIMENSION and request.precision != "exact" and _wide(request):

@@ -18,13 +18,6 @@ def why_not(request: SumRequest) -> str | None:
     return None
 
 
-def log_kernel(request: SumRequest, r2: Tensor) -> Tensor:
-    """l_ij of the squared distances ``r2``, height and softening included; +inf at r2 = 0 for Riesz."""
-    if request.kernel == "gaussian":
-        return r2 / (-2.0 * request.bandwidth**2)
-    return -0.5 * request.power * torch.log(r2)
-
-
 def pair_weight(request: SumRequest, rows: slice, columns: slice, dtype: torch.dtype) -> Tensor:
     """q_j for a block of pairs, zero where ``first_self`` leaves the pair out; [1 or rows, columns]."""
     device = request.x.device
@@ -66,7 +59,7 @@ def _block_sum(request: SumRequest, extra: Tensor, rows: slice, columns: slice) 
     difference = request.x[rows].double()[:, None, :] - request.y[columns].double()[None, :, :]
     r2 = (difference * difference).sum(-1) + extra[rows, None]
     charge = pair_weight(request, rows, columns, torch.float64)
-    m, weight = scaled_weights(log_kernel(request, r2), charge)
+    m, weight = scaled_weights(request.kernel.log_kernel(r2), charge)
     return RieszSum(m, weight.sum(1), torch.einsum("ij,ijd->id", weight, difference))
 
 

@@ -74,15 +74,9 @@ def _by_rows(chunk, request: SumRequest, extra: Tensor, columns: slice, width: i
     return CentredSum(m, w, along, rest, parts[0].centre)
 
 
-def _relative_logit(request: SumRequest, excess: Tensor, pivot: Tensor) -> Tensor:
-    """l - l_pivot from ``excess`` = r2 - r2_pivot and the pivot's r2 [rows], where r2_pivot may be 0."""
-    if request.kernel == "gaussian":
-        return excess / (-2.0 * request.bandwidth**2)
-    ratio = torch.where(excess == 0, 0.0, excess / pivot[:, None].to(excess.dtype))
-    return -0.5 * request.power * torch.log1p(ratio.clamp_min(0.0))
-
-
-def _exponentiate(logit: Tensor) -> Tensor:
+def _relative_weight(request: SumRequest, excess: Tensor, pivot: Tensor) -> Tensor:
+    """e^(l - l_pivot) from ``excess`` = r2 - r2_pivot, at least 0, and the pivot's r2 [rows], which may be 0."""
+    logit = request.kernel.relative_log(excess, pivot[:, None])
     return torch.exp(logit.masked_fill(logit < _NEGLIGIBLE, -torch.inf))
 
 
@@ -96,14 +90,14 @@ def _direct_chunk(request: SumRequest, extra: Tensor, rows: slice, columns: slic
     masked = torch.where(charge != 0, r2, torch.inf)
     nearest = masked.amin(1)
     pivot = nearest.double() + extra[rows]
-    weight = charge * _exponentiate(_relative_logit(request, masked - nearest[:, None], pivot))
+    weight = charge * _relative_weight(request, masked - nearest[:, None], pivot)
     v = [((x[:, k, None] - y[None, :, k]) * weight).sum(1) for k in range(x.shape[1])]
     return _pivoted(request, pivot, weight.sum(1, dtype=torch.float64), None, torch.stack(v, 1))
 
 
 def _pivoted(request: SumRequest, pivot: Tensor, w: Tensor, along: Tensor | None, rest: Tensor) -> CentredSum:
     """Name the log scale of sums taken relative to r2 = ``pivot``, which is +inf where no charge counts."""
-    m = reference.log_kernel(request, pivot)
+    m = request.kernel.log_kernel(pivot)
     counted = torch.isfinite(pivot) | pivot.isnan()
     return CentredSum(
         m,
@@ -141,8 +135,8 @@ def _gemm_chunk(request: SumRequest, extra: Tensor, rows: slice, columns: slice)
 
     pivot = nearest + extra[rows]
     shift = (nearest - x2).to(relative.dtype)
-    excess = (relative - shift[:, None]).nan_to_num_(nan=torch.inf, posinf=torch.inf)
-    weight = charge * _exponentiate(_relative_logit(request, excess, pivot))
+    excess = (relative - shift[:, None]).nan_to_num_(nan=torch.inf, posinf=torch.inf).clamp_min_(0.0)
+    weight = charge * _relative_weight(request, excess, pivot)
     w = weight.sum(1, dtype=torch.float64)
     return _pivoted(request, pivot, w + near_w, w + near_along, near_rest - weight @ y_centred)
 
@@ -170,8 +164,7 @@ def _rescore(
         square = torch.where(charge[rows] != 0, square, torch.inf)
         nearest = square.amin(1)
         excess = torch.where(square == nearest[:, None], 0.0, square - nearest[:, None])
-        logit = _relative_logit(request, excess, nearest + extra[rows])
-        weight = charge[rows] * _exponentiate(logit)
+        weight = charge[rows] * _relative_weight(request, excess, nearest + extra[rows])
         # differences from a close charge are small and taken as they are; those from far ones have much in common
         far = 4.0 * nearest > x2[rows]
         origin = torch.where(far[:, None], centre, x[rows])

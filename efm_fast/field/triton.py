@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import torch
@@ -14,6 +13,7 @@ from .gradient import Needs
 from .request import SumRequest
 
 _CHARGES = (torch.float32, torch.bfloat16, torch.float16, torch.uint8)
+_PARAMETERS = {"riesz": ("power",), "gaussian": ("bandwidth",)}
 _CAPABILITY = (8, 0)  # bfloat16 on the tensor cores
 
 
@@ -22,6 +22,8 @@ def why_not(request: SumRequest) -> str | None:
     device = request.x.device
     if device.type != "cuda" and not kernels.INTERPRET:
         return f"its kernels run on CUDA devices, and the points are on {device}"
+    if request.kernel.name not in _PARAMETERS:
+        return f"it knows the kernels {', '.join(_PARAMETERS)}, not {request.kernel.name}"
     if request.x.dtype != torch.float32:
         return f"it computes in float32, and the points are {request.x.dtype}"
     if request.y.dtype not in _CHARGES:
@@ -33,9 +35,8 @@ def why_not(request: SumRequest) -> str | None:
 
 def _arguments(request: SumRequest) -> dict[str, Any]:
     return {
-        "power": request.power,
-        "kernel": request.kernel,
-        "bandwidth": None if math.isnan(request.bandwidth) else request.bandwidth,
+        "kernel": request.kernel.name,
+        **dict(zip(_PARAMETERS[request.kernel.name], request.kernel.parameters, strict=True)),
         "softening": request.softening,
         "weight": request.weight,
         "height": request.height,

@@ -11,8 +11,9 @@ import torch
 from sums import charges, cpp_sum, ties
 from torch import Tensor
 
-from efm_fast.field import cpp, gaussian_sum, gradient, reference, riesz_sum
+from efm_fast.field import cpp, gaussian_sum, gradient, riesz_sum
 from efm_fast.field.gradient import Needs
+from efm_fast.field.kernel import Gaussian, Riesz
 from efm_fast.field.request import SumRequest
 
 pytestmark = pytest.mark.usefixtures("needs_extension", "poisoned")
@@ -27,7 +28,7 @@ def request_of(x: Tensor, y: Tensor, **options: Any) -> SumRequest:
     generator = torch.Generator().manual_seed(5)
     weight = torch.rand(len(y), generator=generator) + 0.5
     height = torch.rand(len(x), generator=generator) + 0.1
-    plain = {"power": x.shape[1] + 1.0, "weight": weight, "height": height}
+    plain = {"kernel": Riesz(x.shape[1] + 1.0), "weight": weight, "height": height}
     return SumRequest(x=x, y=y, **{**plain, **options})
 
 
@@ -52,13 +53,12 @@ def plain_gradients(request: SumRequest, m: Tensor) -> tuple[Four, Four]:
     r2 = (difference**2).sum(-1) + height[:, None] ** 2 + request.softening**2
     own = torch.arange(len(x))[:, None] - torch.arange(len(y))[None]
     present = (own != request.first_self) if request.first_self is not None else own == own
-    rho = torch.exp(torch.where(present, reference.log_kernel(request, r2) - m[:, None], -torch.inf))
+    rho = torch.exp(torch.where(present, request.kernel.log_kernel(r2) - m[:, None], -torch.inf))
     a = g_w[:, None] + torch.einsum("nmd,nd->nm", difference, g_v)
     value = (weight * rho * a).sum()
     with torch.no_grad():
-        slope = (
-            torch.ones_like(r2) / request.bandwidth**2 if request.kernel == "gaussian" else request.power / r2
-        )
+        kernel = request.kernel
+        slope = kernel.power / r2 if isinstance(kernel, Riesz) else torch.ones_like(r2) / kernel.bandwidth**2  # type: ignore[attr-defined]
         a = g_w.abs()[:, None] + torch.einsum("nmd,nd->nm", difference.abs(), g_v.abs())
         b = (weight * rho * slope).abs() * a
         moment = b[..., None] * difference.abs() + (weight * rho).abs()[..., None] * g_v.abs()[:, None]
@@ -113,10 +113,10 @@ def test_agrees_at_ties_and_beside_twins(d: int) -> None:
 @pytest.mark.parametrize(
     "options",
     [
-        {"power": 0.7, "softening": 0.3},
-        {"power": 2.0},
-        {"power": 30.5},
-        {"kernel": "gaussian", "bandwidth": 1.5},
+        {"kernel": Riesz(0.7), "softening": 0.3},
+        {"kernel": Riesz(2.0)},
+        {"kernel": Riesz(30.5)},
+        {"kernel": Gaussian(1.5)},
         {"first_self": 0},
         {"first_self": -9},
         {"first_self": 13},

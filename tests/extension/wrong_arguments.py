@@ -23,6 +23,7 @@ from efm_fast.field import (
     riesz_sum,
 )
 from efm_fast.field.gradient import Needs
+from efm_fast.field.kernel import Riesz
 from efm_fast.field.request import SumRequest
 from efm_fast.lines import ExactField, forward_map, trace_lines
 from efm_fast.lines.update import means_step, slope_step
@@ -103,14 +104,14 @@ def _entries() -> list[Callable[..., Any]]:
         return riesz_sum(x.repeat(1, 30), y.repeat(1, 30), power=3.0, backend="cpp")
 
     def operator(x: Tensor, y: Tensor, weight: Tensor, height: Tensor) -> Any:
-        options = (None, "riesz", D + 1.0, 0.0, None, "cpp", "default")
+        options = (None, "riesz", [D + 1.0], 0.0, None, "cpp", "default")
         return torch.ops.efm_fast.field_sum(x, y, weight, height, *options)
 
     def adapter(x: Tensor, y: Tensor, weight: Tensor, height: Tensor) -> Any:
-        return cpp.centred_sum(SumRequest(x, y, power=D + 1.0, weight=weight, height=height))
+        return cpp.centred_sum(SumRequest(x, y, kernel=Riesz(D + 1.0), weight=weight, height=height))
 
     def backward(x: Tensor, y: Tensor, weight: Tensor, height: Tensor) -> Any:
-        request = SumRequest(x, y, power=D + 1.0, weight=weight, height=height)
+        request = SumRequest(x, y, kernel=Riesz(D + 1.0), weight=weight, height=height)
         return cpp.riesz_sum_backward(
             request, torch.zeros(N).double(), torch.ones(N), torch.ones(N, D), needs
         )

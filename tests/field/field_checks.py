@@ -6,13 +6,16 @@ import torch
 from torch import Tensor
 
 from efm_fast.field import backends
+from efm_fast.field.kernel import Riesz
 from efm_fast.field.request import SumRequest
 from efm_fast.types import CapacitorField, RieszSum
 
 
 def serving_backends(d: int = 2, dtype: torch.dtype = torch.float32) -> list[str]:
     """Names of the backends that serve a plain sum in ``d`` dimensions on the CPU here."""
-    request = SumRequest(torch.zeros(1, d, dtype=dtype), torch.zeros(1, d, dtype=dtype), power=d + 1.0)
+    request = SumRequest(
+        torch.zeros(1, d, dtype=dtype), torch.zeros(1, d, dtype=dtype), kernel=Riesz(d + 1.0)
+    )
     return [row.name for row in backends.TABLE if row.why_not(request) is None]
 
 

@@ -8,7 +8,7 @@ from efm_fast.errors import InputError
 from efm_fast.field import capacitor_field, gaussian_sum, ops, riesz_sum
 from efm_fast.field.queries import query_set
 
-OPTIONS = (None, "riesz", 3.0, 0.1, None, "auto", "default")
+OPTIONS = (None, "riesz", [3.0], 0.1, None, "auto", "default")
 DIMENSIONS = (1, 2, 17)
 
 
@@ -182,7 +182,7 @@ def test_forward_mode_is_refused():
 @pytest.mark.parametrize("backend", ["auto", "reference"])
 def test_opcheck_finds_nothing(d, backend):
     x, y, weight, height = _draw(4, 9, d, dtype=torch.float32)
-    options = ("riesz", d + 1.0, 0.1, None, backend, "default")
+    options = ("riesz", [d + 1.0], 0.1, None, backend, "default")
     for arguments in (
         (x, y, weight, height, None, *options),
         (x.detach(), y.detach(), None, None, y.detach().mean(0), *options),
@@ -193,7 +193,7 @@ def test_opcheck_finds_nothing(d, backend):
             height.detach().double(),
             None,
             "gaussian",
-            1.0,
+            [1.0],
             0.0,
             0,
             backend,

@@ -7,12 +7,12 @@ from dataclasses import replace
 
 import pytest
 import torch
-from kernel_cases import DEVICE, draw, kernels
+from kernel_cases import DEVICE, draw, kernels, request_of
 
 from efm_fast.field import backends, riesz_sum
 from efm_fast.field import triton as triton_backend
 from efm_fast.field.gradient import Needs, riesz_sum_backward
-from efm_fast.field.request import Precision, SumRequest
+from efm_fast.field.request import Precision
 
 
 def compare(d: int, n: int, m: int, tolerance: float, **arguments: object) -> None:
@@ -25,8 +25,7 @@ def compare(d: int, n: int, m: int, tolerance: float, **arguments: object) -> No
     g_w, g_v = torch.randn(n, generator=generator), torch.randn(n, d, generator=generator)
     log_scale = kernels.riesz_sum(x, y, **arguments)[0]
     got = kernels.riesz_sum_backward(x, y, log_scale, g_w.to(DEVICE), g_v.to(DEVICE), **arguments)
-    moved = {k: v.cpu() if isinstance(v, torch.Tensor) else v for k, v in arguments.items()}
-    request = SumRequest(x.cpu(), y.cpu(), precision="exact", **moved)
+    request = request_of(x, y, precision="exact", **arguments)
     want = riesz_sum_backward(
         request, log_scale.cpu(), g_w.double(), g_v.double(), Needs(True, True, True, True)
     )

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from efm_fast.field import reference
+from efm_fast.field.kernel import Gaussian, Riesz
 from efm_fast.field.request import SumRequest
 from efm_fast.types import RieszSum
 
@@ -49,10 +50,19 @@ def kernel_sum(x: Tensor, y: Tensor, **arguments: Any) -> RieszSum:
 
 def true_sum(x: Tensor, y: Tensor, **arguments: Any) -> RieszSum:
     """The same sum in float64."""
-    moved = {k: v.cpu() if isinstance(v, Tensor) else v for k, v in arguments.items() if k != "precision"}
-    if moved.get("bandwidth", 0.0) is None:
-        del moved["bandwidth"]
-    return reference.riesz_sum(SumRequest(x.cpu(), y.cpu(), **moved))
+    arguments = {name: value for name, value in arguments.items() if name != "precision"}
+    return reference.riesz_sum(request_of(x, y, **arguments))
+
+
+def request_of(
+    x: Tensor, y: Tensor, *, power: float | None = None, bandwidth: float | None = None, **arguments: Any
+) -> SumRequest:
+    """The same sum as the package asks for it, on the CPU."""
+    kernel = Gaussian(bandwidth) if power is None else Riesz(power)  # type: ignore[arg-type]
+    moved = {
+        name: v.cpu() if isinstance(v, Tensor) else v for name, v in arguments.items() if name != "kernel"
+    }
+    return SumRequest(x.cpu(), y.cpu(), kernel, **moved)
 
 
 def errors(got: RieszSum, want: RieszSum) -> tuple[float, float, float]:
