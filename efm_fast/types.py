@@ -143,7 +143,7 @@ class CentredSum:
         w = self.w.to(self.rest.dtype)
         if self.along is None or self.centre is None:
             return RieszSum(self.m, w, self.rest)
-        # constants to autograd: the displacements' gradient comes in through the rest, see efm_fast.field.ops
+        # constants to autograd: the displacements' gradient comes in through the rest, see efm_fast.field.torch_op
         apart = (x.to(self.rest.dtype) - self.centre).detach()
         return RieszSum(self.m, w, torch.addcmul(self.rest, self.along.to(apart.dtype)[:, None], apart))
 

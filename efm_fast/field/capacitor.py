@@ -12,10 +12,10 @@ from .. import checks
 from ..errors import InputError
 from ..types import CapacitorField, CentredSum
 from .kernel import Riesz
-from .ops import watched
 from .request import Precision, SumRequest, centre_of
 from .streaming import Charges, is_streamed, some_of
 from .sums import result_dtype, sum_and_charge
+from .torch_op import watched
 
 Normalization = Literal["superposition", "per_plate"]
 

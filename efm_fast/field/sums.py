@@ -9,7 +9,7 @@ from torch import Tensor
 
 from .. import checks
 from ..types import CentredSum, RieszSum
-from . import backends, ops
+from . import backends, torch_op
 from .kernel import Gaussian, Kernel, Riesz, checked_kernel
 from .request import Precision, SumRequest, checked, heights, working_dtype
 from .streaming import Charges, is_streamed, stream
@@ -197,5 +197,5 @@ def sum_and_charge(
 ) -> tuple[CentredSum, float | Tensor | None]:
     """The sum over charges in memory or streamed; with it the total charge, where only the stream knew it."""
     if isinstance(request.y, Tensor) or not is_streamed(request.y):
-        return ops.call(checked(request), backend), None
-    return stream(request, lambda part: ops.call(checked(part), backend), progress)
+        return torch_op.call(checked(request), backend), None
+    return stream(request, lambda part: torch_op.call(checked(part), backend), progress)

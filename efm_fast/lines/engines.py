@@ -12,7 +12,7 @@ from torch import Tensor
 
 from .. import checks, native
 from ..errors import BackendUnavailableError
-from ..field.ops import watched
+from ..field.torch_op import watched
 from ..types import Plates
 from .heights import Heights
 from .record import Lines

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from efm_fast.field import cpp, reference
+from efm_fast.field.backends import cpp, reference
 from efm_fast.field.request import SumRequest
 from efm_fast.types import RieszSum
 

@@ -11,8 +11,9 @@ import torch
 from sums import charges, cpp_sum, ties
 from torch import Tensor
 
-from efm_fast.field import cpp, gaussian_sum, gradient, riesz_sum
-from efm_fast.field.gradient import Needs
+from efm_fast.field import gaussian_sum, riesz_sum
+from efm_fast.field.backends import cpp, gradient
+from efm_fast.field.backends.gradient import Needs
 from efm_fast.field.kernel import Gaussian, Riesz
 from efm_fast.field.request import SumRequest
 

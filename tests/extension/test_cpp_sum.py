@@ -14,7 +14,7 @@ import torch
 from sums import charges, check, cpp_sum, errors, ties
 
 from efm_fast import native
-from efm_fast.field import cpp, reference
+from efm_fast.field.backends import cpp, reference
 from efm_fast.field.kernel import Gaussian, Riesz
 from efm_fast.field.request import SumRequest
 from efm_fast.types import RieszSum

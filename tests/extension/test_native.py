@@ -14,7 +14,8 @@ from sums import charges
 
 from efm_fast import info, native
 from efm_fast.errors import BackendUnavailableError
-from efm_fast.field import cpp, riesz_sum
+from efm_fast.field import riesz_sum
+from efm_fast.field.backends import cpp
 from efm_fast.field.kernel import Riesz
 from efm_fast.field.request import SumRequest
 
@@ -91,7 +92,7 @@ import sys
 sys.path.insert(0, {str(Path(__file__).parent)!r})
 from sums import charges, check, cpp_sum
 from efm_fast import info, native
-from efm_fast.field import cpp
+from efm_fast.field.backends import cpp
 from efm_fast.field.kernel import Gaussian, Riesz
 from efm_fast.field.request import SumRequest
 print(native.extension().instruction_set())

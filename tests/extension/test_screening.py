@@ -10,7 +10,7 @@ from sums import charges, check, cpp_sum, ties
 from torch import Tensor
 
 from efm_fast import native
-from efm_fast.field import cpp
+from efm_fast.field.backends import cpp
 from efm_fast.field.kernel import Gaussian, Riesz
 from efm_fast.field.request import SumRequest
 

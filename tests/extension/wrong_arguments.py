@@ -16,13 +16,13 @@ from efm_fast import native
 from efm_fast.field import (
     capacitor_field,
     capacitor_potential,
-    cpp,
     energy,
     gaussian_sum,
     potential,
     riesz_sum,
 )
-from efm_fast.field.gradient import Needs
+from efm_fast.field.backends import cpp
+from efm_fast.field.backends.gradient import Needs
 from efm_fast.field.kernel import Riesz
 from efm_fast.field.request import SumRequest
 from efm_fast.lines import ExactField, forward_map, trace_lines

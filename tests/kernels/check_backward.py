@@ -10,8 +10,8 @@ import torch
 from kernel_cases import DEVICE, draw, kernels, request_of
 
 from efm_fast.field import backends, riesz_sum
-from efm_fast.field import triton as triton_backend
-from efm_fast.field.gradient import Needs, riesz_sum_backward
+from efm_fast.field.backends import triton as triton_backend
+from efm_fast.field.backends.gradient import Needs, riesz_sum_backward
 from efm_fast.field.request import Precision
 
 

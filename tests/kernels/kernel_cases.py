@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from efm_fast.field import reference
+from efm_fast.field.backends import reference
 from efm_fast.field.kernel import Gaussian, Riesz
 from efm_fast.field.request import SumRequest
 from efm_fast.types import RieszSum

@@ -2,8 +2,8 @@
 
 ``torch.ops.efm_fast.field_sum`` takes tensors and plain scalars and returns (m, w, along, rest): a
 :class:`efm_fast.types.CentredSum`, whose ``along`` is [0] without a centre. Its gradient treats the log scale m as a
-constant pivot (see :mod:`efm_fast.field.gradient`). All displacements' gradient comes in through ``rest``: whoever puts
-them together takes ``along`` and x - centre as constants. Second derivatives are refused.
+constant (see :mod:`efm_fast.field.backends.gradient`). All displacements' gradient comes in through ``rest``: whoever
+puts them together takes ``along`` and x - centre as constants. Second derivatives are refused.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from torch.autograd import forward_ad
 
 from ..types import CentredSum
 from . import backends
-from .gradient import Needs
+from .backends.gradient import Needs
 from .kernel import make_kernel
 from .request import SumRequest
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .. import native
-from ..native import address, matrix
-from ..types import CentredSum, RieszSum
+from ... import native
+from ...native import address, matrix
+from ...types import CentredSum, RieszSum
+from ..request import SumRequest, centre_of
 from . import cpp_large
+from .cpp_request import KERNELS, Pairs
 from .gradient import Needs
-from .pairs import KERNELS, Pairs
-from .request import SumRequest, centre_of
 
 _EXACT_IN_FLOAT32 = (torch.float32, torch.float16, torch.bfloat16, torch.uint8, torch.int8, torch.int16)
 _NEAREST = 8  # charges of every chunk that are summed again by direct difference

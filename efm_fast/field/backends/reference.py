@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from ..types import RieszSum
-from .request import SumRequest
+from ...types import RieszSum
+from ..request import SumRequest
 
 _BLOCK_ELEMENTS = 1 << 21  # of the [rows, columns, D] differences: 16 MiB in float64
 

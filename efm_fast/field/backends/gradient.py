@@ -19,8 +19,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from ..request import SumRequest
 from . import reference
-from .request import SumRequest
 
 _DIRECT_DIMENSION = 16
 _NEAREST = 8

@@ -13,9 +13,9 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from ..types import CentredSum, RieszSum
+from ...types import CentredSum, RieszSum
+from ..request import SumRequest, centre_of
 from . import reference
-from .request import SumRequest, centre_of
 
 _DIRECT_DIMENSION = 16
 _NEAREST = 8  # rescored charges per chunk and point

@@ -8,11 +8,11 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from .. import native
-from ..errors import InputError
-from ..native import address, matrix
+from ... import native
+from ...errors import InputError
+from ...native import address, matrix
+from ..request import SumRequest
 from . import reference
-from .request import SumRequest
 
 _NO_SELF = -(2**63)
 _PARAMETERS: dict[str, Callable[[float], dict[str, float]]] = {

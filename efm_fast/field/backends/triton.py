@@ -7,10 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .. import kernels
-from ..types import RieszSum
+from ... import kernels
+from ...types import RieszSum
+from ..request import SumRequest
 from .gradient import Needs
-from .request import SumRequest
 
 _CHARGES = (torch.float32, torch.bfloat16, torch.float16, torch.uint8)
 _PARAMETERS = {"riesz": ("power",), "gaussian": ("bandwidth",)}

@@ -5,7 +5,7 @@ import torch
 from field_checks import assert_sum_close, cases
 
 from efm_fast.errors import InputError
-from efm_fast.field import capacitor_field, gaussian_sum, ops, riesz_sum
+from efm_fast.field import capacitor_field, gaussian_sum, riesz_sum, torch_op
 from efm_fast.field.queries import query_set
 
 OPTIONS = (None, "riesz", [3.0], 0.1, None, "auto", "default")
@@ -76,7 +76,7 @@ def test_float32_gradients_where_it_is_hard(d, kind):
 
 
 def test_the_chunks_of_the_backward_pass_do_not_matter(monkeypatch):
-    from efm_fast.field import gradient
+    from efm_fast.field.backends import gradient
 
     results = []
     for pairs, charges in ((1 << 21, 4096), (12, 4)):
@@ -200,7 +200,7 @@ def test_opcheck_finds_nothing(d, backend):
             "default",
         ),
     ):
-        torch.library.opcheck(ops.field_sum, arguments)
+        torch.library.opcheck(torch_op.field_sum, arguments)
 
 
 @pytest.mark.parametrize("d", [2, 20])
