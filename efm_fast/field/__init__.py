@@ -2,13 +2,16 @@
 
 from .capacitor import capacitor_field
 from .kernel import Gaussian, Kernel, Riesz, register_kernel
+from .logsum import LogSum, RieszSum
 from .potential import SignedLog, capacitor_potential, energy, potential
 from .sums import gaussian_sum, kernel_sum, riesz_sum
 
 __all__ = [
     "Gaussian",
     "Kernel",
+    "LogSum",
     "Riesz",
+    "RieszSum",
     "SignedLog",
     "capacitor_field",
     "capacitor_potential",

@@ -10,8 +10,9 @@ from torch import Tensor
 
 from .. import checks
 from ..errors import InputError
-from ..types import CapacitorField, CentredSum
+from ..types import CapacitorField
 from .kernel import Riesz
+from .logsum import CentredSum
 from .request import Precision, SumRequest, centre_of
 from .streaming import Charges, is_streamed, some_of
 from .sums import result_dtype, sum_and_charge

@@ -40,7 +40,7 @@ class SumRequest:
         first_self: pair (i, j) is left out where j + first_self == i; None leaves nothing out.
         precision: "fast", "default" or "exact"; the same promise on every backend.
         centre: float32 [D], data units, near the middle of the charges; displacements are then split about it, see
-            :class:`efm_fast.types.CentredSum`. None lets a backend choose, and gives whole displacements.
+            :class:`efm_fast.field.logsum.CentredSum`. None lets a backend choose, and gives whole displacements.
     """
 
     x: Tensor

@@ -15,7 +15,7 @@ from torch import Tensor
 from .. import checks
 from ..errors import InputError
 from ..extras import extra
-from ..types import CentredSum
+from .logsum import CentredSum
 from .request import SumRequest
 
 Chunk = Tensor | np.ndarray | tuple[Tensor | np.ndarray, Tensor | np.ndarray]

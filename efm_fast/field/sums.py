@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from .. import checks
-from ..types import CentredSum, RieszSum
 from . import backends, torch_op
 from .kernel import Gaussian, Kernel, Riesz, checked_kernel
+from .logsum import CentredSum, LogSum
 from .request import Precision, SumRequest, checked, heights, working_dtype
 from .streaming import Charges, is_streamed, stream
 
@@ -27,7 +27,7 @@ def kernel_sum(
     backend: str = "auto",
     precision: Precision = "default",
     progress: bool = False,
-) -> RieszSum:
+) -> LogSum:
     """Sum a kernel function and its displacements over charges, in log scale.
 
     Args:
@@ -48,7 +48,7 @@ def kernel_sum(
         progress: show a progress bar over the chunks of streamed charges.
 
     Returns:
-        RieszSum (m float64 [N], w [N], v [N, D]). A point exactly on a charge, where the kernel has a pole, has
+        LogSum (m float64 [N], w [N], v [N, D]). A point exactly on a charge, where the kernel has a pole, has
             m = +inf, w = that charge's weight and v = 0; a point with no charge has m = -inf, w = 0, v = 0. NaN stays
             visible: in a point or its height it spoils that row, in a charge or its weight every row.
 
@@ -87,7 +87,7 @@ def riesz_sum(
     backend: str = "auto",
     precision: Precision = "default",
     progress: bool = False,
-) -> RieszSum:
+) -> LogSum:
     """Sum the Riesz kernel r^-power and its displacements over charges, in log scale.
 
     Coulomb's law in n = D + 1 dimensions is ``power = D + 1`` (EFM, eq. 1); with ``power = D - 1`` the sum of
@@ -107,7 +107,7 @@ def riesz_sum(
         progress: show a progress bar over the chunks of streamed charges.
 
     Returns:
-        RieszSum (m float64 [N], w [N], v [N, D]). A point exactly on a charge has m = +inf, w = that charge's
+        LogSum (m float64 [N], w [N], v [N, D]). A point exactly on a charge has m = +inf, w = that charge's
         weight and v = 0; a point with no charge has m = -inf, w = 0, v = 0. NaN stays visible: in a point or its
         height it spoils that row, in a charge or its weight every row.
 
@@ -140,7 +140,7 @@ def gaussian_sum(
     backend: str = "auto",
     precision: Precision = "default",
     progress: bool = False,
-) -> RieszSum:
+) -> LogSum:
     """Sum the kernel exp(-r2 / (2 bandwidth^2)) and its displacements, for Stein-type and diffusion targets.
 
     The diffusion posterior mean at noise level s is ``gaussian_sum(x, y, bandwidth=s).posterior_mean(x)``.
@@ -157,7 +157,7 @@ def gaussian_sum(
         progress: show a progress bar over a stream's chunks.
 
     Returns:
-        RieszSum (m float64 [N], w [N], v [N, D]), as from :func:`efm_fast.kernel_sum`.
+        LogSum (m float64 [N], w [N], v [N, D]), as from :func:`efm_fast.kernel_sum`.
 
     Raises:
         InputError: an argument has the wrong type, shape, device or range.
@@ -181,7 +181,7 @@ def result_dtype(x: Tensor, backend: str) -> torch.dtype:
     return torch.float64 if backends.requested_name(backend) == "reference" else working_dtype(x)
 
 
-def _times(total: RieszSum, log_factor: Tensor) -> RieszSum:
+def _times(total: LogSum, log_factor: Tensor) -> LogSum:
     """A sum whose weights are all e^log_factor [N] as large, as a height makes them where the kernel factorises.
 
     Summed with the others, a height's square would drown the differences of distances that tell the weights apart.
@@ -189,7 +189,7 @@ def _times(total: RieszSum, log_factor: Tensor) -> RieszSum:
     log_factor = torch.where(torch.isinf(log_factor), torch.nan, log_factor)
     # 1, and NaN where the height is no number; its gradient is that of the weights at a fixed log scale
     one = torch.exp(log_factor - log_factor.detach()).to(total.w.dtype)
-    return RieszSum(total.m + log_factor.detach(), total.w * one, total.v * one[:, None])
+    return LogSum(total.m + log_factor.detach(), total.w * one, total.v * one[:, None])
 
 
 def sum_and_charge(

@@ -1,9 +1,9 @@
 """The field sum as an operator of torch: fake kernel, autograd, compile and vmap.
 
 ``torch.ops.efm_fast.field_sum`` takes tensors and plain scalars and returns (m, w, along, rest): a
-:class:`efm_fast.types.CentredSum`, whose ``along`` is [0] without a centre. Its gradient treats the log scale m as a
-constant (see :mod:`efm_fast.field.backends.gradient`). All displacements' gradient comes in through ``rest``: whoever
-puts them together takes ``along`` and x - centre as constants. Second derivatives are refused.
+:class:`efm_fast.field.logsum.CentredSum`, whose ``along`` is [0] without a centre. Its gradient treats the log scale m
+as a constant (see :mod:`efm_fast.field.backends.gradient`). All displacements' gradient comes in through ``rest``:
+whoever puts them together takes ``along`` and x - centre as constants. Second derivatives are refused.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
-from ..types import CentredSum
 from . import backends
 from .backends.gradient import Needs
 from .kernel import make_kernel
+from .logsum import CentredSum
 from .request import SumRequest
 
 _OPTIONS = "str kernel, float[] parameters, float softening, int? first_self, str backend, str precision"
@@ -84,7 +84,7 @@ def field_sum_backward(
     """Gradients with respect to x, y, weight and height, in their dtypes; [0] where ``needs`` says no."""
     request, backend = _request(*inputs)
     row = backends.select(request, backend)
-    gradients = row.riesz_sum_backward(request, m, g_w, g_v, Needs(*needs))
+    gradients = row.log_sum_backward(request, m, g_w, g_v, Needs(*needs))
     return tuple(
         gradient.to(request.x.dtype if source is None else source.dtype)
         for gradient, source in zip(gradients, inputs[:_DIFFERENTIABLE], strict=True)

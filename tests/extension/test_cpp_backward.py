@@ -69,7 +69,7 @@ def plain_gradients(request: SumRequest, m: Tensor) -> tuple[Four, Four]:
 
 
 def backward(request: SumRequest, m: Tensor, g_w: Tensor, g_v: Tensor, needs: Needs) -> Four:
-    found = cpp.riesz_sum_backward(request, m, g_w, g_v, needs)
+    found = cpp.log_sum_backward(request, m, g_w, g_v, needs)
     assert found is not None
     return found
 
@@ -230,18 +230,18 @@ def test_torchs_own_gradients_are_the_same(monkeypatch: pytest.MonkeyPatch) -> N
     m = cpp_sum(request).m
     for a, b in zip(
         backward(request, m, *upstream(request), EVERYTHING),
-        gradient.riesz_sum_backward(request, m, *upstream(request), EVERYTHING),
+        gradient.log_sum_backward(request, m, *upstream(request), EVERYTHING),
         strict=True,
     ):
         torch.testing.assert_close(a, b, rtol=1e-11, atol=1e-13)
     calls = []
-    fused = cpp.riesz_sum_backward
+    fused = cpp.log_sum_backward
 
     def counted(*arguments: Any) -> Four | None:
         calls.append(arguments)
         return fused(*arguments)
 
-    monkeypatch.setattr(cpp, "riesz_sum_backward", counted)
+    monkeypatch.setattr(cpp, "log_sum_backward", counted)
     x = request.x.clone().requires_grad_()
     riesz_sum(x, request.y, power=5).log_weight().sum().backward()
     assert len(calls) == 1

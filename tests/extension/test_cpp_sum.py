@@ -16,8 +16,8 @@ from sums import charges, check, cpp_sum, errors, ties
 from efm_fast import native
 from efm_fast.field.backends import cpp, reference
 from efm_fast.field.kernel import Gaussian, Riesz
+from efm_fast.field.logsum import LogSum
 from efm_fast.field.request import SumRequest
-from efm_fast.types import RieszSum
 
 pytestmark = pytest.mark.usefixtures("needs_extension", "poisoned")
 
@@ -59,22 +59,20 @@ def test_direction_at_a_tie_between_the_plates(d: int) -> None:
     x = (plus[:40] + minus[:40]) / 2
     height = torch.full((40,), 0.5 * math.sqrt(d))
     fields = []
-    for summed in (cpp_sum, reference.riesz_sum):
+    for summed in (cpp_sum, reference.log_sum):
         a = summed(SumRequest(x=x, y=plus, kernel=Riesz(d + 1.0), height=height))
         b = summed(SumRequest(x=x, y=minus, kernel=Riesz(d + 1.0), height=-height))
-        a, b = (RieszSum(s.m, s.w.double(), s.v.double()) for s in (a, b))
-        both = RieszSum(*_superpose(a, b, height.double()))
+        a, b = (LogSum(s.m, s.w.double(), s.v.double()) for s in (a, b))
+        both = LogSum(*_superpose(a, b, height.double()))
         fields.append(torch.cat([both.v, both.w[:, None]], 1))
     directions = [f / f.norm(dim=1, keepdim=True) for f in fields]
     assert float((directions[0] - directions[1]).norm(dim=1).max()) < 1e-4
 
 
-def _superpose(
-    a: RieszSum, b: RieszSum, height: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def _superpose(a: LogSum, b: LogSum, height: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """m, E_z and E_x of the plates a at distance ``height`` and b at minus that."""
-    a = RieszSum(a.m, a.w * height, a.v)
-    b = RieszSum(b.m, b.w * -height, b.v)
+    a = LogSum(a.m, a.w * height, a.v)
+    b = LogSum(b.m, b.w * -height, b.v)
     both = a.merge(-b)
     return both.m, both.w, both.v
 
@@ -148,13 +146,13 @@ def test_weights_of_both_signs_and_zero(d: int) -> None:
     x = charges(50, d, seed=10)
     height = torch.full((50,), 0.3)
     request = SumRequest(x=x, y=charges(400, d), kernel=Riesz(d + 1.0), weight=weight, height=height)
-    result, truth = cpp_sum(request), reference.riesz_sum(request)
+    result, truth = cpp_sum(request), reference.log_sum(request)
     scale = torch.exp(result.m - truth.m)
     assert float((result.m - truth.m).abs().max()) < 1e-3
     # signs cancel: judge by the size of the terms, not of what is left
     assert float((result.w.double() * scale - truth.w).abs().max()) < 1e-3
     size = SumRequest(x=x, y=request.y, kernel=Riesz(d + 1.0), weight=weight.abs(), height=height)
-    bound = reference.riesz_sum(size).w * (x.double().norm(dim=1) + request.y.double().norm(dim=1).max())
+    bound = reference.log_sum(size).w * (x.double().norm(dim=1) + request.y.double().norm(dim=1).max())
     assert float(((result.v.double() * scale[:, None] - truth.v).norm(dim=1) / bound).max()) < 1e-4
 
 
@@ -264,7 +262,7 @@ def test_against_many_digits() -> None:
 def test_errors_see_a_wrong_sum() -> None:
     """The comparison itself can fail: a sum with one charge missing is not close."""
     x, y = charges(20, 3, seed=17), charges(50, 3)
-    truth = reference.riesz_sum(SumRequest(x=x, y=y, kernel=Riesz(4.0)))
+    truth = reference.log_sum(SumRequest(x=x, y=y, kernel=Riesz(4.0)))
     assert max(errors(cpp_sum(SumRequest(x=x, y=y[1:], kernel=Riesz(4.0))), truth)) > 1e-3
 
 

@@ -112,9 +112,7 @@ def _entries() -> list[Callable[..., Any]]:
 
     def backward(x: Tensor, y: Tensor, weight: Tensor, height: Tensor) -> Any:
         request = SumRequest(x, y, kernel=Riesz(D + 1.0), weight=weight, height=height)
-        return cpp.riesz_sum_backward(
-            request, torch.zeros(N).double(), torch.ones(N), torch.ones(N, D), needs
-        )
+        return cpp.log_sum_backward(request, torch.zeros(N).double(), torch.ones(N), torch.ones(N, D), needs)
 
     def field(x: Tensor, height: Tensor, y: Tensor, other: Tensor, weight: Tensor) -> Any:
         return capacitor_field(x, height, y, other, 2.0, plus_weight=weight)

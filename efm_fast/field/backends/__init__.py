@@ -18,8 +18,8 @@ from torch import Tensor
 
 from ... import checks
 from ...errors import BackendUnavailableError
-from ...types import CentredSum
 from ..kernel import Riesz
+from ..logsum import CentredSum
 from ..request import SumRequest
 from . import gradient
 from .matmul import is_plain, plain_matmul
@@ -29,10 +29,10 @@ ENVIRONMENT_VARIABLE = "EFM_FAST_BACKEND"
 
 @dataclass(frozen=True)
 class Backend:
-    """One row of the table: its module, imported on first use, offers ``why_not`` and ``centred_sum`` or ``riesz_sum``.
+    """One row of the table: its module, imported on first use, offers ``why_not`` and ``centred_sum`` or ``log_sum``.
 
-    A module may offer ``riesz_sum_backward`` too, with the arguments and results of
-    :func:`efm_fast.field.backends.gradient.riesz_sum_backward`, or None for a sum that it leaves to that formula.
+    A module may offer ``log_sum_backward`` too, with the arguments and results of
+    :func:`efm_fast.field.backends.gradient.log_sum_backward`, or None for a sum that it leaves to that formula.
 
     Attributes:
         name: as in the ``backend`` argument.
@@ -66,20 +66,20 @@ class Backend:
         with plain_matmul(device_type), _home(request.x.device):
             return _centred_sum(module, request)
 
-    def riesz_sum_backward(
+    def log_sum_backward(
         self, request: SumRequest, m: Tensor, g_w: Tensor, g_v: Tensor, needs: gradient.Needs
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Gradients of the sum that this backend served, by its own kernels or by the formula in plain torch."""
         module = importlib.import_module(self.module, __name__)
-        own = getattr(module, "riesz_sum_backward", None)
+        own = getattr(module, "log_sum_backward", None)
         with plain_matmul(request.x.device.type), _home(request.x.device):
             found = None if own is None else own(request, m, g_w, g_v, needs)
-            return gradient.riesz_sum_backward(request, m, g_w, g_v, needs) if found is None else found
+            return gradient.log_sum_backward(request, m, g_w, g_v, needs) if found is None else found
 
 
 def _centred_sum(module: ModuleType, request: SumRequest) -> CentredSum:
     own = getattr(module, "centred_sum", None)
-    return CentredSum.of(module.riesz_sum(request)) if own is None else own(request)
+    return CentredSum.of(module.log_sum(request)) if own is None else own(request)
 
 
 def _is_home(device_type: str) -> bool:

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ... import native
 from ...native import address, matrix
-from ...types import CentredSum, RieszSum
+from ..logsum import CentredSum, LogSum
 from ..request import SumRequest, centre_of
 from . import cpp_large
 from .cpp_request import KERNELS, Pairs
@@ -47,7 +47,7 @@ def centred_sum(request: SumRequest) -> CentredSum:
     extension = native.extension()
     n, d = request.x.shape
     if n == 0 or len(request.y) == 0:
-        return CentredSum.of(RieszSum.empty(n, d, dtype=request.x.dtype, device="cpu"))
+        return CentredSum.of(LogSum.empty(n, d, dtype=request.x.dtype, device="cpu"))
     direct, wide = _direct(request), _wide(request)
     dtype = torch.float64 if request.precision == "exact" else request.x.dtype
     centred = not wide and d > _WHOLE_DIMENSION
@@ -81,7 +81,7 @@ def _centre(request: SumRequest) -> Tensor:
     return centre_of(request.y)
 
 
-def riesz_sum_backward(
+def log_sum_backward(
     request: SumRequest, m: Tensor, g_w: Tensor, g_v: Tensor, needs: Needs
 ) -> tuple[Tensor, Tensor, Tensor, Tensor] | None:
     """Gradients with respect to x [N, D], y [M, D], weight [M] and height [N]; zeros [0] where not asked for.

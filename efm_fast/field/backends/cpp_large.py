@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ... import native
 from ...native import address, matrix
-from ...types import CentredSum
+from ..logsum import CentredSum
 from . import reference
 from .cpp_request import Pairs
 

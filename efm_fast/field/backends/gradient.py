@@ -64,7 +64,7 @@ class _Gradients:
         self.weight = torch.zeros(len(request.y), dtype=dtype, device=request.x.device)
 
 
-def riesz_sum_backward(
+def log_sum_backward(
     request: SumRequest, m: Tensor, g_w: Tensor, g_v: Tensor, needs: Needs
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Gradients with respect to x [N, D], y [M, D], weight [M] and height [N]; zeros [0] where not asked for.

@@ -13,7 +13,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from ...types import CentredSum, RieszSum
+from ..logsum import CentredSum, LogSum
 from ..request import SumRequest, centre_of
 from . import reference
 
@@ -35,8 +35,8 @@ def centred_sum(request: SumRequest) -> CentredSum:
     n, d = request.x.shape
     dtype = request.x.dtype
     if request.precision == "exact":
-        return CentredSum.of(reference.riesz_sum(request))
-    total = CentredSum.of(RieszSum.empty(n, d, dtype=dtype, device=request.x.device))
+        return CentredSum.of(reference.log_sum(request))
+    total = CentredSum.of(LogSum.empty(n, d, dtype=dtype, device=request.x.device))
     if n == 0 or len(request.y) == 0:
         return total
     extra = reference.extra_r2(request)
@@ -66,12 +66,7 @@ def _spoilt(total: CentredSum, request: SumRequest, extra: Tensor) -> CentredSum
 def _by_rows(chunk, request: SumRequest, extra: Tensor, columns: slice, width: int) -> CentredSum:  # type: ignore[no-untyped-def]
     """Apply ``chunk`` to blocks of points, so that a block of pairs never outgrows _CHUNK_PAIRS."""
     rows = list(reference.blocks(len(request.x), max(1, _CHUNK_PAIRS // width)))
-    parts = [chunk(request, extra, block, columns) for block in rows]
-    if len(parts) == 1:
-        return parts[0]
-    m, w, rest = (torch.cat([getattr(p, name) for p in parts]) for name in ("m", "w", "rest"))
-    along = None if parts[0].along is None else torch.cat([p.along for p in parts])
-    return CentredSum(m, w, along, rest, parts[0].centre)
+    return CentredSum.rows([chunk(request, extra, block, columns) for block in rows])
 
 
 def _relative_weight(request: SumRequest, excess: Tensor, pivot: Tensor) -> Tensor:

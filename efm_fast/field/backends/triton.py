@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ... import kernels
-from ...types import RieszSum
+from ..logsum import LogSum
 from ..request import SumRequest
 from .gradient import Needs
 
@@ -44,13 +44,13 @@ def _arguments(request: SumRequest) -> dict[str, Any]:
     }
 
 
-def riesz_sum(request: SumRequest) -> RieszSum:
+def log_sum(request: SumRequest) -> LogSum:
     """The sum of ``request``: m float64 [N], w and v float32."""
-    m, w, v = kernels.riesz_sum(request.x, request.y, precision=request.precision, **_arguments(request))
-    return RieszSum(m, w, v)
+    m, w, v = kernels.log_sum(request.x, request.y, precision=request.precision, **_arguments(request))
+    return LogSum(m, w, v)
 
 
-def riesz_sum_backward(
+def log_sum_backward(
     request: SumRequest, m: Tensor, g_w: Tensor, g_v: Tensor, needs: Needs
 ) -> tuple[Tensor, Tensor, Tensor, Tensor] | None:
     """Gradients in float32; None for more features than the kernels' direct differences are quick for.
@@ -59,7 +59,7 @@ def riesz_sum_backward(
     """
     if request.precision == "exact" or request.x.shape[1] > kernels.plan.BACKWARD_D:
         return None
-    found = kernels.riesz_sum_backward(
+    found = kernels.log_sum_backward(
         request.x,
         request.y,
         m,
