@@ -18,19 +18,21 @@ inline void need(bool holds, const char* text) {
     if (!holds) throw std::invalid_argument(text);
 }
 
+using Address = std::uintptr_t;
+
 template <class T>
-T* at(std::uintptr_t address) {
+T* to(Address address) {
     return reinterpret_cast<T*>(address);
 }
 
 // As efm_fast.native.matrix makes it.
-using MatrixTuple = std::tuple<std::uintptr_t, Dtype, int64_t, int64_t, int64_t, int64_t>;
+using MatrixTuple = std::tuple<Address, Dtype, int64_t, int64_t, int64_t, int64_t>;
 
 inline Matrix matrix(const MatrixTuple& t) {
     const auto& [data, dtype, rows, cols, row_stride, col_stride] = t;
     need(rows >= 0 && cols >= 1, "matrix: expected at least one column");
     need(data != 0 || rows == 0, "matrix: expected an address");
-    return {at<const void>(data), dtype, rows, cols, row_stride, col_stride};
+    return {to<const void>(data), dtype, rows, cols, row_stride, col_stride};
 }
 
 // Runs pending signal handlers; true if one of them raised (the error stays set for the caller).

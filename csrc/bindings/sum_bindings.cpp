@@ -24,22 +24,22 @@ Request request(const MatrixTuple& x, const MatrixTuple& y, const Kernel& kernel
     return r;
 }
 
-Result result(std::uintptr_t m, std::uintptr_t w, std::uintptr_t along, std::uintptr_t rest, bool is_double) {
+Result result(Address m, Address w, Address along, Address rest, bool is_double) {
     need(m && w && along && rest, "Result: expected addresses of m, w, along and rest");
     Result out{};
-    out.m = at<double>(m);
-    out.w = at<double>(w);
-    out.along = at<double>(along);
-    out.rest = at<void>(rest);
+    out.m = to<double>(m);
+    out.w = to<double>(w);
+    out.along = to<double>(along);
+    out.rest = to<void>(rest);
     out.is_double = is_double;
     return out;
 }
 
-Gradients gradients(std::uintptr_t m, std::uintptr_t g_w, const MatrixTuple& g_v, bool is_double) {
+Gradients gradients(Address m, Address g_w, const MatrixTuple& g_v, bool is_double) {
     need(m && g_w, "Gradients: expected addresses of m and g_w");
     Gradients g{};
-    g.m = at<const double>(m);
-    g.g_w = at<const double>(g_w);
+    g.m = to<const double>(m);
+    g.g_w = to<const double>(g_w);
     g.g_v = matrix(g_v);
     g.is_double = is_double;
     return g;
@@ -49,8 +49,8 @@ Gradients gradients(std::uintptr_t m, std::uintptr_t g_w, const MatrixTuple& g_v
 template <class Record, class T>
 void bind_address(py::class_<Record>& record, const char* name, T* Record::* member) {
     record.def_property(
-        name, [member](const Record& r) { return reinterpret_cast<std::uintptr_t>(r.*member); },
-        [member](Record& r, std::uintptr_t address) { r.*member = at<T>(address); });
+        name, [member](const Record& r) { return reinterpret_cast<Address>(r.*member); },
+        [member](Record& r, Address address) { r.*member = to<T>(address); });
 }
 
 void bind_records(py::module_& module) {
@@ -125,27 +125,27 @@ void bind_large_sum(py::module_& module) {
              py::arg("request"), py::arg("result"), py::arg("nearest"))
         .def(
             "centre_points",
-            [](LargeSum& sum, std::uintptr_t out, int threads) {
+            [](LargeSum& sum, Address out, int threads) {
                 need(threads >= 1 && out, "centre_points: expected threads and an address");
-                without_gil([&] { return sum.centre_points(at<float>(out), threads, python_wants_to_stop); });
+                without_gil([&] { return sum.centre_points(to<float>(out), threads, python_wants_to_stop); });
             },
             py::arg("out"), py::arg("threads"), "Points less the centre, float32 [N, D].")
         .def(
             "centre_charges",
-            [](LargeSum& sum, int64_t first, int count, std::uintptr_t out, int threads) {
+            [](LargeSum& sum, int64_t first, int count, Address out, int threads) {
                 need(threads >= 1 && out, "centre_charges: expected threads and an address");
                 need(first >= 0 && count >= 1 && first + count <= sum.request().y.rows,
                      "centre_charges: expected charges of the request");
-                without_gil([&] { return sum.centre_charges(first, count, at<float>(out), threads, python_wants_to_stop); });
+                without_gil([&] { return sum.centre_charges(first, count, to<float>(out), threads, python_wants_to_stop); });
             },
             py::arg("first"), py::arg("count"), py::arg("out"), py::arg("threads"),
             "Charges of the next chunk less the centre, float32 [count, D].")
         .def(
             "weigh",
-            [](LargeSum& sum, std::uintptr_t products, int threads) {
+            [](LargeSum& sum, Address products, int threads) {
                 need(threads >= 1 && products, "weigh: expected threads and an address");
                 need(sum.ready(), "weigh: expected centred points and charges");
-                without_gil([&] { return sum.weigh(at<float>(products), threads, python_wants_to_stop); });
+                without_gil([&] { return sum.weigh(to<float>(products), threads, python_wants_to_stop); });
             },
             py::arg("products"), py::arg("threads"),
             "Products of all centred points with the chunk become weights, in place; the nearest charges are summed by "

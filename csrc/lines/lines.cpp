@@ -7,9 +7,9 @@
 #include <memory>
 #include <vector>
 
+#include "lines/line_machines.h"
 #include "lines/nearest_kernel.h"
 #include "sum/direct/direct_kernel.h"
-#include "lines/line_machines.h"
 
 namespace efm {
 namespace {

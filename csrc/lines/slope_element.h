@@ -7,7 +7,7 @@
 namespace efm {
 
 // N samples of d features: out = base + scale * slope of the field at `at`; out may be base.
-struct UpdateRows {
+struct StepRows {
     float* out;
     const float* base;
     int64_t count;
@@ -16,7 +16,7 @@ struct UpdateRows {
 };
 
 // The field as a network gives it: d features and z, [count, d + 1].
-struct DirectUpdate {
+struct SlopeOfDirection {
     const float* direction;
 
     EFM_HD float lateral(int64_t row, int k, int d) const { return direction[row * (d + 1) + k]; }
@@ -24,7 +24,7 @@ struct DirectUpdate {
 };
 
 // The field as plate means: share (x~ - m+) - (1 - share) (x~ - m-) at height z between plates L apart.
-struct MeansUpdate {
+struct SlopeOfMeans {
     const float* at;      // [count, d]
     const float* share;   // of the plus plate, [count]
     const float* plus;    // m+, [count, d]

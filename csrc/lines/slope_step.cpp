@@ -9,7 +9,7 @@ namespace {
 constexpr int64_t elements_per_task = 1 << 16;  // below it a thread costs more than it saves
 
 template <class Update>
-void step(const UpdateRows& rows, const Update& update, int threads) {
+void step(const StepRows& rows, const Update& update, int threads) {
     const int d = rows.d;
     const int64_t per_task = std::max<int64_t>(1, elements_per_task / std::max(d, 1));
     const int64_t tasks = (rows.count + per_task - 1) / per_task;
@@ -28,7 +28,7 @@ void step(const UpdateRows& rows, const Update& update, int threads) {
 
 }  // namespace
 
-void slope_step(const UpdateRows& rows, const DirectUpdate& update, int threads) { step(rows, update, threads); }
-void slope_step(const UpdateRows& rows, const MeansUpdate& update, int threads) { step(rows, update, threads); }
+void slope_step(const StepRows& rows, const SlopeOfDirection& update, int threads) { step(rows, update, threads); }
+void slope_step(const StepRows& rows, const SlopeOfMeans& update, int threads) { step(rows, update, threads); }
 
 }  // namespace efm

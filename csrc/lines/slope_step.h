@@ -6,7 +6,7 @@
 
 namespace efm {
 
-void slope_step(const UpdateRows&, const DirectUpdate&, int threads);
-void slope_step(const UpdateRows&, const MeansUpdate&, int threads);
+void slope_step(const StepRows&, const SlopeOfDirection&, int threads);
+void slope_step(const StepRows&, const SlopeOfMeans&, int threads);
 
 }  // namespace efm

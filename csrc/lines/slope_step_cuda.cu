@@ -9,7 +9,7 @@ namespace {
 constexpr int threads = 128, warps = threads / 32;
 
 template <class Update>
-__global__ void __launch_bounds__(threads) step(UpdateRows rows, Update update) {
+__global__ void __launch_bounds__(threads) step(StepRows rows, Update update) {
     __shared__ float partial[warps];
     const int64_t row = blockIdx.x;
     const int d = rows.d;
@@ -30,7 +30,7 @@ __global__ void __launch_bounds__(threads) step(UpdateRows rows, Update update) 
 }
 
 template <class Update>
-std::string launch(const UpdateRows& rows, const Update& update, int device, std::uintptr_t stream) {
+std::string launch(const StepRows& rows, const Update& update, int device, std::uintptr_t stream) {
     if (rows.count == 0) return "";
     if (rows.count > INT32_MAX) return "more than 2^31 - 1 samples";
     DeviceGuard guard(device);
@@ -42,11 +42,11 @@ std::string launch(const UpdateRows& rows, const Update& update, int device, std
 
 }  // namespace
 
-std::string slope_step(const UpdateRows& rows, const DirectUpdate& update, int device, std::uintptr_t stream) {
+std::string slope_step(const StepRows& rows, const SlopeOfDirection& update, int device, std::uintptr_t stream) {
     return launch(rows, update, device, stream);
 }
 
-std::string slope_step(const UpdateRows& rows, const MeansUpdate& update, int device, std::uintptr_t stream) {
+std::string slope_step(const StepRows& rows, const SlopeOfMeans& update, int device, std::uintptr_t stream) {
     return launch(rows, update, device, stream);
 }
 

@@ -9,7 +9,7 @@
 namespace efm::cuda {
 
 // Enqueued on `stream` of `device`; an empty text, or what CUDA said. Nothing waits.
-std::string slope_step(const UpdateRows&, const DirectUpdate&, int device, std::uintptr_t stream);
-std::string slope_step(const UpdateRows&, const MeansUpdate&, int device, std::uintptr_t stream);
+std::string slope_step(const StepRows&, const SlopeOfDirection&, int device, std::uintptr_t stream);
+std::string slope_step(const StepRows&, const SlopeOfMeans&, int device, std::uintptr_t stream);
 
 }  // namespace efm::cuda

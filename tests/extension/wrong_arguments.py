@@ -16,16 +16,17 @@ from efm_fast import native
 from efm_fast.field import (
     capacitor_field,
     capacitor_potential,
-    cpp,
     energy,
     gaussian_sum,
     potential,
     riesz_sum,
 )
-from efm_fast.field.gradient import Needs
+from efm_fast.field.backends import cpp
+from efm_fast.field.backends.gradient import Needs
+from efm_fast.field.kernel import Riesz
 from efm_fast.field.request import SumRequest
 from efm_fast.lines import ExactField, forward_map, trace_lines
-from efm_fast.lines.update import means_step, slope_step
+from efm_fast.lines.integrate.slope_step import means_step, slope_step
 from efm_fast.types import PlatePosterior, Plates
 
 warnings.simplefilter("ignore")
@@ -103,17 +104,15 @@ def _entries() -> list[Callable[..., Any]]:
         return riesz_sum(x.repeat(1, 30), y.repeat(1, 30), power=3.0, backend="cpp")
 
     def operator(x: Tensor, y: Tensor, weight: Tensor, height: Tensor) -> Any:
-        options = (None, "riesz", D + 1.0, 0.0, None, "cpp", "default")
+        options = (None, "riesz", [D + 1.0], 0.0, None, "cpp", "default")
         return torch.ops.efm_fast.field_sum(x, y, weight, height, *options)
 
     def adapter(x: Tensor, y: Tensor, weight: Tensor, height: Tensor) -> Any:
-        return cpp.centred_sum(SumRequest(x, y, power=D + 1.0, weight=weight, height=height))
+        return cpp.centred_sum(SumRequest(x, y, kernel=Riesz(D + 1.0), weight=weight, height=height))
 
     def backward(x: Tensor, y: Tensor, weight: Tensor, height: Tensor) -> Any:
-        request = SumRequest(x, y, power=D + 1.0, weight=weight, height=height)
-        return cpp.riesz_sum_backward(
-            request, torch.zeros(N).double(), torch.ones(N), torch.ones(N, D), needs
-        )
+        request = SumRequest(x, y, kernel=Riesz(D + 1.0), weight=weight, height=height)
+        return cpp.log_sum_backward(request, torch.zeros(N).double(), torch.ones(N), torch.ones(N, D), needs)
 
     def field(x: Tensor, height: Tensor, y: Tensor, other: Tensor, weight: Tensor) -> Any:
         return capacitor_field(x, height, y, other, 2.0, plus_weight=weight)
@@ -128,10 +127,10 @@ def _entries() -> list[Callable[..., Any]]:
         return energy(y, other, 2.0, plus_weight=weight)
 
     def trace(x: Tensor, height: Tensor, y: Tensor, other: Tensor) -> Any:
-        return trace_lines(x, height, y, other, 2.0, engine="extension", max_steps=5)
+        return trace_lines(x, height, y, other, 2.0, backend="cpp", max_steps=5)
 
     def forward(x: Tensor, y: Tensor, other: Tensor) -> Any:
-        return forward_map(ExactField(Plates(y, other, 2.0)), x, steps=3, engine="extension")
+        return forward_map(ExactField(Plates(y, other, 2.0)), x, steps=3, backend="cpp")
 
     def direct_step(x: Tensor, direction: Tensor) -> Any:
         return slope_step(x, direction, 0.1, 30.0)
@@ -170,6 +169,7 @@ def numbers() -> Iterator[tuple[str, Callable[[Any], Any]]]:
     yield "every", lambda v: trace_lines(x, z, y, y, 2.0, max_steps=5, every=v, return_paths=True)
     yield "method", lambda v: trace_lines(x, z, y, y, 2.0, method=v, max_steps=5)
     yield "engine", lambda v: trace_lines(x, z, y, y, 2.0, engine=v, max_steps=5)
+    yield "backend of lines", lambda v: trace_lines(x, z, y, y, 2.0, backend=v, max_steps=5)
     yield "steps", lambda v: forward_map(field, x, steps=v)
     yield "start", lambda v: forward_map(field, x, steps=3, start=v)
     yield "stop", lambda v: forward_map(field, x, steps=3, stop=v)
@@ -209,18 +209,24 @@ def bindings() -> Iterator[tuple[str, Callable[[], Any]]]:
             f"direct_backward of no gradients, {threads} threads",
             lambda t=threads: extension.direct_backward(request, None, threads=t),
         )
-        update = {"out": 0, "base": 0, "count": 5, "d": 3, "scale": 0.1, "steepest": 30.0, "direction": 0}
         yield (
             f"slope_step, {threads} threads",
-            lambda u=update, t=threads: extension.slope_step(**u, means={}, device=-1, stream=0, threads=t),
+            lambda t=threads: extension.slope_step(_sized(extension.SlopeStep), threads=t),
         )
-        for kind in ("trace_lines", "forward_lines"):
-            integrate = getattr(extension, kind)
+        for kind, rule in (("trace_lines", extension.TraceRule), ("forward_lines", extension.ForwardRule)):
+            integrate, records = getattr(extension, kind), (extension.LinePlates, rule, extension.LineRows)
             yield (
                 f"{kind} of nothing, {threads} threads",
-                lambda i=integrate, t=threads: i({}, {}, {}, False, t),
+                lambda i=integrate, r=records, t=threads: i(*(record() for record in r), False, t),
             )
-            yield f"{kind} of zeros, {threads} threads", lambda i=integrate, t=threads: i(*_zeros(), False, t)
+            yield (
+                f"{kind} of sizes without addresses, {threads} threads",
+                lambda i=integrate, r=records, t=threads: i(*map(_sized, r), False, t),
+            )
+            yield (
+                f"{kind} of another record, {threads} threads",
+                lambda i=integrate, t=threads: i(extension.LineRows(), {}, {}, False, t),
+            )
     for g_v, m, what in ((good, 0, "no addresses"), (null, 8, "no matrix"), (good, None, "no number")):
         arguments = {"m": m, "g_w": 8, "g_v": g_v, "is_double": False}
         yield f"Gradients of {what}", lambda a=arguments: extension.Gradients(**a)
@@ -250,21 +256,13 @@ def bindings() -> Iterator[tuple[str, Callable[[], Any]]]:
     yield "numbers of freed memory", lambda: native.plain(gone, torch.float64)
 
 
-def _zeros() -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
-    plates = dict.fromkeys(("plus", "minus", "n_plus", "n_minus", "features"), 0) | {"L": 1.0}
-    rule = {
-        "a": [],
-        "weights": [1.0],
-        "error": [],
-        "embedded": False,
-        "step": 0.1,
-        "tolerance": 0.1,
-        "capture": 0.1,
-    }
-    rule |= {"far": 1.0, "center": 0, "axis": 0, "max_steps": 0, "steps": 0, "dt": 0.1, "steepest": 1.0}
-    rule |= {"z": 0, "dz_dt": 0, "next_z": 0}
-    names = ("x", "z", "end", "end_z", "status", "charge", "evaluations", "length", "path", "path_points")
-    return plates, rule, dict.fromkeys(names, 0) | {"count": 5, "capacity": 0, "every": 0}
+def _sized(record: Callable[[], Any]) -> Any:
+    """A record whose sizes are 5 and whose other fields stay what they are at first: no address is given."""
+    filled = record()
+    for name in ("count", "n_plus", "n_minus", "features", "every", "steps", "max_steps"):
+        if hasattr(filled, name):
+            setattr(filled, name, 5)
+    return filled
 
 
 def announce(what: str, call: Callable[[], Any]) -> None:

@@ -3,8 +3,8 @@
 
 #include <vector>
 
-#include "sum/large/product.h"
 #include "core/elements.h"
+#include "sum/large/product.h"
 
 namespace efm {
 

@@ -2,8 +2,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "sum/large/product.h"
 #include "simd/dispatch.h"
+#include "sum/large/product.h"
 
 namespace {
 
