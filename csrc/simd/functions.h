@@ -1,4 +1,4 @@
-// Weights from squared distances, on the vectors of one instruction set (S is F32 or F64 of vec_*.h).
+// Powers, logarithms and exponentials on vectors (S is F32 or F64 of vec_*.h) and on single numbers (Scalar).
 #pragma once
 
 #include <math.h>
@@ -88,32 +88,6 @@ inline typename S::V exp2_flushed(typename S::V a) {
     return S::select(S::less(a, S::set(-126.0f)), S::set(0.0f), S::scale2(p, n));
 }
 
-// Riesz weight (r2 / ref)^(-power / 2) for r2 >= ref, any power
-inline typename F32::V riesz_weight(F32, F32::V r2, F32::V ref, F32::V inv, double half_power) {
-    F32::V t = F32::mul(F32::sub(r2, ref), inv);
-    return exp2_flushed<F32>(F32::mul(log2_1p<F32>(t), F32::set(static_cast<float>(-half_power))));
-}
-
-inline typename F64::V riesz_weight(F64, F64::V r2, F64::V ref, F64::V inv, double half_power) {
-    double t[F64::W];
-    F64::store(t, F64::mul(F64::sub(r2, ref), inv));
-    for (int i = 0; i < F64::W; ++i) t[i] = ::exp(-half_power * ::log1p(t[i]));
-    return F64::load(t);
-}
-
-// Gaussian weight exp(-(r2 - ref) / (2 bandwidth^2))
-inline typename F32::V gaussian_weight(F32, F32::V r2, F32::V ref, double rate) {
-    const F32::V scale = F32::set(static_cast<float>(-rate * 1.4426950408889634));
-    return exp2_flushed<F32>(F32::mul(F32::sub(r2, ref), scale));
-}
-
-inline typename F64::V gaussian_weight(F64, F64::V r2, F64::V ref, double rate) {
-    double t[F64::W];
-    F64::store(t, F64::sub(r2, ref));
-    for (int i = 0; i < F64::W; ++i) t[i] = ::exp(-rate * t[i]);
-    return F64::load(t);
-}
-
 // a^p for a whole p by squaring
 template <class S>
 inline typename S::V whole_power_of(typename S::V a, int p) {
@@ -130,5 +104,38 @@ template <class S>
 inline bool is_whole_power(double power) {
     return power <= (sizeof(typename S::T) == 4 ? 24 : 64) && power == ::floor(power);
 }
+
+inline double natural_log(double a) { return ::log(a); }
+inline long double natural_log(long double a) { return ::logl(a); }
+
+// Logarithms and exponentials in the base that suits the numbers: 2 for vectors of floats, e for all others.
+template <class S>
+struct Logarithm {
+    using T = typename S::T;
+    using V = typename S::V;
+    static constexpr bool base_two = sizeof(T) == 4;
+    static constexpr double of_e = base_two ? 1.4426950408889634 : 1.0;
+
+    // log(1 + t); for floats t >= 0, or little below
+    static inline V log_1p(V t) {
+        if constexpr (base_two) return log2_1p<S>(t);
+        else return each(t, [](T a) { return sizeof(T) == 8 ? T(::log1p(a)) : T(::log1pl(a)); });
+    }
+
+    // the inverse of log; for floats a <= 0
+    static inline V exp(V a) {
+        if constexpr (base_two) return exp2_flushed<S>(a);
+        else return each(a, [](T b) { return sizeof(T) == 8 ? T(::exp(b)) : T(::expl(b)); });
+    }
+
+private:
+    template <class F>
+    static inline V each(V a, F&& f) {
+        T lanes[S::W];
+        S::store(lanes, a);
+        for (int i = 0; i < S::W; ++i) lanes[i] = f(lanes[i]);
+        return S::load(lanes);
+    }
+};
 
 }  // namespace

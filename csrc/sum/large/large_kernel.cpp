@@ -1,15 +1,15 @@
-// The row kernels of rows.h, written once: a unit includes its vec_*.h, then this, and defines EFM_ROW_KERNELS.
-#pragma once
+#include "sum/large/large_kernel.h"
 
 #include <float.h>
 #include <math.h>
 
-#include "simd/power.h"
-#include "sum/large/large_row.h"
+#include <type_traits>
+
+#include "simd/vectors.h"
 
 namespace {
 
-using efm::Request;
+using efm::RowPivot;
 using V = F32::V;
 constexpr int W = F32::W;
 
@@ -96,36 +96,33 @@ int filled(const float* s, int n, int most, int* index) {
     return collect(n, most, index, any, [&](int i) { return s[i] != 0.0f; });
 }
 
-// Weights of W entries, or zeros if none of them counts.
-inline V weights_of(const Request& r, V excess, V inv, V rate, V low, V cutoff) {
-    V logit;
-    if (r.kernel == efm::Kernel::gaussian) {
-        logit = F32::mul(excess, rate);
-    } else {
-        const V t = F32::min(F32::max(F32::mul(excess, inv), low), F32::set(1e30f));
-        logit = F32::mul(log2_1p<F32>(t), rate);
-    }
-    const V weight = exp2_flushed<F32>(logit);
-    return F32::select(F32::less(logit, cutoff), F32::set(0.0f), weight);
-}
+// The weights of W entries, 0 where under the cutoff
+template <class Function>
+struct Weights {
+    Function function;
+    V pivot, inv, cutoff;
 
-double weigh(const Request& r, float* s, const float* q, int n, float shift, double ref, float cutoff,
-             double reach) {
-    FlushSubnormals flush;
-    const bool gaussian = r.kernel == efm::Kernel::gaussian;
-    const V inv = F32::set(static_cast<float>(1.0 / ref));
-    const V rate = F32::set(static_cast<float>(
-        gaussian ? -1.4426950408889634 * 0.5 / (r.bandwidth * r.bandwidth) : -0.5 * r.power));
-    const V low = F32::set(-0.5f), floor = F32::set(cutoff);
+    V of(V excess) const {
+        // products round, so the nearest may come out a little below the pivot
+        const V by_pivot = F32::min(F32::max(F32::mul(excess, inv), F32::set(-0.5f)), F32::set(1e30f));
+        const V ratio = F32::add(F32::set(1.0f), by_pivot);
+        const V log = function.template log_weight<F32>({ratio, excess, by_pivot, pivot});
+        return F32::select(F32::less(log, cutoff), F32::set(0.0f), Logarithm<F32>::exp(log));
+    }
+};
+
+template <class Function>
+double weigh_row(const Weights<Function>& weights, float* s, const float* q, int n, const RowPivot& p) {
+    const float shift = p.shift;
     // beyond this excess every weight is under the cutoff, and the logarithm need not be taken
-    const V far = F32::set(reach < FLT_MAX ? static_cast<float>(reach) * 1.0001f : FLT_MAX);
+    const V far = F32::set(p.reach < FLT_MAX ? static_cast<float>(p.reach) * 1.0001f : FLT_MAX);
     double total[W] = {};
     V part = F32::set(0.0f);
     int j = 0;
     for (; j + W <= n; j += W) {
         const V excess = F32::sub(F32::load(s + j), F32::set(shift));
         if (F32::any(F32::less(excess, far)) || ::isnan(shift)) {
-            V weight = weights_of(r, excess, inv, rate, low, floor);
+            V weight = weights.of(excess);
             if (q) weight = F32::mul(weight, F32::load(q + j));
             F32::store(s + j, weight);
             part = F32::add(part, weight);
@@ -143,7 +140,7 @@ double weigh(const Request& r, float* s, const float* q, int n, float shift, dou
             excess[i] = j + i < n ? s[j + i] - shift : FLT_MAX;
             charge[i] = q && j + i < n ? q[j + i] : 1.0f;
         }
-        const V weight = F32::mul(weights_of(r, F32::load(excess), inv, rate, low, floor), F32::load(charge));
+        const V weight = F32::mul(weights.of(F32::load(excess)), F32::load(charge));
         F32::store(excess, weight);
         for (int i = 0; j + i < n; ++i) {
             s[j + i] = excess[i];
@@ -156,48 +153,12 @@ double weigh(const Request& r, float* s, const float* q, int n, float shift, dou
     return sum;
 }
 
-double distance(const float* x, const float* y, int64_t d) {
-    // float products of float differences are exact to a rounding each; their sums go to double after every 8
-    double total[W] = {};
-    int64_t k = 0;
-    while (k + W <= d) {
-        V part = F32::set(0.0f);
-        for (int run = 0; run < 8 && k + W <= d; ++run, k += W) {
-            const V diff = F32::sub(F32::load(x + k), F32::load(y + k));
-            part = F32::fma(diff, diff, part);
-        }
-        F32::fold(total, part);
-    }
-    double sum = 0.0;
-    for (; k < d; ++k) {
-        const double diff = static_cast<double>(x[k] - y[k]);
-        sum += diff * diff;
-    }
-    for (int i = 0; i < W; ++i) sum += total[i];
-    return sum;
-}
-
-double exact_distance(const float* x, const float* y, int64_t d) {
-    double total[W] = {};
-    int64_t k = 0;
-    for (; k + W <= d; k += W)
-        for (int i = 0; i < W; ++i) {
-            const double diff = static_cast<double>(x[k + i]) - static_cast<double>(y[k + i]);
-            total[i] += diff * diff;
-        }
-    double sum = 0.0;
-    for (; k < d; ++k) {
-        const double diff = static_cast<double>(x[k]) - static_cast<double>(y[k]);
-        sum += diff * diff;
-    }
-    for (int i = 0; i < W; ++i) sum += total[i];
-    return sum;
-}
-
-double shift(float* y, const float* centre, int64_t d) {
-    const double square = exact_distance(y, centre, d);
-    for (int64_t k = 0; k < d; ++k) y[k] -= centre[k];
-    return square;
+double weigh(const efm::Kernel& kernel, float* s, const float* q, int n, const RowPivot& p) {
+    FlushSubnormals flush;
+    return with_kernel(kernel, [&](const auto& function) {
+        const V pivot = F32::set(static_cast<float>(p.pivot)), inv = F32::set(static_cast<float>(1.0 / p.pivot));
+        return weigh_row(Weights<std::decay_t<decltype(function)>>{function, pivot, inv, F32::set(p.cutoff)}, s, q, n, p);
+    });
 }
 
 void displace(float* v, float scale, const float* from, const float* const* y, const float* w, int count,
@@ -221,8 +182,8 @@ void displace(float* v, float scale, const float* from, const float* const* y, c
 
 namespace efm {
 
-const RowKernels& EFM_ROW_KERNELS() {
-    static const RowKernels kernels{nearest, closest, within, filled, weigh, distance, exact_distance, shift, displace};
+EFM_KERNELS(LargeKernels) {
+    static const LargeKernels kernels{nearest, closest, within, filled, weigh, displace};
     return kernels;
 }
 
