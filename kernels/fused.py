@@ -13,7 +13,9 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from .weights import ABSENT, BIG, add_compensated, dot, excess_weight, pack_marks, truncated_parts
+from .arithmetic import add_compensated, dot, pack_marks, truncated_parts
+from .kernel import ABSENT, BIG, excess_weight
+from .merge import lowered
 
 #: What a tile needs: nothing, its sums, or first the pairs found that its product cannot tell apart.
 NEGLIGIBLE = tl.constexpr(0)
@@ -22,13 +24,13 @@ UNSEEN = tl.constexpr(2)
 
 
 @triton.jit
-def need_of(lowest, pivot, total, c, near, cut, rate, KIND: tl.constexpr):
+def need_of(lowest, pivot, total, c, near, cut, rate, second, KIND: tl.constexpr):
     """NEGLIGIBLE, PLAIN or UNSEEN for a tile, from each row's smallest r2 less ``c`` in it; rows are [rows, 1].
 
     ``cut`` is 2^24 times the number of charges times the largest weight: below a row's total over ``cut`` a charge
     cannot matter, not even with all others like it.
     """
-    share = excess_weight(tl.maximum(lowest - pivot, 0.0), pivot + c, rate, KIND)
+    share = excess_weight(tl.maximum(lowest - pivot, 0.0), pivot + c, rate, second, KIND)
     counts = (pivot >= ABSENT) | (share * cut > total)
     return tl.max(tl.where(lowest < near, UNSEEN, tl.where(counts, PLAIN, NEGLIGIBLE)))
 
@@ -36,7 +38,7 @@ def need_of(lowest, pivot, total, c, near, cut, rate, KIND: tl.constexpr):
 @triton.jit(do_not_specialize=["charges", "self_offset"])
 def sum_fused(
     xh, xl, c, near, doubtful, yh, yl, y2, q, cuts, marks, pivots, totals, rests, sums,
-    rows, charges, per_split, chunk, words, self_offset, rate, heavy,
+    rows, charges, per_split, chunk, words, self_offset, rate, second, heavy,
     WIDTH: tl.constexpr, KIND: tl.constexpr, VANISHES: tl.constexpr, HAS_XL: tl.constexpr, HAS_YL: tl.constexpr,
     HAS_Q: tl.constexpr, HAS_SELF: tl.constexpr, EMULATED: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_M: tl.constexpr,
 ):  # fmt: skip
@@ -82,7 +84,7 @@ def sum_fused(
             s = tl.where(j64[None, :] + self_offset == row[:, None], BIG, s)
         charge = tl.load(q + j, mask=j < charges, other=0.0)[None, :] if HAS_Q else None
         lowest = tl.min(s, 1, keep_dims=True)
-        need = need_of(lowest, pivot, total, own_c, own_near, cut, rate, KIND)
+        need = need_of(lowest, pivot, total, own_c, own_near, cut, rate, second, KIND)
         packed = tl.zeros([BLOCK_N, BLOCK_M // 32], tl.int32)
         if need != NEGLIGIBLE:
             if need == UNSEEN:
@@ -90,13 +92,10 @@ def sum_fused(
                 packed = pack_marks(unseen, BLOCK_N, BLOCK_M)
                 s = tl.where(unseen, BIG, s)
                 lowest = tl.min(s, 1, keep_dims=True)
-            new_pivot = tl.minimum(pivot, lowest)
+            new_pivot, r2, rescale = lowered(pivot, lowest, own_c, rate, second, KIND)
             # before the first pair an absent one must not lie at the pivot, where it would weigh 1
-            some = new_pivot < ABSENT
-            origin = tl.where(some, new_pivot, -BIG)
-            r2 = tl.where(some, new_pivot + own_c, 1.0)
-            rescale = excess_weight(pivot - new_pivot, r2, rate, KIND)
-            weight = excess_weight(s - origin, r2, rate, KIND)
+            origin = tl.where(new_pivot < ABSENT, new_pivot, -BIG)
+            weight = excess_weight(s - origin, r2, rate, second, KIND)
             if not VANISHES:
                 weight = tl.where(s < ABSENT, weight, 0.0)
             signed = weight
