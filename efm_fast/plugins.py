@@ -1,4 +1,7 @@
-"""Modules of one's own that register sources, imported by name from the command line."""
+"""Modules of one's own: data, networks and methods that are not part of this package.
+
+A run folder names such modules and never imports them by itself: opening one from anywhere must not run code.
+"""
 
 from __future__ import annotations
 
@@ -6,15 +9,42 @@ import importlib
 import sys
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TypeVar
 
-from ..errors import InputError
+from .errors import InputError
+
+Kind = TypeVar("Kind")
 
 
-def import_sources(names: Iterable[str]) -> None:
-    """Import modules, so that the sources they register can be named in a config.
+def own_class(name: str, base: type[Kind], *, may_import: bool) -> type[Kind]:
+    """The class of one's own that ``name`` means.
 
-    A run folder records the names of such modules but never imports them by itself: opening one from anywhere must
-    not run code.
+    Args:
+        name: the module and the class in it, such as "my_module:MyNet".
+        base: what the class has to be derived from.
+        may_import: whether the module may be imported now; where a run folder names it, it may not.
+
+    Raises:
+        InputError: there is no such class, it is of another kind, or its module is not imported and may not be.
+    """
+    module, _, qualified = name.partition(":")
+    if module not in sys.modules:
+        if not may_import:
+            raise InputError(
+                f"{name} is not part of efm_fast: import {module} first, or give --import {module}"
+            )
+        import_modules([module])
+    found: object = sys.modules[module]
+    for part in qualified.split("."):
+        found = getattr(found, part, None)
+    if not isinstance(found, type) or not issubclass(found, base):
+        got = "nothing of that name" if found is None else repr(found)
+        raise InputError(f"{name}: expected a class derived from {base.__name__} in {module}, got {got}")
+    return found
+
+
+def import_modules(names: Iterable[str]) -> None:
+    """Import modules, so that what they register or define can be named in a config.
 
     Args:
         names: modules as ``import`` takes them, looked for in the working folder first, or paths of .py files.

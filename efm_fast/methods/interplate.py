@@ -13,9 +13,9 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from . import checks
-from .errors import InputError
-from .types import Plates
+from .. import checks
+from ..errors import InputError
+from ..types import Plates
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..types import PlatePosterior
-from .features import Geometry
-from .parametrisation import Parametrisation, PlateMeans
+from ..types import Geometry, PlatePosterior
+from .parametrisation import Parametrisation
 
 
 def _without_history(method: Callable[..., Any]) -> Callable[..., Any]:
@@ -40,6 +39,8 @@ class LearnedField(nn.Module):
         self.parametrisation = parametrisation
         self.geometry = geometry
         self.L = geometry.L
+        # known beforehand, so that a field without means is not evaluated to find that out
+        self.has_posterior = type(parametrisation).posterior is not Parametrisation.posterior
 
     def forward(self, x: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
         """Raw features [N, groups, D] and scalar [N]."""
@@ -53,14 +54,14 @@ class LearnedField(nn.Module):
 
     @_without_history
     def posterior(self, x: Tensor, z: Tensor) -> PlatePosterior | None:
-        """Share and means of both plates at x [N, D] and heights z [N]; None for a direct field."""
-        if not isinstance(self.parametrisation, PlateMeans):
+        """Share and means of both plates at x [N, D] and heights z [N]; None if the parametrisation has none."""
+        if not self.has_posterior:
             return None
         features, scalar = self(x, z)
         return self.parametrisation.posterior(features.float(), scalar.float(), x, z)
 
     @_without_history
     def arrival(self, x: Tensor, z: Tensor, plate: str) -> Tensor | None:
-        """Where a line about to meet ``plate`` lands, [N, D]; None for a direct field."""
+        """Where a line about to meet ``plate`` lands, [N, D]; None if the parametrisation cannot tell."""
         features, scalar = self(x, z)
         return self.parametrisation.arrival(features.float(), scalar.float(), x, z, plate)

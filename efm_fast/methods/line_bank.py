@@ -5,13 +5,13 @@ from __future__ import annotations
 import torch
 from torch import Generator, Tensor
 
-from ..data import Source, step_generator
+from ..data import Source
 from ..field import riesz_sum
-from ..interplate import InterplatePoints
 from ..lines import launch, trace_lines
+from ..streams import Stream, step_generator
 from ..types import Plates
+from .interplate import InterplatePoints
 
-_PLUS, _MINUS, _LAUNCH = range(500, 503)  # streams of randomness, apart from the loop's
 _PATH_ELEMENTS = 1 << 16  # bounds the lines of a bank at large D, where one path is long and wide
 
 
@@ -37,6 +37,7 @@ class LineBank:
         plus: Source,
         minus: Source,
         L: float,
+        *,
         charges: int,
         refresh: int,
         seed: int,
@@ -60,7 +61,7 @@ class LineBank:
     def _renew(self, edition: int, like: Tensor) -> None:
         rows = [
             source.draw(self.charges, step_generator(self.seed, edition, stream)).to(like)
-            for source, stream in ((self.plus, _PLUS), (self.minus, _MINUS))
+            for source, stream in ((self.plus, Stream.BANK_PLUS), (self.minus, Stream.BANK_MINUS))
         ]
         self.plates = Plates(rows[0], rows[1], self.L)
         self.points = self._trace(self.plates, edition)
@@ -70,7 +71,7 @@ class LineBank:
         """Points spread evenly over the steps of the bank's lines, [K, D+1]."""
         dimension = plates.plus.shape[1]
         count = min(self.charges, max(32, _PATH_ELEMENTS // (dimension + 1)))
-        seed = step_generator(self.seed, edition, _LAUNCH).initial_seed() % 2**31
+        seed = step_generator(self.seed, edition, Stream.BANK_LAUNCH).initial_seed() % 2**31
         # finite sources repeat themselves, and a line needs a charge of its own to leave from
         charges = torch.unique(plates.plus, dim=0)
         index = torch.arange(min(count, len(charges)), device=charges.device)

@@ -8,10 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..interplate import InterplatePoints
-from ..targets import Normalization, field_direction, plate_posterior
-from ..types import PlatePosterior
-from .features import Geometry
+from ..types import Geometry, PlatePosterior
+from .interplate import InterplatePoints
+from .targets import Normalization, field_direction, plate_posterior
 
 _IMAGE_WEIGHT = 10.0  # of the means against the shares, whose cross-entropy is mostly irreducible noise
 
@@ -30,18 +29,22 @@ class Parametrisation(Protocol):
 
     def arrival(self, features: Tensor, scalar: Tensor, x: Tensor, z: Tensor, plate: str) -> Tensor | None:
         """Where a line about to meet ``plate`` lands, [N, D]; None if this parametrisation cannot tell."""
-        ...
+        return None
 
-    def target(self, points: InterplatePoints) -> Any:
+    def posterior(self, features: Tensor, scalar: Tensor, x: Tensor, z: Tensor) -> PlatePosterior | None:
+        """Share and means of both plates; None if this parametrisation has none."""
+        return None
+
+    def target(self, points: Any) -> Any:
         """What the loss at ``points`` compares with."""
         ...
 
-    def loss(self, features: Tensor, scalar: Tensor, points: InterplatePoints, target: Any) -> Tensor:
+    def loss(self, features: Tensor, scalar: Tensor, points: Any, target: Any) -> Tensor:
         """Mean loss over the points."""
         ...
 
 
-class PlateMeans:
+class PlateMeans(Parametrisation):
     """The field as E ~ rho (x~ - m+) - (1 - rho) (x~ - m-).
 
     m+- are the posterior means of the plates' charges and rho = W+ / (W+ + W-) is the share of the positive
@@ -159,7 +162,7 @@ class PlateMeans:
         return means.clamp(self.geometry.low - self.margin, self.geometry.high + self.margin)
 
 
-class DirectField:
+class DirectField(Parametrisation):
     """The network's output is the field: D features and z.
 
     At generated points it regresses T / c with c = sqrt(|x~ - centre|^2 + scale^2), a fixed positive factor that
@@ -175,10 +178,6 @@ class DirectField:
     def direction(self, features: Tensor, scalar: Tensor, x: Tensor, z: Tensor) -> Tensor:
         """The raw output as a field, [N, D+1]."""
         return torch.cat([features[:, 0], scalar[:, None]], 1)
-
-    def arrival(self, features: Tensor, scalar: Tensor, x: Tensor, z: Tensor, plate: str) -> None:
-        """A direct field does not know where its lines end."""
-        return
 
     def target(self, points: InterplatePoints) -> Tensor:
         """T / c at generated points, E / |E| elsewhere; [N, D+1]."""

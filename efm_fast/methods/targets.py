@@ -7,10 +7,10 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from .field import capacitor_field, riesz_sum
-from .field.request import Precision
+from ..field import capacitor_field, riesz_sum
+from ..field.request import Precision
+from ..types import PlatePosterior
 from .interplate import InterplatePoints
-from .types import PlatePosterior
 
 Normalization = Literal["superposition", "per_plate"]
 

@@ -22,7 +22,7 @@ from torch import Tensor
 from ..errors import RunError
 from ..extras import extra
 from ..files import write_bytes
-from ..nets import Geometry
+from ..types import Geometry
 
 with extra("train"):
     from safetensors import SafetensorError, safe_open

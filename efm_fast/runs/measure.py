@@ -6,19 +6,21 @@ import torch
 from torch import Generator, Tensor
 
 from .. import checks
-from ..config import Config, length_in_data_units
-from ..data import Source, rms_distance, step_generator
+from ..config import Config
+from ..data import Source, rms_distance
 from ..errors import InputError
 from ..lines import Support
-from ..nets import Geometry
+from ..methods import method_class
+from ..streams import Stream, step_generator
+from ..types import Geometry
 
 _SAMPLE = 4096
-_STREAM = 1000  # apart from the training batches' streams
-_SUPPORT = 201
 
 
 def measure(config: Config, plus: Source, minus: Source) -> Geometry:
     """Measure the plates' data and resolve the lengths of ``config``.
+
+    A method that has a prior of its own is measured on the minus data alone.
 
     Returns:
         The geometry, in data units.
@@ -29,9 +31,13 @@ def measure(config: Config, plus: Source, minus: Source) -> Geometry:
     """
     if plus.shape != minus.shape:
         raise InputError(f"minus: expected the shape of plus, {plus.shape}, got {minus.shape}")
+    alone = method_class(config.method.name).has_prior
     rows = [
-        _drawn(name, source, step_generator(config.seed, 0, _STREAM + k))
-        for k, (name, source) in enumerate((("plus", plus), ("minus", minus)))
+        _drawn(name, source, step_generator(config.seed, 0, stream))
+        for name, source, stream in (
+            ("minus" if alone else "plus", minus if alone else plus, Stream.MEASURE_PLUS),
+            ("minus", minus, Stream.MEASURE_MINUS),
+        )
     ]
     s = rms_distance(*rows)
     both = torch.cat(rows).double()
@@ -39,8 +45,7 @@ def measure(config: Config, plus: Source, minus: Source) -> Geometry:
     scale = float((both - centre).square().mean().sqrt())
     if not scale > 0:
         raise InputError("plus, minus: expected data that vary, got one and the same row on both plates")
-    L = length_in_data_units(config.L, s)
-    nearest = length_in_data_units(config.points.nearest, s)
+    L, nearest = config.method.lengths(s, scale)
     low, high = float(both.min()), float(both.max())
     return Geometry(
         L=L,
@@ -58,7 +63,7 @@ def measure(config: Config, plus: Source, minus: Source) -> Geometry:
 def measure_support(config: Config, plus: Source, minus: Source) -> Support:
     """The discs that hold the run's charges, from 4096 draws of each plate's training data."""
     rows = [
-        source.draw(_SAMPLE, step_generator(config.seed, k, _SUPPORT))
+        source.draw(_SAMPLE, step_generator(config.seed, k, Stream.SUPPORT))
         for k, source in enumerate((plus, minus))
     ]
     return Support.of(*rows)

@@ -31,9 +31,11 @@ from ..data import Source
 from ..errors import EfmError, InputError, RunError
 from ..files import write_text
 from ..lines import Support
-from ..nets import Geometry, LearnedField, build_field
+from ..methods import LearnedField, Method, Problem, make_method
+from ..nets import build_backbone
+from ..types import Geometry
 from .checkpoint import STATE, averaged_weights, numbers, save_tensors
-from .geometry import measure_support
+from .measure import measure_support
 from .sources import sources_if_there, with_data
 
 
@@ -45,6 +47,7 @@ class Run:
         folder: the run folder.
         config: its settings.
         geometry: its lengths, data units.
+        method: how it learned and how its samples travel.
         field: the learned field with averaged weights, in evaluation mode, on the run's device.
         plus: source of the data on the plate z = 0.
         minus: source of the data on the plate z = L.
@@ -55,6 +58,7 @@ class Run:
     folder: Path
     config: Config
     geometry: Geometry
+    method: Method
     field: LearnedField
     plus: Source
     minus: Source
@@ -76,12 +80,14 @@ class Run:
         latest = max(
             made, key=lambda path: (path.parent.name == "samples", path.stat().st_mtime), default=None
         )
+        weights = sum(p.numel() for p in self.field.parameters())
         numbers = {
             "folder": self.folder,
             "step": f"{self.step} of {self.config.train.steps}",
             "data": f"{self.config.plus.get('name')} to {self.config.minus.get('name')}, {list(self.geometry.shape)}",
             "L": f"{self.geometry.L:.4g} ({self.geometry.L / self.geometry.s:.3g} s)",
-            "network": f"{self.config.net.backbone}, {sum(p.numel() for p in self.field.parameters())} weights",
+            "method": self.config.method.name,
+            "network": f"{self.config.net.model_dump()['backbone']}, {weights} weights",
             "device": self.device,
         }
         return card(f"Run {self.config.name}", numbers, None if latest is None else file_png(latest))
@@ -241,6 +247,16 @@ def read_support(folder: Path, config: Config, plus: Source, minus: Source) -> S
         raise RunError(f"{path} does not hold the support of a run: {problem}") from None
 
 
+def untrained(config: Config, method: Method) -> LearnedField:
+    """The field of ``method`` with the untrained network of ``config``, on the CPU.
+
+    Raises:
+        InputError: the network cannot serve the data's shape, or needs a library that is not installed.
+    """
+    groups = method.parametrisation.groups
+    return method.field(build_backbone(config.net, method.problem.geometry, groups))
+
+
 def fill(field: LearnedField, weights: dict[str, Tensor], origin: Path) -> None:
     """Load ``weights`` into ``field``.
 
@@ -276,9 +292,12 @@ def load(folder: str | Path, *, plus: object = None, minus: object = None, devic
     where = resolve_device(device)
     config, geometry = read_description(folder)
     weights, step = averaged_weights(folder, geometry)
-    field = build_field(config, geometry)
-    fill(field, weights, folder)
-    field = field.to(where).eval()
     config = with_data(folder, config, plus, minus)
     sources = sources_if_there(folder, config, geometry, "load")
-    return Run(folder, config, geometry, field, *sources, step, read_support(folder, config, *sources))
+    method = make_method(config.method, Problem(geometry, *sources, config.seed))
+    field = untrained(config, method)
+    fill(field, weights, folder)
+    field = field.to(where).eval()
+    return Run(
+        folder, config, geometry, method, field, *sources, step, read_support(folder, config, *sources)
+    )

@@ -13,7 +13,7 @@ from ..data.registry import source_module
 from ..data.source import AbsentSource
 from ..data.spec import described, given_again, in_memory
 from ..errors import EfmError, InputError, RunError
-from ..nets import Geometry
+from ..types import Geometry
 
 _PLATES = ("plus", "minus")
 
