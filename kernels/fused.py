@@ -35,6 +35,31 @@ def need_of(lowest, pivot, total, c, near, cut, rate, second, KIND: tl.constexpr
     return tl.max(tl.where(lowest < near, UNSEEN, tl.where(counts, PLAIN, NEGLIGIBLE)))
 
 
+@triton.jit
+def weigh(
+    s, lowest, pivot, total, c, doubtful, charge, rate, second, heavy,
+    KIND: tl.constexpr, VANISHES: tl.constexpr, HAS_Q: tl.constexpr,
+):  # fmt: skip
+    """Weights of a tile of pairs ``s``, the least of each row being ``lowest``, and which of them to mark.
+
+    Returns:
+        new pivot, new unsigned total, rescaling of what was summed before, signed weights of the unmarked, marks.
+    """
+    new_pivot, r2, rescale = lowered(pivot, lowest, c, rate, second, KIND)
+    # before the first pair an absent one must not lie at the pivot, where it would weigh 1
+    origin = tl.where(new_pivot < ABSENT, new_pivot, -BIG)
+    weight = excess_weight(s - origin, r2, rate, second, KIND)
+    if not VANISHES:
+        weight = tl.where(s < ABSENT, weight, 0.0)
+    signed = weight
+    if HAS_Q:
+        signed = weight * charge
+        weight = tl.abs(signed)
+    total = total * rescale + tl.sum(weight, 1, keep_dims=True)
+    mark = weight > total * tl.where(lowest < doubtful, 9.5367431640625e-07, heavy)
+    return new_pivot, total, rescale, tl.where(mark, 0.0, signed), mark
+
+
 @triton.jit(do_not_specialize=["charges", "self_offset"])
 def sum_fused(
     xh, xl, c, near, doubtful, yh, yl, y2, q, cuts, marks, pivots, totals, rests, sums,
@@ -92,20 +117,22 @@ def sum_fused(
                 packed = pack_marks(unseen, BLOCK_N, BLOCK_M)
                 s = tl.where(unseen, BIG, s)
                 lowest = tl.min(s, 1, keep_dims=True)
-            new_pivot, r2, rescale = lowered(pivot, lowest, own_c, rate, second, KIND)
-            # before the first pair an absent one must not lie at the pivot, where it would weigh 1
-            origin = tl.where(new_pivot < ABSENT, new_pivot, -BIG)
-            weight = excess_weight(s - origin, r2, rate, second, KIND)
-            if not VANISHES:
-                weight = tl.where(s < ABSENT, weight, 0.0)
-            signed = weight
-            if HAS_Q:
-                signed = weight * charge
-                weight = tl.abs(signed)
-            total = total * rescale + tl.sum(weight, 1, keep_dims=True)
-            mark = weight > total * tl.where(lowest < own_doubtful, 9.5367431640625e-07, heavy)
+            pivot, total, rescale, weight, mark = weigh(
+                s,
+                lowest,
+                pivot,
+                total,
+                own_c,
+                own_doubtful,
+                charge,
+                rate,
+                second,
+                heavy,
+                KIND,
+                VANISHES,
+                HAS_Q,
+            )
             packed |= pack_marks(mark, BLOCK_N, BLOCK_M)
-            weight = tl.where(mark, 0.0, signed)
             # a thousand tiles of equal sums would lose three digits
             rest, lost = add_compensated(rest * rescale, lost * rescale, tl.sum(weight, 1, keep_dims=True))
             high, low = truncated_parts(weight, EMULATED)
@@ -117,7 +144,6 @@ def sum_fused(
                 part = dot(high, y_low, part)
             part = dot(high, y_high, part)
             acc = acc + part if WIDTH <= 128 else part
-            pivot = new_pivot
         tl.store(marks + row[:, None] * words + start // 32 + word[None, :], packed)
     tl.store(pivots + place[:, None], pivot)
     tl.store(totals + place[:, None], total)
