@@ -51,7 +51,7 @@ wheel: setup ## Build an sdist, a wheel from it alone, in isolation, and try it 
 	$(BIN)/python tests/try_wheel.py .wheel-check
 
 gpu: setup ## On a CUDA machine: GPU tests, sanitizer, benches; results in bench/results/
-	$(BIN)/python bench/gpu_suite.py
+	$(BIN)/python -m bench.gpu
 
 bench: setup ## Measure the field kernels on this machine
 	$(BIN)/python bench/field_kernel.py

@@ -1,7 +1,7 @@
 """What each precision promises, as the fuzzers hold it: the one place to tighten when a promise gets better.
 
 Errors of sums are relative to the sum of the absolute terms, errors of directions are lengths of differences of unit
-vectors, errors of logs are absolute. None means that nothing is promised (see docs/precision.md).
+vectors, errors of logs are absolute. None means that nothing is promised (see docs/measurements/precision.md).
 """
 
 from __future__ import annotations

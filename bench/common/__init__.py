@@ -1,0 +1,1 @@
+"""What every bench shares: traceable results, tables, clocks, peak memory, and the rates of a machine."""

@@ -1,0 +1,1 @@
+"""What needs a GPU, or predicts one: the suite behind `make gpu`, compiler facts, and predicted times."""

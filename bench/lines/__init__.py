@@ -1,0 +1,1 @@
+"""Field lines: what they cost, and how well they agree with physics."""

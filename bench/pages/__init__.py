@@ -1,0 +1,1 @@
+"""Figures and pictures of README.md and docs, made from results."""

@@ -1,0 +1,1 @@
+"""The quality of learned and exact maps, beside flow matching and PFGM."""

@@ -1,0 +1,132 @@
+"""How good the maps are: exact and learned, ours, the paper's, flow matching and PFGM, over seeds.
+
+    python -m bench.transport                    every study, three seeds: some hours on two cores
+    python -m bench.transport toy digits         these studies only
+    python -m bench.transport --quick            short training, one seed: under ten minutes; a smoke test of
+                                                 the studies, not a statement about quality
+
+Each study prints its table, says where ours is ahead, level or behind, and writes both to
+bench/results/transport_<study>.json and, where it says more than numbers, a picture beside it. Rows run side by side,
+one process and one torch thread per core.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tempfile
+import textwrap
+import time
+from collections.abc import Mapping
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from typing import Any
+
+import torch
+from tqdm.auto import tqdm
+
+from bench.common.record import WIDTH, print_table, write_result
+from bench.transport.studies import STUDIES, Row, Study
+from bench.transport.verdict import COLUMNS, answer, summary
+
+QUICK = {False: {"train.steps": 400, "train.ema": 0.98}, True: {"train.steps": 200, "train.ema": 0.98}}
+"""Settings of a short training of the toy (False) and of images (True): its average must not remember its start."""
+
+
+def run_row(row: Row, seed: int, settings: Mapping[str, Any], n: int) -> list[dict[str, Any]]:
+    """Train (where the row learns) and measure one row with one seed, in a worker process."""
+    torch.set_num_threads(1)
+    started, busy = time.perf_counter(), time.process_time()
+    with tempfile.TemporaryDirectory() as folder:
+        overrides = dict(row.overrides) | {"seed": seed, "runs": folder, "device": "cpu"}
+        overrides |= {"train.picture_every": 10**9, "train.checkpoint_every": 10**9}
+        numbers = row.measure(row.preset, {**overrides, **settings}, n)
+    for found in numbers:
+        found["seconds"] = time.perf_counter() - started
+        found["cpu_seconds"] = time.process_time() - busy  # what it would take on an idle core
+    return [{"row": row.name, **found} for found in numbers]
+
+
+def summarise(study: Study, found: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Mean and spread (largest minus smallest, halved) of every number over seeds, one line per row and map."""
+    lines: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for entry in found:
+        lines.setdefault((entry["row"], entry["map"]), []).append(entry)
+    table = []
+    for (name, kind), entries in lines.items():
+        line: dict[str, Any] = {"row": name, "map": kind, "seeds": len(entries)}
+        for key in study.columns:
+            values = [e[key] for e in entries if e.get(key) is not None]
+            if values:
+                spread = (max(values) - min(values)) / 2
+                line[key] = statistics.fmean(values)
+                line[f"{key}_spread"] = spread
+        if entries[0].get("evaluations") is not None:
+            line["evaluations"] = statistics.fmean(e["evaluations"] for e in entries)
+        table.append(line)
+    return table
+
+
+def cells(study: Study, table: list[dict[str, Any]]) -> dict[str, Any]:
+    """The table as text: mean and, over several seeds, +- half the range."""
+
+    def cell(line: dict[str, Any], key: str) -> str:
+        if key not in line:
+            return ""
+        digits = study.columns[key]
+        text = f"{line[key]:.{digits}f}"
+        return text if line["seeds"] == 1 else f"{text} ± {line[f'{key}_spread']:.{digits}f}"
+
+    columns = ["row", "map", *(key.replace("_", " ") for key in study.columns)]
+    return {
+        "columns": columns,
+        "rows": [[line["row"], line["map"], *(cell(line, key) for key in study.columns)] for line in table],
+    }
+
+
+def run_study(study: Study, seeds: int, quick: bool, pool: ProcessPoolExecutor) -> None:
+    """Run all rows of a study over seeds; print and write what they give."""
+    settings = QUICK[study.images] if quick else {}
+    jobs = [
+        pool.submit(run_row, row, seed, settings, study.samples(quick))
+        for seed in range(seeds)
+        for row in study.rows
+        if seed == 0 or not row.once
+    ]
+    found = [entry for job in tqdm(jobs, study.name, unit="run") for entry in job.result()]
+    table = summarise(study, found)
+    text = cells(study, table)
+    print(f"\n{study.title}")
+    print_table([dict(zip(text["columns"], row, strict=True)) for row in text["rows"]], text["columns"])
+    answers = [answer(question, table) for question in study.asks]
+    said = [*(found.sentence() for found in answers), summary(answers)]
+    print("\n".join(textwrap.fill(text, WIDTH, subsequent_indent="    ") for text in said))
+    tables = {study.name: text, "verdict": {"columns": COLUMNS, "rows": [a.cells() for a in answers]}}
+    payload = {"title": study.title, "seeds": seeds, "table": table, "verdict": said, "tables": tables}
+    name = f"transport_{study.name}" + ("_quick" if quick else "")
+    path = write_result(name, payload | {"runs": found})
+    print(f"wrote {path}")
+    if study.picture is not None:
+        print(f"wrote {study.picture(table, path.with_suffix('.png'))}")
+
+
+def main() -> None:
+    """Parse the command line and run the studies."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "studies", nargs="*", metavar="STUDY", help=f"any of {', '.join(STUDIES)}; default all"
+    )
+    parser.add_argument("--seeds", type=int, default=3, help="seeds per row (default 3)")
+    parser.add_argument("--quick", action="store_true", help="short training, one seed")
+    parser.add_argument("--jobs", type=int, default=torch.get_num_threads(), help="rows run side by side")
+    options = parser.parse_args()
+    unknown = sorted(set(options.studies) - set(STUDIES))
+    if unknown or options.seeds < 1 or options.jobs < 1:
+        parser.error(
+            f"expected studies from {', '.join(STUDIES)}, seeds and jobs of at least 1; got {unknown}"
+        )
+    with ProcessPoolExecutor(options.jobs, get_context("spawn")) as pool:
+        for name in options.studies or STUDIES:
+            run_study(STUDIES[name], 1 if options.quick else options.seeds, options.quick, pool)

@@ -1,0 +1,77 @@
+"""Adapter of the Triton kernels: sums on CUDA devices, three regimes by the number of features."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ... import kernels
+from ..logsum import LogSum
+from ..request import SumRequest
+from .gradient import Needs
+
+_CHARGES = (torch.float32, torch.bfloat16, torch.float16, torch.uint8)
+_PARAMETERS = {"riesz": ("power",), "gaussian": ("bandwidth",)}
+_CAPABILITY = (8, 0)  # bfloat16 on the tensor cores
+
+
+def why_not(request: SumRequest) -> str | None:
+    """A sentence that says why this backend cannot serve ``request``; None if it can."""
+    device = request.x.device
+    if device.type != "cuda" and not kernels.INTERPRET:
+        return f"its kernels run on CUDA devices, and the points are on {device}"
+    if request.kernel.name not in _PARAMETERS:
+        return f"it knows the kernels {', '.join(_PARAMETERS)}, not {request.kernel.name}"
+    if request.x.dtype != torch.float32:
+        return f"it computes in float32, and the points are {request.x.dtype}"
+    if request.y.dtype not in _CHARGES:
+        return f"it reads charges of float32, bfloat16, float16 and uint8, not {request.y.dtype}"
+    if device.type == "cuda" and torch.cuda.get_device_capability(device) < _CAPABILITY:
+        return f"it needs compute capability 8.0 or newer, and {torch.cuda.get_device_name(device)} has less"
+    return None
+
+
+def _arguments(request: SumRequest) -> dict[str, Any]:
+    return {
+        "kernel": request.kernel.name,
+        **dict(zip(_PARAMETERS[request.kernel.name], request.kernel.parameters, strict=True)),
+        "softening": request.softening,
+        "weight": request.weight,
+        "height": request.height,
+        "first_self": request.first_self,
+    }
+
+
+def log_sum(request: SumRequest) -> LogSum:
+    """The sum of ``request``: m float64 [N], w and v float32."""
+    m, w, v = kernels.log_sum(request.x, request.y, precision=request.precision, **_arguments(request))
+    return LogSum(m, w, v)
+
+
+def log_sum_backward(
+    request: SumRequest, m: Tensor, g_w: Tensor, g_v: Tensor, needs: Needs
+) -> tuple[Tensor, Tensor, Tensor, Tensor] | None:
+    """Gradients in float32; None for more features than the kernels' direct differences are quick for.
+
+    ``precision="exact"`` is left to the formula in torch too, which then computes in float64.
+    """
+    if request.precision == "exact" or request.x.shape[1] > kernels.plan.BACKWARD_D:
+        return None
+    found = kernels.log_sum_backward(
+        request.x,
+        request.y,
+        m,
+        g_w,
+        g_v,
+        needs_x=needs.x or needs.height,
+        needs_y=needs.y,
+        needs_weight=needs.weight,
+        **_arguments(request),
+    )
+    nothing = g_v.new_zeros(0)
+    x, y, weight, height = (
+        part if needed else nothing for part, needed in zip(found, vars(needs).values(), strict=True)
+    )
+    return x, y, weight, height

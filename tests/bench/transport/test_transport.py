@@ -1,0 +1,144 @@
+"""The studies of the maps: what they ask is in their tables, and what they say follows from the numbers."""
+
+from __future__ import annotations
+
+import json
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.transport import maps as transport_maps
+from bench.transport import run as transport
+from bench.transport import studies as transport_studies
+from bench.transport import verdict
+from bench.transport.studies import STUDIES, Row, Study
+
+TABLE: list[dict[str, Any]] = [
+    {"row": "a", "map": "full", "w2": 0.2, "w2_spread": 0.01, "ratio": 0.9, "evaluations": 28.0},
+    {"row": "a", "map": "forward", "w2": 0.4, "w2_spread": 0.01, "ratio": 1.2, "evaluations": 160.0},
+    {"row": "b", "map": "100 steps", "w2": 0.25, "w2_spread": 0.01, "ratio": 1.3, "evaluations": 100.0},
+    {"row": "c", "map": "9 evaluations", "w2": 0.21, "w2_spread": 0.0, "ratio": 1.08, "evaluations": 9.0},
+]
+
+
+class Inline:
+    """Runs a job at once, in this process."""
+
+    def submit(self, call: Any, *arguments: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        future.set_result(call(*arguments))
+        return future
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "key", "better", "wanted"),
+    [
+        (("a", 0), ("b", 0), "w2", "low", "ahead"),
+        (("b", 0), ("a", 0), "w2", "low", "behind"),
+        (("b", 0), ("a", 0), "w2", "high", "ahead"),
+        (("a", 0), ("c", 0), "w2", "low", "level"),  # within 5 %
+        (("a", 0), ("c", 0), "ratio", "near 1", "level"),
+        (("a", 0), ("a", 1), "ratio", "near 1", "ahead"),
+        (("a", 1), ("c", 0), "ratio", "near 1", "behind"),
+    ],
+)
+def test_a_verdict_follows_from_the_numbers(
+    ours: Any, theirs: Any, key: str, better: Any, wanted: str
+) -> None:
+    assert verdict.answer(verdict.Question(key, better, ours, theirs), TABLE).verdict == wanted
+
+
+def test_a_difference_within_both_spreads_is_level() -> None:
+    question = verdict.Question("w2", "low", ("a", 0), ("b", 0))
+    wide = [{**line, "w2_spread": 0.03} for line in TABLE]
+    assert verdict.answer(question, wide).verdict == "level"
+
+
+def test_sentences_name_both_numbers_and_what_they_cost() -> None:
+    answers = [
+        verdict.answer(q, TABLE)
+        for q in verdict.questions(("a", 0), ("b", 0), w2="low", evaluations="low", ratio="near 1")
+    ]
+    assert answers[0].sentence() == (
+        "w2 0.2 in 28 evaluations against 0.25 in 100 evaluations (b, 100 steps): ahead"
+    )
+    assert answers[1].sentence() == "evaluations 28 against 100 (b, 100 steps): ahead"
+    assert verdict.summary(answers).startswith("ahead in 3 of 3: w2 (b, 100 steps), ")
+    assert "behind in 0 of 3" in verdict.summary(answers)
+
+
+def test_a_line_that_is_not_there_is_named() -> None:
+    with pytest.raises(KeyError, match="map 1 of row 'b'"):
+        verdict.answer(verdict.Question("w2", "low", ("a", 0), ("b", 1)), TABLE)
+
+
+@pytest.mark.parametrize("study", STUDIES.values(), ids=STUDIES.keys())
+def test_a_study_asks_about_its_own_rows_and_columns(study: Study) -> None:
+    names = {row.name for row in study.rows}
+    assert study.asks
+    for question in study.asks:
+        assert {question.ours[0], question.theirs[0]} <= names
+        assert question.key in study.columns
+
+
+def test_every_strategy_parametrisation_and_number_of_charges_is_a_row() -> None:
+    for name in ("points", "digits_points"):
+        settings = [
+            (row.overrides["method.points.strategy"], row.overrides["method.parametrisation"])
+            for row in STUDIES[name].rows
+        ]
+        assert len(set(settings)) == len(settings) == 8
+    for name in ("charges", "digits_charges"):
+        counts = [row.overrides["method.points.charges"] for row in STUDIES[name].rows]
+        assert counts[0] == 1
+        assert counts[-1] == 16384
+
+
+def _measured(preset: str, overrides: Any, n: int) -> list[dict[str, Any]]:
+    seed = overrides["seed"]
+    return [
+        {"map": "full", "w2": 0.1 + 0.1 * seed, "floor": 0.05, "evaluations": 10, "n": n, **overrides},
+        {"map": "forward", "w2": 0.5, "floor": 0.05, "evaluations": 20, "n": n, **overrides},
+    ]
+
+
+def test_a_study_writes_its_table_its_verdict_and_its_picture(
+    results: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study = Study(
+        "try",
+        "a title",
+        (Row("L = 1", "p", _measured), Row("L = 3", "p", _measured, {"x": 1}, once=True)),
+        {"w2": 3, "floor": 3},
+        verdict.questions(("L = 1", 0), ("L = 3", 1), w2="low"),
+        picture=transport_studies.curve("L = ", "", (1, 3), "L"),
+    )
+    transport.run_study(study, 2, True, Inline())  # type: ignore[arg-type]
+    result = json.loads((results / "transport_try_quick.json").read_text())
+    line = result["table"][0]
+    assert (line["row"], line["seeds"]) == ("L = 1", 2)
+    assert line["w2"] == pytest.approx(0.15)
+    assert line["w2_spread"] == pytest.approx(0.05)
+    assert result["table"][2]["seeds"] == 1
+    assert result["tables"]["try"]["rows"][0] == ["L = 1", "full", "0.150 ± 0.050", "0.050 ± 0.000"]
+    assert result["tables"]["verdict"]["rows"][0][-1] == "ahead"
+    assert result["verdict"][0].endswith("(L = 3, forward): ahead")
+    assert all(run["n"] == 500 and run["train.steps"] == 400 for run in result["runs"])
+    assert result["runs"][2]["x"] == 1
+    assert (results / "transport_try_quick.png").read_bytes().startswith(b"\x89PNG")
+    printed = capsys.readouterr().out
+    assert "ahead in 1 of 1" in printed
+    assert max(len(text) for text in printed.split("\n") if not text.startswith("wrote")) <= 100
+
+
+@pytest.mark.parametrize("measure", [transport_maps.learned_maps, transport_maps.pfgm_maps])
+def test_a_row_trains_and_measures_what_its_study_shows(measure: Any, tmp_path: Path) -> None:
+    overrides = {"seed": 1, "runs": str(tmp_path), "device": "cpu", "train.steps": 2, "train.batch": 16}
+    found = measure("gaussian_to_swissroll", overrides, 40)
+    assert len(found) == 2
+    for numbers in found:
+        assert {"map", *STUDIES["toy"].columns} <= set(numbers)
+        assert numbers["samples"] == 40
+        assert numbers["evaluations"] > 0
