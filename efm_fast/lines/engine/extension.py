@@ -152,7 +152,7 @@ def trace(
     extension = native.extension()
     bundle = Bundle.of(problem, max_steps // every + 2 if every else 0, every)
     d = bundle.x.shape[1]
-    center, axis = (part.to(bundle.x).contiguous() for part in discs.dipole())
+    center, axis = (part.to(bundle.x).contiguous() for part in discs.dipole)
     how = extension.TraceRule()
     how.tableau, how.embedded = _tableau(extension, rule.method), rule.method in PAIRS
     how.step, how.tolerance, how.capture, how.far = rule.step, rule.tolerance, capture, discs.far
