@@ -18,7 +18,6 @@ from ...field.kernel import Riesz
 from ...field.logsum import CentredSum
 from ...field.request import SumRequest, centre_of
 from ...field.torch_op import call
-from ..integrate.steps import unit
 from .choice import Problem
 
 
@@ -61,7 +60,7 @@ class ChargeSums:
             _of_charge_one(*part) for part in ((plus, self.plates.plus), (minus, self.plates.minus))
         )
         others = minus.w - 1.0 + torch.exp(plus.m - minus.m) * plus.w
-        direction = unit(superposed(plus, minus, x, z, L).direction.to(points.dtype))
+        direction = superposed(plus, minus, x, z, L).direction.to(points.dtype)
         return View(direction, torch.exp(log_nearest), others)
 
     def _plate(self, x: Tensor, charges: Tensor, height: Tensor) -> CentredSum:

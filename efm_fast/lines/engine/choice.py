@@ -51,12 +51,13 @@ class Choice:
 
 @dataclass(frozen=True)
 class Problem:
-    """Lines from ``x`` [N, D], ``z`` [N] among the charges of ``plates``, and the precision of their sums."""
+    """Lines from ``x`` [N, D], ``z`` [N] among the charges of ``plates``, with the sums' precision and the method."""
 
     x: Tensor
     z: Tensor
     plates: Plates
     precision: Precision = "default"
+    method: str | None = None
 
 
 def choose(backend: str, engine: str | None = None) -> Choice:
@@ -139,6 +140,8 @@ def why_not(problem: Problem) -> str | None:
         return "a gradient, a transform or a compiler asks for every step, and it takes all in one call"
     if problem.precision == "exact" and problem.x.dtype != torch.float64:
         return "precision='exact' of float32 lines sums in float64, which it does for float64 lines only"
+    if problem.method == "bs23":
+        return "it has no steps of method 'bs23'"
     kind = problem.x.device.type
     if kind == "cpu":
         return _why_not_on_the_cpu(problem.x)

@@ -7,7 +7,6 @@ from torch import Tensor
 
 from ..geometry.discs import DiscGeometry
 from ..geometry.nearest import nearest_of_candidates
-from ..integrate.embedded import EVALUATIONS, dormand_prince, next_step
 from ..integrate.steps import StepRule
 from .charge_sums import ChargeSums, View
 from .charge_walk import ChargeWalk
@@ -49,22 +48,17 @@ class SummedWalk(ChargeWalk):
 
     def _summed_step(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """New points and the arc length to them; the old points and zero where the attempt was rejected."""
-        points, distance = self.points[rows], self.seen_nearest[rows].to(self.ds.dtype)
-        views: list[View] = []
+        view = None
 
-        def direction(at: Tensor) -> Tensor:
-            views[:] = [self.sums(at)]
-            return views[0].direction
+        def direction(points: Tensor) -> Tensor:
+            nonlocal view
+            view = self.sums(points)
+            return view.direction
 
-        ds = torch.minimum(self.ds[rows], distance)
-        new, _, error = dormand_prince(direction, points, self.first[rows], ds)
-        allowed = self.rule.tolerance * distance
-        accepted = error <= allowed
-        self.ds[rows] = next_step(ds, error, allowed)
-        self.evaluations[rows] += EVALUATIONS
-        done = accepted.nonzero()[:, 0]
-        self._keep(rows[done], views[0][done])
-        return torch.where(accepted[:, None], new, points), torch.where(accepted, ds, 0.0)
+        accepted, new, ds, _ = self._attempt(rows, self.seen_nearest[rows].to(self.ds.dtype), direction)
+        assert view is not None  # of the last stage, which is where the step leads
+        self._keep(rows[accepted], view[accepted])
+        return torch.where(accepted[:, None], new, self.points[rows]), torch.where(accepted, ds, 0.0)
 
     def _keep(self, rows: Tensor, view: View) -> None:
         self.first[rows] = view.direction

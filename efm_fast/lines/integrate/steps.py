@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 Method = Literal["euler", "heun", "midpoint", "rk4"]
-TraceMethod = Literal["dopri5", "rk4", "heun", "midpoint", "euler"]
+TraceMethod = Literal["dopri5", "bs23", "rk4", "heun", "midpoint", "euler"]
 
 #: Butcher tableaus of the explicit methods: nodes, rows of the matrix, weights.
 TABLEAUS: dict[str, tuple[tuple[float, ...], tuple[tuple[float, ...], ...], tuple[float, ...]]] = {
@@ -34,8 +34,8 @@ class StepRule:
 
     Attributes:
         method: an explicit method whose steps change the distance to the nearest charge by about ``step`` of
-            it, or "dopri5", Dormand and Prince's embedded pair, whose steps keep the local error within
-            ``tolerance`` times that distance and never exceed it.
+            it, or an embedded pair, whose steps keep the local error within ``tolerance`` times that distance and
+            never exceed it.
         step: dimensionless.
         tolerance: dimensionless.
     """
