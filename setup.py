@@ -1,7 +1,7 @@
 """Builds the extension efm_fast._C, nothing else; the package itself is described in pyproject.toml.
 
 Environment variables:
-    EFM_FAST_CUDA: "auto" (default: build csrc/*.cu if nvcc is found), "0" (never), "1" (nvcc or an error).
+    EFM_FAST_CUDA: "auto" (default: build the .cu files of csrc/ if nvcc is found), "0" (never), "1" (nvcc or an error).
     EFM_FAST_CUDA_ARCHS: compute capabilities, e.g. "80;90"; PTX of the last is added for newer devices.
     EFM_FAST_REQUIRE_EXT: "1" makes a failing build an error instead of a package without the extension.
     EFM_FAST_SANITIZE: "1" builds the C++ part with AddressSanitizer and UBSan, without optimisation of frames.
@@ -82,8 +82,8 @@ def find_nvcc() -> str | None:
         raise CompileError(f"EFM_FAST_CUDA: expected auto, 0 or 1, got {CUDA_WISH!r}")
     if CUDA_WISH == "0":
         return None
-    if not list(CSRC.glob("*.cu")):
-        raise CompileError(f"EFM_FAST_CUDA={CUDA_WISH}: expected csrc/*.cu beside setup.py, found none")
+    if not list(CSRC.rglob("*.cu")):
+        raise CompileError(f"EFM_FAST_CUDA={CUDA_WISH}: expected .cu files below csrc, found none")
     home = os.environ.get("CUDA_HOME") or os.environ.get("CUDA_PATH")
     nvcc = shutil.which("nvcc", path=str(Path(home) / "bin")) if home else None
     nvcc = nvcc or shutil.which("nvcc")
@@ -141,16 +141,16 @@ class BuildExtension(build_ext):
             return []
 
     def compile_cuda(self, nvcc: str, libraries: Path, ext: Extension) -> list[str]:
-        """Objects of csrc/*.cu for every architecture plus PTX; links the static CUDA runtime."""
+        """Objects of the .cu files for every architecture plus PTX; links the static CUDA runtime."""
         architectures = cuda_architectures()
         targets = [f"-gencode=arch=compute_{a},code=sm_{a}" for a in architectures]
         targets.append(f"-gencode=arch=compute_{architectures[-1]},code=compute_{architectures[-1]}")
-        folder = Path(self.build_temp) / "csrc"
-        folder.mkdir(parents=True, exist_ok=True)
         objects = []
-        for source in sorted(CSRC.glob("*.cu")):
-            target = str(folder / f"{source.stem}.cu.o")
-            command = [nvcc, "-c", str(source), "-o", target, "-std=c++17", "-O3", "--threads=0", *targets]
+        for source in sorted(CSRC.rglob("*.cu")):
+            target = str(Path(self.build_temp) / f"{source}.o")
+            Path(target).parent.mkdir(parents=True, exist_ok=True)
+            command = [nvcc, "-c", str(source), "-o", target, f"-I{CSRC}", "-std=c++17", "-O3", "--threads=0"]
+            command += targets
             command += ["-Xcompiler=-fPIC,-fvisibility=hidden", "-DEFM_FAST_CUDA=1"]
             try:
                 subprocess.run(command, check=True)
@@ -167,9 +167,9 @@ setup(
     ext_modules=[
         Extension(
             "efm_fast._C",
-            sources=[str(p) for p in sorted(CSRC.glob("*.cpp"))],
-            include_dirs=[pybind11.get_include()],
-            depends=[str(p) for p in sorted(CSRC.glob("*.h"))],
+            sources=[str(p) for p in sorted(CSRC.rglob("*.cpp")) if "tests" not in p.parts],
+            include_dirs=[str(CSRC), pybind11.get_include()],
+            depends=[str(p) for p in sorted(CSRC.rglob("*.h"))],
             extra_compile_args=common_flags(),
             extra_link_args=["-fsanitize=address,undefined"] if SANITIZE else [],
             language="c++",

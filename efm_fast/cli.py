@@ -23,7 +23,7 @@ with extra("train"):
     from typer.core import TyperCommand, TyperGroup
 
 if TYPE_CHECKING:
-    from .training import Run
+    from .runs import Run
 
 
 class _Stopped(BaseException):
@@ -140,8 +140,8 @@ def resume(
       efm-fast resume runs/gaussian_to_swissroll train.steps=16000
 
     The second goes on after the end. train.steps, checkpoint_every, picture_every, log_every, workers and compile,
-    device, description and all of sample may change, and are written to config.yaml. The learning rate falls along
-    a cosine that ends at train.steps, so with more steps it rises again first.
+    device, description and all of method.sample may change, and are written to config.yaml. The learning rate
+    falls along a cosine that ends at train.steps, so with more steps it rises again first.
     """
     from .training import resume as resume_run
 
@@ -156,8 +156,13 @@ def sample(
     run: RunFolder,
     n: Annotated[int, typer.Option(min=1, help="Number of samples.")] = 64,
     out: Annotated[Path | None, typer.Option(help="A .png picture or an .npz of inputs and outputs.")] = None,
-    map: Annotated[str | None, typer.Option(help="full or forward; the run's own by default.")] = None,
-    steps: Annotated[int | None, typer.Option(min=1, help="Steps of the forward map.")] = None,
+    map: Annotated[
+        str | None,
+        typer.Option(help="Way to travel, such as full or forward; the run's own by default."),
+    ] = None,
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="Steps of a map with a fixed number of them.")
+    ] = None,
     max_steps: Annotated[int | None, typer.Option(min=1, help="Most steps per line of the full map.")] = None,
     seed: Seed = 0,
     reverse: Reverse = False,
@@ -172,10 +177,10 @@ def sample(
 
       efm-fast sample runs/digits_3_to_2 --reverse --out 2_to_3.npz
     """
+    from .pictures import save_samples
+    from .runs import load
     from .sampling import none_arrived, starts
     from .sampling import sample as draw
-    from .show import save_samples
-    from .training import load
 
     _import(imports)
     path = out or run / "samples" / f"samples{'_reverse' if reverse else ''}.png"
@@ -185,7 +190,7 @@ def sample(
         lines = draw(
             loaded,
             x0,
-            map=map,  # type: ignore[arg-type]
+            map=map,
             steps=steps,
             max_steps=max_steps,
             seed=seed,
@@ -217,7 +222,7 @@ def evaluate(
 
       efm-fast evaluate runs/gaussian_to_swissroll --reverse
     """
-    from .training import load
+    from .runs import load
 
     _import(imports)
     _evaluate(load(run, device=device), n, seed, reverse=reverse)
@@ -235,7 +240,7 @@ def export(
 
       efm-fast export runs/gaussian_to_swissroll weights.safetensors
     """
-    from .training import load
+    from .runs import load
 
     _import(imports)
     typer.echo(f"wrote {load(run, device='cpu').export(out)}")
@@ -302,6 +307,7 @@ def info(as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = Fal
         typer.echo(f"{name:<12} {version or 'not installed'}")
     for device in facts["devices"]:
         typer.echo(f"{'device':<12} {device}")
+    typer.echo(f"{'backend':<12} {facts['backend']}; EFM_FAST_BACKEND chooses, for sums and lines alike")
     for row in facts["backends"]:
         answer = f"yes, {row['purpose']}" if row["serves"] else f"no: {row['reason']}"
         typer.echo(f"{row['operation']:<20} {row['device']:<5} {row['backend']:<10} {answer}")
@@ -377,7 +383,7 @@ def _overrides(settings: list[str] | None) -> dict[str, Any]:
 
 def _evaluate(run: Run, n: int, seed: int, *, reverse: bool = False) -> None:
     from .evaluation import evaluate as measure
-    from .show import write_evaluation
+    from .evaluation import write_evaluation
 
     again = f"`efm-fast evaluate {shlex.quote(str(run.folder))}` measures the run"
     with _stoppable("measuring stopped", lambda: again):

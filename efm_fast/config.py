@@ -7,112 +7,42 @@ distance between a charge of one plate and a charge of the other ("1.5 s").
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from . import checks, yaml12
 from .data.spec import as_spec, recorded
 from .errors import InputError
 from .extras import extra
+from .methods import OneMethod
+from .nets import Net
 from .presets import preset_path
+from .sections import (
+    FROM_RUN_FOLDER,
+    PositiveFloat,
+    PositiveInt,
+    Section,
+    drop_other_options,
+    explain,
+    written_out,
+)
 
 with extra("train"):
-    from pydantic import (
-        BaseModel,
-        ConfigDict,
-        Field,
-        StringConstraints,
-        ValidationError,
-        ValidationInfo,
-        field_validator,
-        model_validator,
-    )
+    from pydantic import Field, StringConstraints, ValidationError, ValidationInfo, field_validator
 
-_IN_S = re.compile(r"^\s*((?=[\d.eE+-]*[1-9])\d+(?:\.\d*)?(?:[eE][+-]?\d+)?)\s*s\s*$")  # a number above 0
-PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-PositiveInt = Annotated[int, Field(gt=0)]
-Length = Annotated[float, Field(gt=0, allow_inf_nan=False)] | Annotated[str, StringConstraints(pattern=_IN_S)]
-
-
-def length_in_data_units(length: float | str, s: float) -> float:
-    """Resolve a length such as 6.0 or "1.5 s" where ``s`` is the rms distance between the plates' charges."""
-    match = _IN_S.match(length) if isinstance(length, str) else None
-    return float(match.group(1)) * s if match else float(length)
-
-
-_LENGTHS = ("L", "points.nearest", "points.behind")
-# Settings that only some choices use: setting -> {choice: values under which the setting is used}.
-_ONLY_WITH: dict[str, dict[str, tuple[str, ...]]] = {
-    "points.behind": {"points.strategy": ("flux",)},
-    "points.noise": {"points.strategy": ("linear",)},
-    "points.margin": {"points.strategy": ("box",)},
-    "points.bank": {"points.strategy": ("lines",)},
-    "points.refresh": {"points.strategy": ("lines",)},
-    "target.charges": {"points.strategy": ("flux", "linear", "box", "custom")},
-    "target.normalization": {
-        "net.parametrisation": ("direct",),
-        "points.strategy": ("linear", "box", "lines", "custom"),
-    },
-    "net.levels": {"net.backbone": ("unet",)},
-}
 _PLATES = {"plus", "minus"}
-_RENAMED = {"sample.steps": "sample.forward_steps for the forward map, sample.max_steps for the full map"}
+_RENAMED = {
+    "L": "method.L",
+    "points": "method.points",
+    "target": "method.points.charges and method.normalization",
+    "net.parametrisation": "method.parametrisation",
+    "sample": "method.sample",
+    "method.sample.steps": "method.sample.forward_steps for the forward map, method.sample.max_steps for the full map",
+}
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
-
-
-class PointsConfig(_Section):
-    """Where the field is learned."""
-
-    strategy: Literal["flux", "linear", "box", "lines", "custom"] = Field(
-        default="flux", description="inter-plate points; custom: the strategy that was passed to train"
-    )
-    nearest: Length = Field(
-        default="0.001 s",
-        description="smallest distance from a plate: of flux points, and of heights that the network tells apart",
-    )
-    behind: Length | None = Field(
-        default=None, description="flux: largest distance behind a plate; null: none"
-    )
-    noise: float = Field(default=0.0, ge=0, description="linear: standard deviation of the noise on x")
-    margin: float = Field(default=0.0, ge=0, description="box: reach beyond the charges, data units")
-    bank: PositiveInt = Field(default=2048, description="lines: charges per plate whose lines fill the bank")
-    refresh: PositiveInt = Field(default=1000, description="lines: steps between fresh banks")
-
-
-class TargetConfig(_Section):
-    """What is learned there."""
-
-    charges: PositiveInt = Field(
-        1024, description="charges per plate and step, apart from the batch of points; lines have their bank"
-    )
-    normalization: Literal["superposition", "per_plate"] = Field(
-        default="superposition",
-        description="per_plate: the authors' published form, for parity (direct field, points other than flux)",
-    )
-
-
-class NetConfig(_Section):
-    """Backbone and parametrisation."""
-
-    backbone: Literal["mlp", "unet"] = Field(default="mlp", description="mlp for vectors, unet for images")
-    parametrisation: Literal["plate_means", "direct"] = Field(
-        default="plate_means", description="what it outputs"
-    )
-    width: PositiveInt = Field(
-        default=256, description="mlp: units per layer; unet: channels of the first level"
-    )
-    depth: PositiveInt = Field(default=3, description="mlp: hidden layers; unet: blocks per level")
-    levels: tuple[PositiveInt, ...] = Field(
-        default=(1, 2, 2), strict=False, description="unet: channel factors"
-    )
-
-
-class TrainConfig(_Section):
+class TrainConfig(Section):
     """The optimisation."""
 
     steps: PositiveInt = Field(default=8000, description="optimiser steps")
@@ -132,33 +62,10 @@ class TrainConfig(_Section):
     log_every: PositiveInt = Field(default=50, description="steps between rows of metrics.jsonl")
 
 
-class SampleConfig(_Section):
-    """How samples are drawn from the learned field; ``sample`` can be asked for either map of any run."""
-
-    map: Literal["full", "forward"] = Field(
-        default="full", description="full stochastic map, or forward only"
-    )
-    margin: float = Field(
-        default=0.05,
-        gt=0,
-        lt=0.5,
-        description="forward: share of L left out at each plate; a field that knows where its lines land jumps there",
-    )
-    landing: float | None = Field(
-        default=None,
-        gt=0,
-        lt=0.5,
-        description="forward: share of L left out at the minus plate, if not margin",
-    )
-    forward_steps: PositiveInt = Field(default=40, description="forward: number of steps")
-    step: PositiveFloat = Field(default=0.35, description="full: step over the distance to the charges")
-    max_steps: PositiveInt = Field(default=200, description="full: lines that take more steps end unfinished")
-
-
-class Config(_Section):
+class Config(Section):
     """All settings of a run.
 
-    A setting of an option that was not chosen, such as ``points.noise`` with flux points, has to keep its default.
+    The section ``method`` has the settings of the method that it names, and ``net`` those of the network.
 
     Raises:
         InputError: from :meth:`load`, naming the key, what was expected and what came.
@@ -181,12 +88,9 @@ class Config(_Section):
         strict=False,
         description="modules that registered the sources of plus and minus; written by train, never imported from here",
     )
-    L: Length = Field(default="1 s", description="distance between the plates")
-    points: PointsConfig = Field(default=PointsConfig(), description="where the field is learned")
-    target: TargetConfig = Field(default=TargetConfig(), description="what is learned there")
-    net: NetConfig = Field(default=NetConfig(), description="backbone and parametrisation")
+    method: OneMethod = Field(default="field_matching", validate_default=True)  # type: ignore[assignment]
+    net: Net = Field(default="mlp", validate_default=True)  # type: ignore[assignment]
     train: TrainConfig = Field(default=TrainConfig(), description="the optimisation")
-    sample: SampleConfig = Field(default=SampleConfig(), description="how samples are drawn")
 
     @classmethod
     def load(
@@ -206,14 +110,12 @@ class Config(_Section):
         changes = settings_in(overrides)
         try:
             raw = _raw(source)
-            used = [key for key in _ONLY_WITH if not _idle(key, lambda key: _get(raw, key))]
+            written_out(cls, raw)
+            before = _deep_copy(raw)
             for key, value in changes.items():
                 _set(raw, key, _deep_copy(value))
-            for key in used:
-                if _idle(key, lambda key: _get(raw, key)) and not any(
-                    f"{key}.".startswith(f"{c}.") for c in changes
-                ):
-                    _drop(raw, key)
+            written_out(cls, raw)
+            drop_other_options(cls, before, raw, set(changes))
             return cls._checked(raw)
         except RecursionError:
             raise InputError("cfg: its mappings are nested too deeply, or one holds itself") from None
@@ -226,36 +128,21 @@ class Config(_Section):
             InputError: it cannot be read, or a setting does not fit.
         """
         raw = _raw(path)
-        sampling = raw.get("sample")
-        if isinstance(sampling, dict) and "steps" in sampling:
-            # before sample.steps got two names, files held every setting, those that nothing used too
-            sampling["forward_steps"] = steps = sampling.pop("steps")
-            if sampling.get("map") == "full":
-                sampling["max_steps"] = steps
-            for key in [key for key in _ONLY_WITH if _idle(key, lambda key: _get(raw, key))]:
-                _drop(raw, key)
-        return cls._checked(raw)
+        if "method" not in raw:
+            raw = _of_version_0_1(raw)
+        return cls._checked(raw, FROM_RUN_FOLDER)
 
     @classmethod
-    def _checked(cls, raw: dict[str, Any]) -> Config:
+    def _checked(cls, raw: dict[str, Any], context: dict[str, Any] | None = None) -> Config:
         try:
-            return cls.model_validate(raw)
+            return cls.model_validate(raw, context=context)
         except ValidationError as problem:
-            raise InputError(_explain(problem)) from None
+            raise InputError(explain(problem, cls, _RENAMED)) from None
 
     @field_validator("plus", "minus", mode="before")
     @classmethod
     def _as_spec(cls, value: object, info: ValidationInfo) -> dict[str, Any]:
         return as_spec(str(info.field_name), value)
-
-    @model_validator(mode="after")
-    def _refuse_idle_settings(self) -> Config:
-        settings = self.model_dump(exclude=_PLATES)
-        for key in _ONLY_WITH:
-            reason = _idle(key, lambda key: _get(settings, key))
-            if reason and _get(settings, key) != _get({}, key):
-                raise InputError(f"{key}: {reason}")
-        return self
 
     def to_yaml(self) -> str:
         """The config as YAML: every setting that the run uses; data in memory as a record of them.
@@ -263,11 +150,7 @@ class Config(_Section):
         Raises:
             InputError: a setting of a source that can neither be written out nor recorded.
         """
-        settings = self.plain()
-        for key in _ONLY_WITH:
-            if _idle(key, lambda key: _get(settings, key)):
-                _drop(settings, key)
-        return yaml12.dump(settings)
+        return yaml12.dump(self.plain())
 
     def plain(self) -> dict[str, Any]:
         """Every setting as plain data, in their order; data in memory as a record of them.
@@ -322,28 +205,6 @@ def _deep_copy(value: Any) -> Any:
     return {k: _deep_copy(v) for k, v in value.items()} if isinstance(value, Mapping) else value
 
 
-def _get(raw: Mapping[str, Any], dotted: str) -> Any:
-    """The setting ``section.key`` of ``raw``, or its default."""
-    section, key = dotted.split(".")
-    given = raw.get(section)
-    default = getattr(Config.model_fields[section].default, key)
-    return given.get(key, default) if isinstance(given, Mapping) else default
-
-
-def _drop(raw: dict[str, Any], dotted: str) -> None:
-    section, key = dotted.split(".")
-    if isinstance(raw.get(section), dict):
-        raw[section].pop(key, None)
-
-
-def _idle(key: str, choice: Callable[[str], Any]) -> str | None:
-    """Why the setting ``key`` has no effect under these choices, or None if it has one."""
-    for chooser, values in _ONLY_WITH[key].items():
-        if choice(chooser) not in values:
-            return f"has an effect only with {chooser} = {' or '.join(values)}, got {choice(chooser)}"
-    return None
-
-
 def _set(raw: dict[str, Any], dotted: str, value: Any) -> None:
     *parents, last = dotted.split(".")
     for parent in parents:
@@ -355,34 +216,33 @@ def _set(raw: dict[str, Any], dotted: str, value: Any) -> None:
     raw[last] = value
 
 
-def _explain(problem: ValidationError) -> str:
-    """One line for the first wrong setting: its key, what was expected, what came."""
-    errors = problem.errors()
-    # a misspelt key explains a missing one
-    first = next((e for e in errors if e["type"] in ("extra_forbidden", "invalid_key")), errors[0])
-    if isinstance(cause := first.get("ctx", {}).get("error"), InputError):
-        return str(cause)
-    got = checks.describe(first["input"])
-    # the last parts of a union's location name its branches, not keys
-    key = ".".join(str(p) for p in first["loc"] if p != "float" and not str(p).startswith("constrained-"))
-    if key in _RENAMED:
-        return f"{key}: no such setting any more; use {_RENAMED[key]}"
-    key = key if len(key) <= 80 else f"{key[:77]}..."
-    if first["type"] == "extra_forbidden":
-        return f"{key}: no such setting; expected one of {', '.join(_known_keys(first['loc'][:-1]))}"
-    if first["type"] == "missing":
-        return f"{key}: expected a value, got none"
-    if key in _LENGTHS:
-        return f"{key}: expected a number above 0 or a multiple of s such as '1.5 s', got {got}"
-    if first["type"] in ("bool_type", "invalid_key"):
-        expected = "true or false" if first["type"] == "bool_type" else "names of settings"
-    else:
-        expected = first["msg"].removeprefix("Input should be ").removeprefix("String should ")
-    return f"{key}: expected {expected}, got {got}"
-
-
-def _known_keys(parents: tuple[int | str, ...]) -> list[str]:
-    model: type[BaseModel] = Config
-    for parent in parents:
-        model = model.model_fields[str(parent)].annotation  # type: ignore[assignment]
-    return list(model.model_fields)
+def _of_version_0_1(raw: dict[str, Any]) -> dict[str, Any]:
+    """The settings of a run folder from when field matching was the only method, in today's places."""
+    old = _deep_copy(raw)
+    points, target, net, sampling = (old.pop(key, {}) for key in ("points", "target", "net", "sample"))
+    if not all(isinstance(section, dict) for section in (points, target, net, sampling)):
+        raise InputError("config.yaml: expected mappings under points, target, net and sample")
+    if "steps" in sampling:
+        # before sample.steps got two names, files held every setting, those that nothing used too
+        sampling["forward_steps"] = steps = sampling.pop("steps")
+        if sampling.get("map") == "full":
+            sampling["max_steps"] = steps
+        used = {
+            "flux": {"behind"},
+            "linear": {"noise"},
+            "box": {"margin"},
+            "lines": {"bank", "refresh"},
+        }.get(points.get("strategy", "flux"), set())
+        points = {key: value for key, value in points.items() if key in used | {"strategy", "nearest"}}
+        if net.get("backbone", "mlp") == "mlp":
+            net.pop("levels", None)
+    if "charges" in target and points.get("strategy") != "lines":
+        points["charges"] = target["charges"]
+    method = {"name": "field_matching", "points": points, "sample": sampling}
+    if "L" in old:
+        method["L"] = old.pop("L")
+    if "parametrisation" in net:
+        method["parametrisation"] = net.pop("parametrisation")
+    if method.get("parametrisation") == "direct" and points.get("strategy", "flux") != "flux":
+        method["normalization"] = target.get("normalization", "superposition")
+    return {**old, "method": method, "net": net}

@@ -11,17 +11,17 @@ import torch
 from torch import Tensor
 
 from . import checks
-from .config import Config
-from .data import make_source, step_generator
+from .config import Config, settings_in
+from .data import make_source
 from .errors import InputError
 from .extras import extra
 from .lines import LineStatus, launch, trace_lines
-from .training.geometry import measure
+from .runs.measure import measure
+from .streams import Stream, step_generator
 
 with extra("train"):
     from tqdm.auto import tqdm
 
-_STREAM = 900  # apart from the streams of training, sampling and measuring
 #: Plate distances that are looked at, as multiples of s.
 DISTANCES = (0.1, 0.3, 1.0, 3.0, 10.0)
 #: Fewer charges than this that share the field between the plates make a map that copies them.
@@ -133,7 +133,8 @@ def diagnose(
     Raises:
         InputError: a setting that does not fit, data that do not vary, or a distance not above 0.
     """
-    config = Config.load(cfg, overrides)
+    # lines between plates are field matching's, whatever method the config chooses
+    config = Config.load(cfg, {**settings_in(overrides), "method": "field_matching"})
     checks.count("charges", charges)
     checks.count("lines", lines)
     checks.flag("progress", progress)
@@ -142,7 +143,7 @@ def diagnose(
     geometry = measure(config, *sources)
     plus, minus = (
         # finite sources repeat themselves, and a line needs a charge of its own to leave from
-        torch.unique(source.draw(charges, step_generator(config.seed, k, _STREAM)), dim=0)
+        torch.unique(source.draw(charges, step_generator(config.seed, k, Stream.DIAGNOSIS)), dim=0)
         for k, source in enumerate(sources)
     )
     shown = tqdm(shares, "distances", disable=not progress, unit="L")

@@ -1,24 +1,28 @@
-"""What a run is worth: its maps measured on held-out data, beside the exact field and the floor."""
+"""Measure a run on held-out data: its maps, beside the exact field and the floor, and the files that say so."""
 
 from __future__ import annotations
 
+import json
 import warnings
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from . import checks
-from .data import ColouredShapes, Source, step_generator
 from .errors import NothingArrivedWarning
-from .lines import ExactField, Lines, Support, full_map, mirrored
-from .metrics import DigitReader, generation_report, translation_report, transport_report
+from .files import write_text
+from .lines import Lines, Support, full_map, mirrored
+from .metrics import Outcome, measure
+from .pictures import has_picture, plot_lines, plot_samples
+from .runs import Run
 from .sampling import ends_of, none_arrived, sample
-from .training.run import Run
+from .streams import Stream, step_generator
 from .types import Plates
 
-_STREAM = 300  # apart from the streams of training and sampling
+_PLANE = 2
 
 
 @dataclass(frozen=True)
@@ -90,9 +94,9 @@ class Evaluation:
 def evaluate(run: Run, *, n: int = 2000, seed: int = 0, reverse: bool = False) -> Evaluation:
     """Measure a run's learned maps on held-out data.
 
-    For coloured digits: reading, hue, realism and coverage of the run's own map. For other data: W2 of the
-    learned full map, the learned forward map and the exact field's full map, with the floor beside them. A map of
-    which no line arrived has no numbers; a NothingArrivedWarning says so.
+    The data that a map arrives at choose the measures, see :func:`efm_fast.metrics.measure`. For vectors all maps of
+    the method are measured, and the full map of the exact field where the method has one; for images the run's own
+    map alone. A map of which no line arrived has no numbers; a NothingArrivedWarning says so.
 
     Args:
         run: a trained run.
@@ -119,41 +123,57 @@ def evaluate(run: Run, *, n: int = 2000, seed: int = 0, reverse: bool = False) -
 
 def _evaluation(run: Run, n: int, seed: int, reverse: bool) -> Evaluation:
     source, goal = ends_of(run, reverse)
-    generator = step_generator(seed, 0, _STREAM)
-    x0 = source.draw(n, generator, "test")
-    own = sample(run, x0, seed=seed, reverse=reverse)
-    kind = f"learned, {run.config.sample.map}"
-    if isinstance(goal, ColouredShapes):
-        report = _report(kind, own, _digits_numbers(goal, source, x0, _ends(own)))
-        return Evaluation((report,), x0, own, reverse)
+    generator = step_generator(seed, 0, Stream.EVALUATION)
+    has_prior = run.method.has_prior and not reverse
+    x0 = run.method.start(n, generator) if has_prior else source.draw(n, generator, "test")
     target, other = goal.draw(n, generator, "test"), goal.draw(n, generator, "test")
-    other_kind = "forward" if run.config.sample.map == "full" else "full"
-    maps = {
-        kind: own,
-        f"learned, {other_kind}": sample(run, x0, map=other_kind, seed=seed, reverse=reverse),  # type: ignore[arg-type]
-        "exact field, full": exact_map(run, x0, seed=seed, reverse=reverse),
-    }
+    own = sample(run, x0, seed=seed, reverse=reverse)
+    maps = {f"learned, {run.method.map}": own}
+    if len(run.geometry.shape) == 1:
+        for kind in run.method.maps:
+            if kind != run.method.map:
+                maps[f"learned, {kind}"] = sample(run, x0, map=kind, seed=seed, reverse=reverse)
+        exact = exact_map(run, x0, seed=seed, reverse=reverse)
+        if exact is not None:
+            maps["exact field, full"] = exact
     reports = tuple(
-        _report(name, lines, transport_report(_ends(lines), target, other, x0).as_dict())
+        _report(name, lines, measure(goal, Outcome(x0, _ends(lines), target, other, source)))
         for name, lines in maps.items()
     )
     return Evaluation(reports, x0, own, reverse)
 
 
-def exact_map(run: Run, x0: Tensor, *, charges: int = 2048, seed: int = 0, reverse: bool = False) -> Lines:
-    """The full map of the exact field of ``charges`` training samples per plate, for comparison."""
-    generator = step_generator(seed, 1, _STREAM)
+def exact_map(
+    run: Run, x0: Tensor, *, charges: int = 2048, seed: int = 0, reverse: bool = False
+) -> Lines | None:
+    """The full map of the exact field of ``charges`` training samples per plate; None if the method has no field."""
+    generator = step_generator(seed, 1, Stream.EVALUATION)
     plus, minus = run.plus.draw(charges, generator), run.minus.draw(charges, generator)
     plates = Plates(minus, plus, run.geometry.L) if reverse else Plates(plus, minus, run.geometry.L)
-    lines = full_map(ExactField(plates), x0, support=Support.of(plates.plus, plates.minus), seed=seed)
+    exact = run.method.exact(plates)
+    if exact is None:
+        return None
+    lines = full_map(exact, x0, support=Support.of(plates.plus, plates.minus), seed=seed)
     return mirrored(lines, plates.L) if reverse else lines
 
 
-def _digits_numbers(target: ColouredShapes, source: Source, x0: Tensor, ends: Tensor) -> dict[str, Any]:
-    reader = DigitReader(target)
-    if isinstance(source, ColouredShapes) and target.label is not None:
-        return translation_report(x0, ends, target, target.label, reader=reader).as_dict()
-    return generation_report(ends, target, reader=reader).as_dict()
+def write_evaluation(run: Run, result: Evaluation) -> list[Path]:
+    """Write evaluation.json and the pictures of a run into its folder; returns their paths.
+
+    Those of the maps from Q to P have names of their own. There is no picture of lines of which none arrived.
+    """
+    way = "_reverse" if result.reverse else ""
+    table, samples = run.folder / f"evaluation{way}.json", run.folder / "samples"
+    write_text(table, json.dumps(result.as_dict(), indent=1))
+    paths = [table]
+    if result.maps[0].problem:
+        return paths
+    if has_picture(run):
+        picture = samples / f"evaluation{way}.png"
+        paths.append(plot_samples(run, result.inputs, result.lines, picture, reverse=result.reverse))
+    if run.geometry.shape == (_PLANE,):
+        paths.append(plot_lines(run, samples / f"field_lines{way}.png", reverse=result.reverse))
+    return paths
 
 
 def _ends(lines: Lines) -> Tensor:

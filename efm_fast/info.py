@@ -11,7 +11,7 @@ import torch
 from . import __version__
 from .field import backends
 from .field.request import SumRequest
-from .lines import engines
+from .lines.engine import choice
 from .types import Plates
 
 _LIBRARIES = ("numpy", "triton", "diffusers", "torchvision", "tensorboard", "pykeops", "torchcfm")
@@ -21,8 +21,9 @@ def describe() -> dict[str, Any]:
     """Versions, devices and backends as plain data.
 
     Returns:
-        "versions": name to version or None; "devices": names of what torch sees; "backends": one row per
-        backend and device with "serves" and, where it does not, "reason".
+        "versions": name to version or None; "devices": names of what torch sees; "backend": what "auto" stands
+        for, EFM_FAST_BACKEND or "auto"; "backends": one row per backend and device with "serves" and, where it does
+        not, "reason".
     """
     versions: dict[str, str | None] = {
         "efm_fast": __version__,
@@ -35,7 +36,12 @@ def describe() -> dict[str, Any]:
         for k in range(torch.cuda.device_count())
     ]
     devices = [f"cpu, {torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()}", *cuda]
-    return {"versions": versions, "devices": devices, "backends": _backend_rows() + _line_rows()}
+    return {
+        "versions": versions,
+        "devices": devices,
+        "backend": backends.requested_name("auto"),
+        "backends": _backend_rows() + _line_rows(),
+    }
 
 
 def _backend_rows() -> list[dict[str, Any]]:
@@ -60,13 +66,16 @@ def _backend_rows() -> list[dict[str, Any]]:
 
 
 def _line_rows() -> list[dict[str, Any]]:
-    """Who integrates exact lines."""
+    """Who integrates exact lines: one row for whole lines, and one for steps around any backend's sums."""
     rows = []
     for device in ("cpu", *(["cuda"] if torch.cuda.is_available() else [])):
         for dimension in (2, 64, 3072):
             x = torch.zeros(1, dimension, device=device)
-            reason = engines.why_not(engines.Problem(x, x[:, 0], Plates(x, x, 1.0)))
-            who = (("extension", "whole lines in one call", reason), ("torch", "step by step", None))
+            reason = choice.why_not(choice.Problem(x, x[:, 0], Plates(x, x, 1.0)))
+            who = (
+                ("cpp", "whole lines in one call", reason),
+                ("others", "step by step around their sums", None),
+            )
             for backend, purpose, why in who:
                 rows.append(
                     {

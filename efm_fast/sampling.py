@@ -5,19 +5,17 @@ from __future__ import annotations
 import dataclasses
 import math
 import warnings
-from typing import Literal
 
 import torch
 from torch import Tensor
 
 from . import checks
-from .data import Source, step_generator
+from .data import Source
 from .errors import InputError, NothingArrivedWarning
-from .lines import Lines, LineStatus, Support, forward_map, full_map, mirrored, reversed_field
-from .training.run import Run
-from .types import Field
-
-_STARTS = 200  # stream of randomness, apart from training's
+from .lines import Lines, LineStatus, Support
+from .methods import Travel
+from .runs import Run
+from .streams import Stream, step_generator
 
 
 def sample(
@@ -25,7 +23,7 @@ def sample(
     x0: Tensor | None = None,
     *,
     n: int | None = None,
-    map: Literal["full", "forward"] | None = None,
+    map: str | None = None,
     steps: int | None = None,
     max_steps: int | None = None,
     seed: int = 0,
@@ -38,10 +36,12 @@ def sample(
         run: a trained run, from ``train`` or ``load``.
         x0: starts in data units, [N, D], or [N, C, H, W] for images; or leave it out and give ``n``. Bytes
             (uint8) are scaled to [-1, 1], as data are.
-        n: number of starts to draw from the run's plus data (its held-out split where it has one).
-        map: "full" (the stochastic map of EFM, theorem 3.1) or "forward" (algorithm 2 at midpoint steps,
-            heights log-spaced from both plates, landing on the plate mean); the run's own setting by default.
-        steps: of the forward map; the run's ``sample.forward_steps`` by default.
+        n: number of starts to draw from the run's plus data (its held-out split where it has one), or from the
+            prior of a method that has one.
+        map: one of the method's maps; the run's own setting by default. Field matching has "full" (the stochastic
+            map of EFM, theorem 3.1) and "forward" (algorithm 2 at midpoint steps, heights log-spaced from both
+            plates, with a last step to the plate mean); other methods have one each.
+        steps: of a map with a fixed number of steps; the run's own by default.
         max_steps: after which a line of the full map ends unfinished; the run's own by default.
         seed: of the starts, and of the full map's decisions, which depend on (seed, k) alone for sample k;
             at least 0.
@@ -58,42 +58,22 @@ def sample(
         InputError: neither or both of x0 and n, a wrong type, shape or setting, or a setting of the other map.
     """
     checks.instance("run", run, Run, "a run, from efm_fast.train(...) or efm_fast.load(folder)")
-    settings = run.config.sample
-    kind = checks.choice("map", settings.map if map is None else map, ("full", "forward"))
-    forward_steps = settings.forward_steps if steps is None else checks.count("steps", steps)
-    most_steps = settings.max_steps if max_steps is None else checks.count("max_steps", max_steps)
-    if kind == "full" and steps is not None:
-        raise InputError(
-            f"steps: the forward map takes them; the full map takes max_steps, got steps={steps}"
-        )
-    if kind == "forward" and max_steps is not None:
-        raise InputError(
-            f"max_steps: the full map takes them; the forward map takes steps, got max_steps={max_steps}"
-        )
-    checks.whole("seed", seed, least=0)
-    checks.flag("reverse", reverse)
-    checks.flag("return_paths", return_paths)
+    travel = Travel(
+        map=None if map is None else checks.choice("map", map, run.method.maps),
+        steps=None if steps is None else checks.count("steps", steps),
+        max_steps=None if max_steps is None else checks.count("max_steps", max_steps),
+        seed=checks.whole("seed", seed, least=0),
+        reverse=checks.flag("reverse", reverse),
+        return_paths=checks.flag("return_paths", return_paths),
+    )
     if (x0 is None) == (n is None):
         raise InputError("x0, n: expected one of them, the starts or their number")
     given = starts(run, checks.count("n", n), seed, reverse=reverse) if n is not None else x0
     rows = _rows(run, given).to(run.device)
-    field: Field = reversed_field(run.field) if reverse else run.field
-    if kind == "forward":
-        lines = _forward(run, field, rows, forward_steps, return_paths)
-    else:
-        support = support_of(run)
-        lines = full_map(
-            field,
-            rows,
-            support=support.exchanged() if reverse else support,
-            step=settings.step,
-            max_steps=most_steps,
-            seed=seed,
-            return_paths=return_paths,
-        )
+    lines = run.method.sample(run.field, rows, _support_of(run), travel)
     if problem := none_arrived(lines):
+        kind = travel.map or run.method.map
         warnings.warn(f"the {kind} map of {run.folder}: {problem}", NothingArrivedWarning, stacklevel=2)
-    lines = mirrored(lines, run.geometry.L) if reverse else lines
     return dataclasses.replace(lines, end=lines.end.reshape(given.shape))  # type: ignore[union-attr]
 
 
@@ -105,21 +85,6 @@ def none_arrived(lines: Lines) -> str | None:
     ended = ", ".join(f"{count} {status.name}" for status, count in counts.items() if count)
     advice = "raise max_steps or train longer" if counts[LineStatus.STEP_LIMIT] else "train longer"
     return f"no line arrived ({ended}), so there are no samples; {advice}"
-
-
-def _forward(run: Run, field: Field, x0: Tensor, steps: int, return_paths: bool) -> Lines:
-    settings, L = run.config.sample, run.geometry.L
-    landing = settings.margin if settings.landing is None else settings.landing
-    return forward_map(
-        field,
-        x0,
-        steps=steps,
-        method="midpoint",
-        spacing="log",
-        start=settings.margin * L,
-        stop=L - landing * L,
-        return_paths=return_paths,
-    )
 
 
 def _rows(run: Run, x0: object) -> Tensor:
@@ -136,9 +101,15 @@ def _rows(run: Run, x0: object) -> Tensor:
 
 
 def starts(run: Run, n: int, seed: int, *, reverse: bool = False) -> Tensor:
-    """``n`` fresh draws of the data that a map starts from, [n, D], from its held-out split where it has one."""
+    """``n`` starts of a map, [n, D]: draws of the method's prior, or else of the data that the map starts from.
+
+    Data come from their held-out split where there is one.
+    """
+    generator = step_generator(seed, 0, Stream.STARTS)
+    if run.method.has_prior and not reverse:
+        return run.method.start(n, generator)
     source = ends_of(run, reverse)[0]
-    return source.draw(n, step_generator(seed, 0, _STARTS), held_out(source))
+    return source.draw(n, generator, held_out(source))
 
 
 def held_out(source: Source) -> str:
@@ -151,7 +122,7 @@ def ends_of(run: Run, reverse: bool) -> tuple[Source, Source]:
     return (run.minus, run.plus) if reverse else (run.plus, run.minus)
 
 
-def support_of(run: Run) -> Support:
+def _support_of(run: Run) -> Support:
     """The discs that hold the run's charges, on its device."""
     centers = {key: getattr(run.support, key).to(run.device) for key in ("plus_center", "minus_center")}
     return dataclasses.replace(run.support, **centers)

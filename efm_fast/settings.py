@@ -10,6 +10,7 @@ from typing import Any, Literal, get_args, get_origin
 from .config import Config
 from .data import source_names
 from .extras import extra
+from .sections import Choice, choice_of
 
 with extra("train"):
     from pydantic import BaseModel
@@ -26,21 +27,36 @@ class Setting:
         key: its dotted name.
         default: as YAML would write it; None where a value has to be given.
         meaning: in words, with the values it may have where they are a few.
+        only_with: the option that has it, such as "method.name=pfgm"; "" where all have it.
     """
 
     key: str
     default: str | None
     meaning: str
+    only_with: str = ""
 
 
-def settings(model: type[BaseModel] = Config, prefix: str = "") -> Iterator[Setting]:
-    """All settings of ``model`` in their order, sections written out."""
+def settings(model: type[BaseModel] = Config, prefix: str = "", only_with: str = "") -> Iterator[Setting]:
+    """All settings of ``model`` in their order, sections and the options of each choice written out."""
     for name, field in model.model_fields.items():
-        kind = field.annotation
-        if isinstance(kind, type) and issubclass(kind, BaseModel):
-            yield from settings(kind, f"{prefix}{name}.")
+        key, kind, choice = prefix + name, field.annotation, choice_of(field)
+        if choice is not None:
+            yield from _options(choice, field, key, only_with)
+        elif isinstance(kind, type) and issubclass(kind, BaseModel):
+            yield from settings(kind, f"{key}.", only_with)
         else:
-            yield Setting(prefix + name, _default(field), _meaning(field))
+            yield Setting(key, _default(field), _meaning(field), only_with)
+
+
+def _options(choice: Choice, field: FieldInfo, key: str, only_with: str) -> Iterator[Setting]:
+    """The tag of a choice, then the settings of each option without it."""
+    own = " | my_module:MyClass" if choice.own else ""
+    meaning = f"{field.description or ''} ({' | '.join(choice.options)}{own})"
+    yield Setting(f"{key}.{choice.tag}", choice.default, meaning, only_with)
+    for name, section in choice.options.items():
+        option = f"{key}.{choice.tag}={name}"
+        inner = settings(section, f"{key}.", f"{only_with} {option}".strip())
+        yield from (row for row in inner if row.key != f"{key}.{choice.tag}")
 
 
 def settings_help() -> str:
@@ -50,7 +66,11 @@ def settings_help() -> str:
         len(f"{row.key}={row.default}") for row in rows if row.default is None or len(row.default) < 20
     )
     lines = ["Settings, with their defaults:", ""]
+    option = ""
     for row in rows:
+        if row.only_with != option and row.only_with:
+            lines.append(f"  with {row.only_with}:")
+        option = row.only_with
         head = row.key if row.default is None else f"{row.key}={row.default}"
         told = textwrap.wrap(row.meaning, _WIDTH - wide - 6) or [""]
         lines.append(f"  {head:<{wide}}  {told[0]}")

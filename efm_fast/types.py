@@ -231,3 +231,30 @@ class PosteriorField(Field, Protocol):
     def posterior(self, x: Tensor, z: Tensor) -> PlatePosterior | None:
         """Share and means of both plates at features x [N, D] and heights z [N]; None if it has none after all."""
         ...
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """The lengths a network is scaled by, all in data units; saved with its weights.
+
+    Attributes:
+        L: distance between the plates.
+        s: root mean square distance between a charge of one plate and a charge of the other.
+        nearest: height under which a point counts as on the plate.
+        shape: (D,) of vectors, (C, H, W) of images.
+        centre: mean of both plates' data, one number per feature.
+        radius: largest distance of a datum from the centre.
+        scale: root mean square of one centred feature.
+        low: smallest value of any feature of the data.
+        high: largest value of any feature of the data.
+    """
+
+    L: float
+    s: float
+    nearest: float
+    shape: tuple[int, ...]
+    centre: tuple[float, ...]
+    radius: float
+    scale: float
+    low: float
+    high: float

@@ -14,13 +14,18 @@ from efm_fast.errors import NothingArrivedWarning
 from efm_fast.lines import Lines, LineStatus
 from efm_fast.sampling import none_arrived
 
-TINY = {"train.steps": 2, "train.batch": 16, "target.charges": 32, "net.width": 8, "net.depth": 1}
+TINY = {"train.steps": 2, "train.batch": 16, "method.points.charges": 32, "net.width": 8, "net.depth": 1}
 
 
 @pytest.fixture(scope="module")
 def lost(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run whose full map may take one step per line."""
-    settings = {**TINY, "runs": str(tmp_path_factory.mktemp("runs")), "name": "lost", "sample.max_steps": 1}
+    settings = {
+        **TINY,
+        "runs": str(tmp_path_factory.mktemp("runs")),
+        "name": "lost",
+        "method.sample.max_steps": 1,
+    }
     return train("gaussian_to_mixture", settings, progress=False).folder
 
 

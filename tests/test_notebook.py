@@ -59,7 +59,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     more = {
         "train.steps": 4,
         "train.batch": 8,
-        "target.charges": 16,
+        "method.points.charges": 16,
         "net.width": 16,
         "net.depth": 1,
         "train.log_every": 1,

@@ -15,16 +15,16 @@ import efm_fast
 ROOT = Path(__file__).parent.parent
 # a module may import from its own rank or a lower one
 RANKS = [
-    {"errors", "extras", "types", "checks", "files", "native", "stop", "yaml12"},
-    {"field"},
-    {"data", "lines", "presets"},
-    {"interplate", "config", "metrics", "plots", "settings"},
-    {"targets", "info"},
-    {"nets"},
-    {"training", "sampling"},
-    {"diagnosis"},
-    {"evaluation"},
-    {"show"},
+    {"errors", "extras", "types", "checks", "files", "native", "stop", "yaml12", "streams", "plugins"},
+    {"field", "sections"},
+    {"data", "lines", "plots", "presets"},
+    {"metrics", "nets"},
+    {"methods"},
+    {"config"},
+    {"runs", "settings", "info"},
+    {"sampling", "diagnosis"},
+    {"pictures"},
+    {"training", "evaluation"},
     {"cli"},
     {"__main__"},
 ]
@@ -35,14 +35,18 @@ def rank(room: str) -> int:
 
 
 def imported_rooms(path: Path) -> set[str]:
-    """First path parts below efm_fast that a module of efm_fast imports at its top level."""
+    """First path parts below efm_fast that a module of efm_fast imports, inside its functions too."""
     package = ["efm_fast", *path.relative_to(ROOT / "efm_fast").with_suffix("").parts][:-1]
     rooms = set()
-    for node in ast.parse(path.read_text()).body:
-        if isinstance(node, ast.ImportFrom) and node.level:
-            base = package[: len(package) - node.level + 1] + (node.module or "").split(".") * bool(
-                node.module
-            )
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            parts = [alias.name.split(".") for alias in node.names]
+            rooms |= {part[1] for part in parts if part[0] == "efm_fast" and len(part) > 1}
+        if not isinstance(node, ast.ImportFrom):
+            continue
+        base = package[: len(package) - node.level + 1] if node.level else []
+        base = [*base, *(node.module.split(".") if node.module else [])]
+        if base[0] == "efm_fast":
             names = [base[1]] if len(base) > 1 else [alias.name for alias in node.names]
             rooms |= {name for name in names if not name.startswith("__")}
     return rooms

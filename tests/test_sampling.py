@@ -9,14 +9,14 @@ import torch
 
 from efm_fast import sample, train
 from efm_fast.errors import InputError
+from efm_fast.pictures import plot_samples
 from efm_fast.sampling import starts
-from efm_fast.show import plot_samples
 from efm_fast.training import Run
 
 TINY = {
     "train.steps": 2,
     "train.batch": 8,
-    "target.charges": 16,
+    "method.points.charges": 16,
     "net.width": 16,
     "net.depth": 1,
     "train.picture_every": 2,
@@ -25,7 +25,7 @@ TINY = {
 
 @pytest.fixture(scope="module")
 def digits(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    more = {**TINY, "runs": str(tmp_path_factory.mktemp("runs")), "sample.map": "forward"}
+    more = {**TINY, "runs": str(tmp_path_factory.mktemp("runs")), "method.sample.map": "forward"}
     return train("digits_3_to_2", more, progress=False)
 
 
@@ -71,7 +71,7 @@ def test_the_reverse_map_ends_on_the_plus_plate(digits: Run) -> None:
     assert (lines.end_z == 0).all()
     assert lines.paths is not None
     heights = lines.paths[:, 0, -1]
-    assert heights[0] == pytest.approx(L * (1 - digits.config.sample.margin))
+    assert heights[0] == pytest.approx(L * (1 - digits.config.method.sample.margin))
     assert (heights.diff() < 0).all()
 
 

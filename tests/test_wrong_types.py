@@ -18,7 +18,7 @@ from efm_fast.training import Run
 TINY = {
     "train.steps": 2,
     "train.batch": 8,
-    "target.charges": 16,
+    "method.points.charges": 16,
     "net.width": 8,
     "net.depth": 1,
     "train.picture_every": 10_000,

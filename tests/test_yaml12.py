@@ -116,8 +116,8 @@ def test_what_is_written_is_read_back(name: str) -> None:
 
 
 def test_a_learning_rate_without_a_dot_is_a_number() -> None:
-    settings = yaml12.parse("settings", "{train.lr: 1e-3, train.steps: 1e4, L: 2e1}")
+    settings = yaml12.parse("settings", "{train.lr: 1e-3, train.steps: 1e4, method.L: 2e1}")
     config = Config.load("gaussian_to_swissroll", settings)
     assert config.train.lr == 1e-3
     assert config.train.steps == 10_000
-    assert config.L == 20
+    assert config.method.L == 20

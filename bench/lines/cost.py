@@ -15,7 +15,7 @@ from bench.common.timing import synchronise
 from efm_fast import riesz_sum, train
 from efm_fast.data import make_source, step_generator
 from efm_fast.lines import ExactField, Lines, forward_map, launch, trace_lines
-from efm_fast.training.bank import LineBank
+from efm_fast.methods.line_bank import LineBank
 from efm_fast.types import Plates
 
 Row = dict[str, float | int | str | bool]
@@ -72,10 +72,10 @@ def algorithm_2_rows(device: str) -> list[Row]:
     field = ExactField(plates)
     part, _ = timed(lambda: broadcast_algorithm_2(plates, x, _BROADCAST_STEPS), 1 if device == "cpu" else 3)
     seconds = {"broadcast torch loop": part * STEPS / _BROADCAST_STEPS}
-    for engine in ("torch", "extension"):
-        repeats = 1 if engine == "torch" else 3
-        seconds[f"efm_fast, {engine}"] = timed(
-            lambda engine=engine: forward_map(field, x, steps=STEPS, engine=engine),  # type: ignore[misc]
+    for backend in ("torch", "cpp"):
+        repeats = 1 if backend == "torch" else 3
+        seconds[f"efm_fast, {backend}"] = timed(
+            lambda backend=backend: forward_map(field, x, steps=STEPS, backend=backend),  # type: ignore[misc]
             repeats,
         )[0]
     pairs = LINES * 2 * CHARGES * STEPS
@@ -141,7 +141,7 @@ def _bank_clock() -> Iterator[list[float]]:
 def bank_rows(steps: int) -> list[Row]:
     """Share of training that a line bank takes on the toy problem; to beat: 10 %."""
     with tempfile.TemporaryDirectory() as folder, _bank_clock() as renewals:
-        settings = {"points.strategy": "lines", "train.steps": steps, "runs": folder, "name": "bank"}
+        settings = {"method.points.strategy": "lines", "train.steps": steps, "runs": folder, "name": "bank"}
         begin = time.perf_counter()
         train("gaussian_to_swissroll", settings | {"train.picture_every": 10**9}, progress=False)
         total = time.perf_counter() - begin

@@ -36,10 +36,10 @@ from efm_fast.config import Config
 from efm_fast.data import Source, charge_loader, make_source, step_generator
 from efm_fast.errors import EfmError
 from efm_fast.lines import forward_map
-from efm_fast.lines.update import means_step, slope_step
+from efm_fast.lines.integrate.slope_step import means_step, slope_step
 from efm_fast.nets import Geometry, LearnedField, build_field
-from efm_fast.training.geometry import measure
-from efm_fast.training.run import resolve_device
+from efm_fast.runs.measure import measure
+from efm_fast.runs.run import resolve_device
 from efm_fast.training.state import TrainingState
 from efm_fast.training.strategies import make_strategy
 from efm_fast.types import Plates
@@ -220,7 +220,7 @@ def update_rows(device: torch.device, batch: int, repeats: int) -> list[dict[str
     """What a sampling step adds to one call of the network, for both parametrisations."""
     rows = []
     for name in ("plate_means", "direct"):
-        overrides = {**_UPDATE, "net.parametrisation": name, "device": str(device)}
+        overrides = {**_UPDATE, "method.parametrisation": name, "device": str(device)}
         config = Config.load("cifar10_generation", overrides)
         plus, minus = sources(config, True)
         learned = build_field(config, measure(config, plus, minus)).to(device).eval()

@@ -12,7 +12,7 @@ from bench.transport.fitting import fit
 from efm_fast.config import Config
 from efm_fast.data import Source, charge_loader, make_source
 from efm_fast.nets.mlp import MLP
-from efm_fast.training.geometry import measure
+from efm_fast.runs.measure import measure
 
 
 def train_flow(config: Config) -> MLP:

@@ -12,7 +12,7 @@ from bench.transport.flow_matching import follow_flow, train_flow
 from bench.transport.pfgm import train_pfgm
 from efm_fast.config import Config
 from efm_fast.data import ColouredShapes, Source, make_source, step_generator
-from efm_fast.interplate import FluxPoints, InterplatePoints
+from efm_fast.methods.interplate import FluxPoints, InterplatePoints
 from efm_fast.lines import ExactField, Lines, Support, forward_map, full_map
 from efm_fast.metrics import DigitReader, generation_report, translation_report, transport_report
 from efm_fast.sampling import sample
@@ -126,7 +126,7 @@ class ForeignTarget:
 
 
 def _train_biased(preset: str, overrides: Overrides) -> Run:
-    from efm_fast.training.geometry import measure
+    from efm_fast.runs.measure import measure
     from efm_fast.training.strategies import make_strategy
 
     config = Config.load(preset, overrides)

@@ -23,7 +23,7 @@ from efm_fast import riesz_sum
 from efm_fast.config import Config
 from efm_fast.data import Source, charge_loader, make_source, step_generator
 from efm_fast.nets.mlp import MLP
-from efm_fast.training.geometry import measure
+from efm_fast.runs.measure import measure
 
 # The paper's numbers for images in [-1, 1], whose features have a root mean square of about a half; lengths below are
 # in units of twice that of the data at hand.
@@ -123,7 +123,7 @@ def train_pfgm(config: Config) -> PFGM:
 
 
 def _losses(config: Config, net: MLP, source: Source, unit: float) -> Iterator[Tensor]:
-    charges = max(config.target.charges, config.train.batch)
+    charges = max(config.method.points.charges, config.train.batch)
     for step, rows in enumerate(charge_loader(source, charges, seed=config.seed)):
         x, z = perturbed(rows[: config.train.batch], unit, step_generator(config.seed, step, _POINTS))
         features, height = net(x, z)

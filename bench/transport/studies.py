@@ -91,7 +91,7 @@ def recipes(preset: str, measure: Measure, more: dict[str, Overrides]) -> tuple[
             f"{strategy}, {name}",
             preset,
             measure,
-            {"points.strategy": strategy, "net.parametrisation": value, **more.get(strategy, {})},
+            {"method.points.strategy": strategy, "method.parametrisation": value, **more.get(strategy, {})},
             once=True,
         )
         for strategy in STRATEGIES
@@ -102,12 +102,12 @@ def recipes(preset: str, measure: Measure, more: dict[str, Overrides]) -> tuple[
 def charge_rows(preset: str, measure: Measure) -> tuple[Row, ...]:
     """The preset's own recipe with 1 to 16384 charges per plate in the target."""
     return tuple(
-        Row(f"{count} charges", preset, measure, {"target.charges": count}, once=True) for count in CHARGES
+        Row(f"{count} charges", preset, measure, {"method.points.charges": count}, once=True) for count in CHARGES
     )
 
 
 _TOY, _DIGITS, _GENERATION = "gaussian_to_swissroll", "digits_3_to_2", "digits_generation"
-_PAPER = {"points.strategy": "linear", "net.parametrisation": "direct"}
+_PAPER = {"method.points.strategy": "linear", "method.parametrisation": "direct"}
 _FLUX = "flux, plate means"
 _MAP_COLUMNS = {"w2": 3, "floor": 3, "outliers": 4, "unfinished": 4, "evaluations": 1, "most_evaluations": 0}
 _DIGIT_COLUMNS = {
@@ -173,7 +173,7 @@ STUDIES: dict[str, Study] = {
                 Row(f"linear points, {form}", _TOY, learned_maps, _PAPER | more)
                 for form, more in (
                     ("superposition", {}),
-                    ("per plate", {"target.normalization": "per_plate"}),
+                    ("per plate", {"method.normalization": "per_plate"}),
                 )
             ),
             _MAP_COLUMNS,
@@ -185,7 +185,7 @@ STUDIES: dict[str, Study] = {
             "plate_distance",
             "What L does: Gaussian to Swiss roll at plate distances 1 to 30",
             tuple(
-                Row(f"L = {L}", _TOY, measure, {"L": float(L)}, once=True)
+                Row(f"L = {L}", _TOY, measure, {"method.L": float(L)}, once=True)
                 for L in PLATE_DISTANCES
                 for measure in (learned_maps, exact_maps)
             ),
@@ -196,7 +196,7 @@ STUDIES: dict[str, Study] = {
         Study(
             "points",
             "Where the field is learned, and as what: Gaussian to Swiss roll (box: 3 beyond the charges)",
-            recipes(_TOY, learned_maps, {"box": {"points.margin": 3.0}}),
+            recipes(_TOY, learned_maps, {"box": {"method.points.margin": 3.0}}),
             _MAP_COLUMNS,
             tuple(
                 q
@@ -222,9 +222,9 @@ STUDIES: dict[str, Study] = {
             "Coloured handwritten 3s to 2s, held out, D = 192: each part of the recipe taken away in turn",
             (
                 Row("efm_fast", _DIGITS, digit_maps),
-                Row("without flux points", _DIGITS, digit_maps, {"points.strategy": "linear"}),
+                Row("without flux points", _DIGITS, digit_maps, {"method.points.strategy": "linear"}),
                 Row("without the unbiased target", _DIGITS, biased_digit_maps),
-                Row("without plate means", _DIGITS, digit_maps, {"net.parametrisation": "direct"}),
+                Row("without plate means", _DIGITS, digit_maps, {"method.parametrisation": "direct"}),
                 Row("the paper's recipe", _DIGITS, digit_maps, _PAPER),
                 Row("flow matching", _DIGITS, flow_digit_maps),
             ),

@@ -9,11 +9,11 @@
 #include <random>
 #include <vector>
 
-#include "../backward_sum.h"
-#include "../cpu.h"
-#include "../direct_sum.h"
-#include "../large.h"
-#include "fuzz_lines.h"
+#include "sum/direct/backward_sum.h"
+#include "simd/cpu.h"
+#include "sum/direct/direct_sum.h"
+#include "sum/large/large.h"
+#include "tests/fuzz_lines.h"
 
 namespace {
 

@@ -5,8 +5,8 @@
 #include <random>
 #include <vector>
 
-#include "../lines.h"
-#include "../update.h"
+#include "lines/lines.h"
+#include "lines/slope_step.h"
 
 namespace efm {
 
@@ -72,9 +72,9 @@ private:
 
     bool update(int d, int64_t n) {
         std::vector<float> out(n * d), base(n * d, 1.0f), direction(n * (d + 1), 0.5f), share(n, 0.25f);
-        const UpdateRows rows{out.data(), base.data(), n, d, 0.1f, 30.0f};
-        slope_step(rows, DirectUpdate{direction.data()}, threads());
-        slope_step(rows, MeansUpdate{base.data(), share.data(), base.data(), base.data(), 0.3f, 1.0f}, threads());
+        const StepRows rows{out.data(), base.data(), n, d, 0.1f, 30.0f};
+        slope_step(rows, SlopeOfDirection{direction.data()}, threads());
+        slope_step(rows, SlopeOfMeans{base.data(), share.data(), base.data(), base.data(), 0.3f, 1.0f}, threads());
         for (float value : out) if (!std::isfinite(value)) return false;
         return true;
     }

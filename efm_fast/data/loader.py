@@ -5,27 +5,12 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 
-import numpy as np
 from torch import Generator, Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from .. import checks
+from ..streams import step_generator
 from .source import Source
-
-
-def step_generator(seed: int, step: int, stream: int = 0) -> Generator:
-    """A CPU generator that depends on its three arguments and on nothing else.
-
-    Args:
-        seed: of the run, at least 0.
-        step: number of the batch, at least 0.
-        stream: number of an independent stream of the same run, at least 0.
-
-    Returns:
-        A fresh generator; different arguments give independent streams (NumPy's SeedSequence).
-    """
-    sequence = np.random.SeedSequence(entropy=seed, spawn_key=(stream, step))
-    return Generator().manual_seed(int(sequence.generate_state(1, np.uint64)[0]))
 
 
 class _Batches(Dataset[Tensor]):

@@ -99,7 +99,7 @@ def capacitor_field(
     if normalization == "per_plate":
         field = _per_plate(plates[0], plates[1], x, z, L)
     else:
-        field = _superposed(plates[0], plates[1], x, z, L)
+        field = superposed(plates[0], plates[1], x, z, L)
     return CapacitorField(field.direction.to(result_dtype(x, backend)), field.log_norm)
 
 
@@ -129,7 +129,7 @@ def _not_zero(name: str, total: float | Tensor) -> float | Tensor:
     return total
 
 
-def _superposed(plus: CentredSum, minus: CentredSum, x: Tensor, z: Tensor, L: float) -> CapacitorField:
+def superposed(plus: CentredSum, minus: CentredSum, x: Tensor, z: Tensor, L: float) -> CapacitorField:
     """E+ - E-: one sum over both plates, of which E_z = W+ z - W- (z - L) = (W+ - W-) z + W- L."""
     both = plus.merge(-minus)
     vertical = both.w * z.double() + minus.weight_at(both.m) * L

@@ -3,10 +3,10 @@
 from .exact import ExactField
 from .forward import forward_map
 from .full import full_map
+from .geometry.support import Support
 from .graph import GraphedForwardMap
 from .record import Lines, LineStatus
 from .reverse import Reversed, mirrored, reversed_field
-from .support import Support
 from .trace import launch, trace_lines
 
 __all__ = [

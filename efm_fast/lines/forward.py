@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from .. import checks
-from ..errors import BackendUnavailableError, InputError
+from ..errors import InputError
 from ..field.request import working_dtype
 from ..types import Field, PosteriorField
-from . import engines
-from .engines import Engine, Problem, requested, uses_extension
+from .engine import extension
+from .engine.choice import Engine, Problem, choose, fuses_steps, takes_whole_lines
 from .exact import ExactField
-from .heights import Heights, Spacing, heights
+from .integrate.heights import Heights, Spacing, heights
+from .integrate.slope_step import means_step, slope_step
+from .integrate.steps import TABLEAUS, Method, runge_kutta, slope
 from .record import Lines, LineStatus
-from .steps import TABLEAUS, Method, runge_kutta, slope
-from .update import means_step, slope_step
 
 
 def forward_map(
@@ -30,7 +30,8 @@ def forward_map(
     spacing: Spacing = "uniform",
     start: float | None = None,
     stop: float | None = None,
-    engine: Engine = "auto",
+    backend: str = "auto",
+    engine: Engine | None = None,
     return_paths: bool = False,
     every: int = 1,
 ) -> Lines:
@@ -53,10 +54,11 @@ def forward_map(
         start: first height in data units; 0 by default, 0.01 L for "log". The start's features are x0 there.
         stop: last height in data units; L by default, 0.99 L for "log". In high dimension lines arrive with
             slope about sqrt(D + 1), so stop short of the plate there.
-        engine: "torch" steps all lines at once, in plain torch alone; "extension" takes all steps of an
-            :class:`ExactField` in one call; "auto" takes the extension where it serves (see :func:`trace_lines`),
-            with a learned field for the arithmetic between two calls of it. Where gradients are asked for, "auto"
-            is "torch" and they flow.
+        backend: of the sums of an :class:`ExactField`; "auto" stands for the field's own. With "auto" and "cpp"
+            the extension takes whole lines of an exact field in one call where it can (see :func:`trace_lines`), and
+            with a learned field the step between two calls of it. "torch" keeps the extension out. Gradients flow
+            with every backend, step by step.
+        engine: deprecated, see :func:`trace_lines`.
         return_paths: also return the points of the lines, [T, N, D+1].
         every: of these, every so many heights and the last.
 
@@ -71,22 +73,23 @@ def forward_map(
     checks.choice("method", method, TABLEAUS)
     schedule = heights(spacing, checks.length("field.L", field.L), steps, start, stop)
     every = checks.count("every", every)
-    named = requested(engine)
+    if backend == "auto" and isinstance(field, ExactField):
+        backend = field.backend
+    choice = choose(backend, engine)
     x = x0 if x0.is_floating_point() else x0.float()
     returned = x.dtype
     steepest = 10.0 * math.sqrt(x.shape[1] + 1)
     keep = every if return_paths else 0
     if isinstance(field, ExactField):
-        x = x.to(_exact_dtype(field, x))
-        problem = Problem(
-            x, x.new_full((len(x),), schedule.start), field.plates, field.backend, field.precision
-        )
-        if uses_extension(problem, named):
-            lines = engines.forward(problem, schedule, method, steepest, keep)
+        field, x = replace(field, backend=choice.backend), x.to(_exact_dtype(field, x))
+        problem = Problem(x, x.new_full((len(x),), schedule.start), field.plates, field.precision)
+        if takes_whole_lines(problem, choice):
+            lines = extension.forward(problem, schedule, method, steepest, keep)
             return _landed(field, lines, schedule).to(returned)
-    elif named == "extension":
-        raise BackendUnavailableError("engine 'extension' integrates an ExactField; this field is another")
-    lines = _all_at_once(field, x, schedule, method, steepest, keep, fused=named != "torch")
+        fused = not choice.torch_alone
+    else:
+        fused = fuses_steps(choice)
+    lines = _all_at_once(field, x, schedule, method, steepest, keep, fused=fused)
     return _landed(field, lines, schedule).to(returned)
 
 

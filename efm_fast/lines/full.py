@@ -11,10 +11,10 @@ from .. import checks
 from ..errors import InputError
 from ..types import Field
 from . import seeds
-from .capacitor import Capacitor
+from .geometry.discs import DiscGeometry
+from .geometry.support import Support
+from .integrate.steps import unit
 from .record import Lines, LineStatus
-from .steps import unit
-from .support import Support
 
 #: The far field begins at this many times the capacitor's size per n / 3: its multipoles fall off as (n / r).
 _FAR = 3.0
@@ -78,7 +78,7 @@ def full_map(
     walk = _Walk(
         field,
         x0 if x0.is_floating_point() else x0.float(),
-        _capacitor(field, support, layer),
+        _discs(field, support, layer),
         checks.positive("step", step),
         _FLOOR * min(support.scale, field.L) if floor is None else checks.positive("floor", floor),
         seed,
@@ -106,14 +106,14 @@ def full_map(
     )
 
 
-def _capacitor(field: Field, support: Support, layer: float | None) -> Capacitor:
+def _discs(field: Field, support: Support, layer: float | None) -> DiscGeometry:
     L = checks.positive("field.L", field.L)
     thickness = _LAYER * min(support.scale, L) if layer is None else checks.positive("layer", layer)
     if thickness >= L / 2:
         raise InputError(f"layer: expected less than half of L = {L}, got {thickness}")
     n = len(support.plus_center) + 1
     far = _FAR * (n / 3) * (L + support.plus_radius + support.minus_radius)
-    return Capacitor(support, L, thickness, math.sqrt(n / 3), far)
+    return DiscGeometry(support, L, thickness, math.sqrt(n / 3), far)
 
 
 def _index(index: Tensor | None, x0: Tensor) -> Tensor:
@@ -138,13 +138,13 @@ class _Walk:
         self,
         field: Field,
         x: Tensor,
-        capacitor: Capacitor,
+        discs: DiscGeometry,
         step: float,
         floor: float,
         seed: int,
         index: Tensor,
     ) -> None:
-        self.field, self.capacitor, self.step, self.floor = field, capacitor, step, floor
+        self.field, self.discs, self.step, self.floor = field, discs, step, floor
         self.seed, self.index = seed, index
         self.x, self.z = x.clone(), x.new_zeros(len(x))
         started = torch.isfinite(x).all(dim=1)
@@ -162,7 +162,7 @@ class _Walk:
     def depart(self) -> None:
         """Put each line on the side of the plus plate from which it starts."""
         rows = (self.status == LineStatus.RUNNING).nonzero()[:, 0]
-        x, height = self.x[rows], self.z.new_full((len(rows),), self.capacitor.layer)
+        x, height = self.x[rows], self.z.new_full((len(rows),), self.discs.layer)
         up, down = self._direction(rows, x, height), self._direction(rows, x, -height)
         leaves_up, leaves_down = up[:, -1] > 0, down[:, -1] < 0
         odds = _flux_ratio(-down, up).nan_to_num(1.0)
@@ -178,13 +178,13 @@ class _Walk:
         move = self.step * self._mean_rate(rows, x, z, rate)
         new_x, new_z = x + move[:, :-1], z + move[:, -1]
 
-        plate, share = self.capacitor.meets(x, z, new_x, new_z)
+        plate, share = self.discs.meets(x, z, new_x, new_z)
         new_x = torch.where((plate >= 0)[:, None], x + share[:, None] * (new_x - x), new_x)
         side = torch.where(move[:, -1] > 0, -1.0, 1.0).to(z.dtype)
-        layer, L = self.capacitor.layer, self.capacitor.L
+        layer, L = self.discs.layer, self.discs.L
         new_z = torch.where(plate == 0, -side * layer, new_z)  # through the plus plate: no line ends there
         new_z = torch.where(plate == 1, L + side * layer, new_z)
-        mirror_x, mirror_z, mirrored = self.capacitor.mirror(new_x, new_z)
+        mirror_x, mirror_z, mirrored = self.discs.mirror(new_x, new_z)
         self._move(rows, x, z, new_x, new_z)
         self.x[rows] = torch.where(mirrored[:, None], mirror_x, new_x)
         self.z[rows] = torch.where(mirrored, mirror_z, new_z)
@@ -193,7 +193,7 @@ class _Walk:
         self.rate_before[rows], self.has_before[rows] = rate, (plate < 0) & ~mirrored
 
         lost = (rate == 0).all(dim=1) | ~torch.isfinite(new_z) | ~torch.isfinite(new_x).all(dim=1)
-        escaped = torch.hypot(new_x.norm(dim=1), new_z) > _ESCAPE * self.capacitor.far
+        escaped = torch.hypot(new_x.norm(dim=1), new_z) > _ESCAPE * self.discs.far
         status = torch.where(escaped, int(LineStatus.ESCAPED), int(LineStatus.RUNNING))
         self.status[rows] = torch.where(lost, int(LineStatus.FAILED), status)
         met = ((plate == 1) & ~lost).nonzero()[:, 0]
@@ -203,7 +203,7 @@ class _Walk:
     def _rate(self, rows: Tensor, x: Tensor, z: Tensor) -> Tensor:
         """Motion per unit of log distance: the unit direction times the distance scale, [n, D+1]."""
         u = self._direction(rows, x, z)
-        return (self.floor + self.capacitor.distance(x, z))[:, None] * u
+        return (self.floor + self.discs.distance(x, z))[:, None] * u
 
     def _mean_rate(self, rows: Tensor, x: Tensor, z: Tensor, rate: Tensor) -> Tensor:
         """The rate over the coming step: extrapolated from the last two, or else at the step's middle."""
@@ -216,7 +216,7 @@ class _Walk:
 
     def _meet_minus(self, rows: Tensor, side: Tensor, before: Tensor) -> None:
         """Stop at the minus plate or go on beyond it; ``side`` is -1 for lines from the front, +1 from behind."""
-        beyond = self.capacitor.L - side * self.capacitor.layer
+        beyond = self.discs.L - side * self.discs.layer
         after = self._direction(rows, self.x[rows], beyond)
         passes = after[:, -1] * before[:, -1] > 0
         chance = torch.where(passes, _flux_ratio(after, before).nan_to_num(0.0), 0.0)
@@ -230,17 +230,17 @@ class _Walk:
         x, z = self.x[rows], self.z[rows]
         end = self.field.arrival(x, z, "minus")
         if end is None:
-            end = x + self.capacitor.layer * before[:, :-1] / before[:, -1:].abs()
+            end = x + self.discs.layer * before[:, :-1] / before[:, -1:].abs()
         else:
             self.evaluations[rows] += 1
-        end_z = torch.full_like(z, self.capacitor.L)
+        end_z = torch.full_like(z, self.discs.L)
         self._move(rows, x, z, end.to(x.dtype), end_z)
         status = torch.where(side < 0, int(LineStatus.FRONT), int(LineStatus.BEHIND))
         self.status[rows] = torch.where(torch.isfinite(end).all(dim=1), status, int(LineStatus.FAILED))
 
     def _direction(self, rows: Tensor, x: Tensor, z: Tensor) -> Tensor:
         self.evaluations[rows] += 1
-        return unit(self.field.direction(x, z).to(x.dtype), self.capacitor.aspect)
+        return unit(self.field.direction(x, z).to(x.dtype), self.discs.aspect)
 
     def _uniform(self, rows: Tensor) -> Tensor:
         """The next random number of each line."""

@@ -9,8 +9,9 @@ from torch import Tensor
 from ..extras import extra
 from ..field import capacitor_field
 from . import seeds
+from .integrate.steps import TraceMethod
 from .record import Lines
-from .trace import TraceMethod, trace_lines
+from .trace import trace_lines
 
 with extra("train"):
     from scipy import special, stats

@@ -3,48 +3,30 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import get_args
 
 import torch
 from torch import Tensor
 
 from .. import checks
 from ..errors import InputError
-from ..field import capacitor_field
 from ..field.request import Precision, working_dtype
 from ..types import Plates
-from . import engines, seeds
-from .capacitor import Capacitor
-from .embedded import EVALUATIONS, dormand_prince, next_step
-from .engines import Engine, Problem, uses_extension
-from .nearest import nearest_charges
-from .record import Lines, LineStatus
-from .steps import TABLEAUS, arc_step, runge_kutta, unit
-from .support import Support
-
-TraceMethod = Literal["dopri5", "rk4", "heun", "midpoint", "euler"]
+from . import seeds
+from .engine import extension
+from .engine.charge_walk import ChargeWalk
+from .engine.choice import Engine, Problem, choose, takes_whole_lines
+from .engine.summed_walk import SummedWalk
+from .geometry.discs import DiscGeometry
+from .geometry.nearest import nearest_charges
+from .geometry.support import Support
+from .integrate.steps import StepRule, TraceMethod
+from .record import Lines
 
 #: Lines beyond this many capacitor sizes (per n / 3) are mirrored: the dipole is the field to about 1e-3 there.
 _FAR = 20.0
-
-
-@dataclass(frozen=True)
-class StepRule:
-    """How long the steps of a line are.
-
-    Attributes:
-        method: an explicit method whose steps change the distance to the nearest charge by about ``step`` of
-            it, or "dopri5", Dormand and Prince's embedded pair, whose steps keep the local error within
-            ``tolerance`` times that distance and never exceed it.
-        step: dimensionless.
-        tolerance: dimensionless.
-    """
-
-    method: TraceMethod
-    step: float
-    tolerance: float
+#: Up to so many features torch's lines search their nearest charges, as the extension's do; above, sums tell.
+_SEARCHED = 64
 
 
 def trace_lines(
@@ -60,7 +42,7 @@ def trace_lines(
     max_steps: int = 2000,
     backend: str = "auto",
     precision: Precision = "default",
-    engine: Engine = "auto",
+    engine: Engine | None = None,
     return_paths: bool = False,
     every: int = 1,
 ) -> Lines:
@@ -87,11 +69,12 @@ def trace_lines(
             dopri5.
         tolerance: local error over the distance to the nearest charge, for dopri5; 1e-4 / sqrt(D + 1) by default.
         max_steps: lines that take more (dopri5: including rejected ones) end as STEP_LIMIT.
-        backend: see :func:`efm_fast.riesz_sum`.
-        precision: see :func:`efm_fast.riesz_sum`.
-        engine: "extension" integrates whole lines in one call, up to D = 64 on the CPU and 16 on a CUDA device,
-            and then a line is bitwise the same alone and in any batch; "torch" steps all lines at once and serves
-            everything; "auto" takes the extension where it serves. EFM_FAST_LINES sets what "auto" means.
+        backend: of the sums over charges, see :func:`efm_fast.riesz_sum`. With "auto" and "cpp" the extension
+            integrates whole lines in one call where it can: up to D = 64 on the CPU and 16 on a CUDA device. A line
+            is then bitwise the same alone and in any batch. Otherwise torch steps all lines at once.
+        precision: of the sums, see :func:`efm_fast.riesz_sum`.
+        engine: deprecated. "extension" stands for whole lines by the extension or an error, "torch" for steps by
+            torch around the sums of ``backend``; use ``backend="cpp"`` and ``backend="torch"``.
         return_paths: also return the points of the lines, [T, N, D+1].
         every: of these, every so many steps (rejected attempts are none) and the end.
 
@@ -118,142 +101,24 @@ def trace_lines(
         1e-4 / math.sqrt(n) if tolerance is None else checks.positive("tolerance", tolerance),
     )
     checks.choice("method", rule.method, get_args(TraceMethod))
+    choice = choose(backend, engine)
 
     returned = x.dtype if x.is_floating_point() else torch.float32
     x = x.to(working_dtype(x, plus, minus))
-    capacitor, capture = _capacitor(plus, minus, L), max(0.1, 1e-8 ** (1.0 / (n - 1)))
-    problem = Problem(x, z, Plates(plus, minus, L), backend, precision)
+    discs, capture = _discs(plus, minus, L), max(0.1, 1e-8 ** (1.0 / (n - 1)))
+    problem = Problem(x, z, Plates(plus, minus, L), precision)
     keep = every if return_paths else 0
-    if uses_extension(problem, engine):
-        return engines.trace(problem, rule, capacitor, capture, max_steps, keep).to(returned)
+    if takes_whole_lines(problem, choice):
+        return extension.trace(problem, rule, discs, capture, max_steps, keep).to(returned)
 
-    def direction(points: Tensor) -> Tensor:
-        return unit(
-            capacitor_field(
-                points[:, :-1], points[:, -1], plus, minus, L, backend=backend, precision=precision
-            ).direction
-        )
-
-    trace = _Trace(problem, rule, capacitor, capture, direction)
-    return trace.run(max_steps, keep).to(returned)
+    walk = SummedWalk if rule.method == "dopri5" and n > _SEARCHED + 1 else ChargeWalk
+    return walk(problem, rule, discs, capture, choice.backend).run(max_steps, keep).to(returned)
 
 
-def _capacitor(plus: Tensor, minus: Tensor, L: float) -> Capacitor:
+def _discs(plus: Tensor, minus: Tensor, L: float) -> DiscGeometry:
     support = Support.of(plus, minus)
     far = _FAR * ((plus.shape[1] + 1) / 3) * (L + support.plus_radius + support.minus_radius)
-    return Capacitor(support, L, layer=0.0, aspect=1.0, far=far)
-
-
-class _Trace:
-    """Lines under way; every tensor has one row per line, and a method moves the rows it is given."""
-
-    def __init__(
-        self,
-        problem: Problem,
-        rule: StepRule,
-        capacitor: Capacitor,
-        capture: float,
-        direction: Callable[[Tensor], Tensor],
-    ) -> None:
-        self.points = points = torch.cat([problem.x, problem.z[:, None].to(problem.x.dtype)], dim=1)
-        self.plus, self.minus, self.L = problem.plates.plus, problem.plates.minus, problem.plates.L
-        self.rule, self.capacitor, self.capture, self.field = rule, capacitor, capture, direction
-        started = torch.isfinite(points).all(dim=1)
-        self.status = torch.where(started, int(LineStatus.RUNNING), int(LineStatus.FAILED))
-        self.evaluations = torch.zeros_like(self.status)
-        self.charge = torch.full_like(self.status, -1)
-        self.length = points.new_zeros(len(points))
-        self.ds = points.new_full((len(points),), torch.inf)
-        self.first = torch.zeros_like(points)
-        if rule.method == "dopri5":
-            self._evaluate_first(started.nonzero()[:, 0])
-
-    def run(self, max_steps: int, every: int) -> Lines:
-        """Take steps until every line has ended; ``every``: how often paths are kept, 0 for never."""
-        paths = [self.points.clone()] if every else []
-        for step in range(max_steps + 1):
-            rows = (self.status == LineStatus.RUNNING).nonzero()[:, 0]
-            if len(rows) == 0:
-                break
-            self.advance(rows)
-            if every and (step + 1) % every == 0:
-                paths.append(self.points.clone())
-        if every > 1:
-            paths.append(self.points.clone())
-        self.status[self.status == LineStatus.RUNNING] = int(LineStatus.STEP_LIMIT)
-        failed = (self.status == LineStatus.FAILED)[:, None]
-        return Lines(
-            end=torch.where(failed, math.nan, self.points[:, :-1]),
-            end_z=self.points[:, -1],
-            status=self.status,
-            charge=self.charge,
-            evaluations=self.evaluations,
-            length=self.length,
-            paths=torch.stack(paths) if every else None,
-        )
-
-    def advance(self, rows: Tensor) -> None:
-        """Land the lines that a charge owns; one step, or one attempt at it, of the others."""
-        points = self.points[rows]
-        own, index = nearest_charges(points, self.minus, self.L, 2)
-        positive, positive_index = nearest_charges(points, self.plus, 0.0, 1)
-        owned = own[:, 0] <= self.capture * torch.minimum(own[:, 1], positive[:, 0])
-        self._land(rows[owned], own[owned, 0], index[owned, 0])
-        if owned.all():
-            return
-        to_minus = own[:, 0] < positive[:, 0]
-        nearest = torch.where(to_minus[:, None], self.minus[index[:, 0]], self.plus[positive_index[:, 0]])
-        plate = torch.where(to_minus, self.L, 0.0)
-        offset = points - torch.cat([nearest, plate[:, None].to(nearest.dtype)], dim=1).to(points.dtype)
-        self._step(rows[~owned], offset[~owned])
-
-    def _land(self, rows: Tensor, distance: Tensor, charge: Tensor) -> None:
-        in_front = self.points[rows, -1] < self.L
-        self.status[rows] = torch.where(in_front, int(LineStatus.FRONT), int(LineStatus.BEHIND))
-        self.charge[rows] = charge
-        self.length[rows] += distance
-        self.points[rows, :-1] = self.minus[charge].to(self.points.dtype)
-        self.points[rows, -1] = self.L
-
-    def _step(self, rows: Tensor, offset: Tensor) -> None:
-        """Step lines that are at ``offset`` from their nearest charge, [N, D+1]."""
-        points, distance, method = self.points[rows], offset.norm(dim=1), self.rule.method
-        if method == "dopri5":
-            new, ds = self._embedded_step(rows, points, distance)
-        else:
-            first = self.field(points)
-            ds = arc_step(self.rule.step, distance, (offset * first).sum(dim=1) / distance)
-            new = runge_kutta(lambda p, _: self.field(p), points, ds[:, None], method, first)
-            self.evaluations[rows] += len(TABLEAUS[method][0])
-            self.first[rows] = first
-        self.length[rows] += ds
-        self._settle(rows, new)
-
-    def _embedded_step(self, rows: Tensor, points: Tensor, distance: Tensor) -> tuple[Tensor, Tensor]:
-        """New points and the arc length to them; the old points and zero where the attempt was rejected."""
-        ds = torch.minimum(self.ds[rows], distance)
-        new, last, error = dormand_prince(self.field, points, self.first[rows], ds)
-        allowed = self.rule.tolerance * distance
-        accepted = error <= allowed
-        self.ds[rows] = next_step(ds, error, allowed)
-        self.evaluations[rows] += EVALUATIONS
-        self.first[rows] = torch.where(accepted[:, None], last, self.first[rows])
-        return torch.where(accepted[:, None], new, points), torch.where(accepted, ds, 0.0)
-
-    def _settle(self, rows: Tensor, new: Tensor) -> None:
-        """Take lines to their new points, those beyond the far radius to their mirror image."""
-        x, z, mirrored = self.capacitor.mirror(new[:, :-1], new[:, -1])
-        self.points[rows] = torch.cat([x, z[:, None]], dim=1)
-        lost = ~torch.isfinite(new).all(dim=1) | (self.first[rows] == 0).all(dim=1)
-        self.status[rows] = torch.where(lost, int(LineStatus.FAILED), self.status[rows])
-        if self.rule.method == "dopri5":
-            self._evaluate_first(rows[mirrored])
-
-    def _evaluate_first(self, rows: Tensor) -> None:
-        """The direction with which an embedded step begins."""
-        if len(rows):
-            self.first[rows] = self.field(self.points[rows])
-            self.evaluations[rows] += 1
+    return DiscGeometry(support, L, layer=0.0, aspect=1.0, far=far)
 
 
 def launch(charges: Tensor, index: Tensor, *, seed: int = 0, share: float = 0.1) -> tuple[Tensor, Tensor]:

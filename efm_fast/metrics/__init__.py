@@ -9,6 +9,7 @@ from .distance import (
     transport_report,
     wasserstein2,
 )
+from .measure import Outcome, measure
 from .reader import DigitReader
 from .report import GenerationReport, TranslationReport, generation_report, translation_report
 from .strokes import hue_difference, nearest_shape, stroke_colour
@@ -16,10 +17,12 @@ from .strokes import hue_difference, nearest_shape, stroke_colour
 __all__ = [
     "DigitReader",
     "GenerationReport",
+    "Outcome",
     "TranslationReport",
     "TransportReport",
     "generation_report",
     "hue_difference",
+    "measure",
     "nearest_shape",
     "outlier_share",
     "outlier_threshold",

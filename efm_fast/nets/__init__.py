@@ -1,37 +1,71 @@
-"""Networks and what their output means: backbones, parametrisations, and the learned field made of both."""
+"""Networks, the backbones of learned fields: (x [N, D], z [N]) -> features [N, groups, D] and a scalar [N].
+
+A network of one's own is a class ``MyNet(geometry, groups, *, ...)`` derived from :class:`torch.nn.Module`; as
+``net: {backbone: my_module:MyNet, ...}`` its keyword arguments are settings. One that ships with the package has a
+file here and a row in :data:`BACKBONES`.
+"""
 
 from __future__ import annotations
 
+import inspect
+from typing import Annotated, Any, get_type_hints
+
 from torch import nn
 
-from ..config import Config
-from .features import Geometry
-from .learned import LearnedField
-from .parametrisation import DirectField, Parametrisation, PlateMeans
+from ..errors import InputError
+from ..extras import extra
+from ..plugins import own_class
+from ..sections import Choice, Section
+from ..types import Geometry
+from .mlp import MLP, MLPSettings
+from .unet import UNet, UNetSettings
 
-__all__ = ["DirectField", "Geometry", "LearnedField", "Parametrisation", "PlateMeans", "build_field"]
+with extra("train"):
+    from pydantic import BeforeValidator, Field, SerializeAsAny, create_model
+
+__all__ = ["BACKBONES", "MLP", "Geometry", "Net", "UNet", "build_backbone"]
+
+BACKBONES: dict[str, tuple[type[nn.Module], type[Section]]] = {
+    "mlp": (MLP, MLPSettings),
+    "unet": (UNet, UNetSettings),
+}
 
 
-def build_field(config: Config, geometry: Geometry) -> LearnedField:
-    """The untrained field that ``config`` describes.
+def build_backbone(settings: Section, geometry: Geometry, groups: int) -> nn.Module:
+    """The untrained network that ``settings`` describe.
+
+    Args:
+        settings: the section ``net`` of a config.
+        geometry: lengths to scale the inputs by, and the data's shape.
+        groups: vectors of D features to give, beside one scalar.
 
     Raises:
-        InputError: the backbone cannot serve the data's shape, or needs a library that is not installed.
+        InputError: the network cannot serve the data's shape, or needs a library that is not installed.
     """
-    parametrisation: Parametrisation = (
-        PlateMeans(geometry)
-        if config.net.parametrisation == "plate_means"
-        else DirectField(geometry, config.target.normalization)
-    )
-    return LearnedField(_backbone(config, geometry, parametrisation.groups), parametrisation, geometry)
+    options = settings.model_dump()
+    name = options.pop("backbone")
+    # settings that were validated name a class that is already imported
+    made = BACKBONES[name][0] if name in BACKBONES else own_class(name, nn.Module, may_import=False)
+    return made(geometry, groups, **options)
 
 
-def _backbone(config: Config, geometry: Geometry, groups: int) -> nn.Module:
-    net = config.net
-    if net.backbone == "mlp":
-        from .mlp import MLP
+def _own_settings(name: str, may_import: bool) -> type[Section]:
+    """The section of a network of one's own, from the keyword arguments of its class."""
+    made = own_class(name, nn.Module, may_import=may_import)
+    parameters = [p for p in inspect.signature(made).parameters.values() if p.kind is not p.VAR_KEYWORD]
+    if [p.name for p in parameters[:2]] != ["geometry", "groups"]:
+        raise InputError(f"{name}: expected a class with arguments (geometry, groups, *, ...)")
+    kinds = get_type_hints(made.__init__)
+    fields: dict[str, Any] = {
+        p.name: (kinds.get(p.name, Any), ... if p.default is p.empty else p.default) for p in parameters[2:]
+    }
+    return create_model(name, __base__=Section, backbone=(str, name), **fields)
 
-        return MLP(geometry, groups, width=net.width, depth=net.depth)
-    from .unet import UNet
 
-    return UNet(geometry, groups, width=net.width, depth=net.depth, levels=net.levels)
+Net = Annotated[
+    SerializeAsAny[Section],
+    BeforeValidator(
+        Choice("backbone", "mlp", {name: row[1] for name, row in BACKBONES.items()}, _own_settings)
+    ),
+    Field(description="the network: mlp for vectors, unet for images, or my_module:MyNet"),
+]

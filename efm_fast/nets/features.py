@@ -3,37 +3,11 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-
-@dataclass(frozen=True)
-class Geometry:
-    """The lengths a network is scaled by, all in data units; saved with its weights.
-
-    Attributes:
-        L: distance between the plates.
-        s: root mean square distance between a charge of one plate and a charge of the other.
-        nearest: height under which a point counts as on the plate.
-        shape: (D,) of vectors, (C, H, W) of images.
-        centre: mean of both plates' data, one number per feature.
-        radius: largest distance of a datum from the centre.
-        scale: root mean square of one centred feature.
-        low: smallest value of any feature of the data.
-        high: largest value of any feature of the data.
-    """
-
-    L: float
-    s: float
-    nearest: float
-    shape: tuple[int, ...]
-    centre: tuple[float, ...]
-    radius: float
-    scale: float
-    low: float
-    high: float
+from ..types import Geometry
 
 
 class BoundedFeatures(nn.Module):

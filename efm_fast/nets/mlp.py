@@ -3,14 +3,29 @@
 from __future__ import annotations
 
 import itertools
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from .features import BoundedFeatures, Geometry, HeightFeatures
+from ..extras import extra
+from ..sections import PositiveInt, Section
+from ..types import Geometry
+from .features import BoundedFeatures, HeightFeatures
+
+with extra("train"):
+    from pydantic import Field
 
 _WAVES = (1.0, 2.0, 4.0)  # radians per standard deviation
 _FEW = 16
+
+
+class MLPSettings(Section):
+    """A plain network for vectors."""
+
+    backbone: Literal["mlp"] = "mlp"
+    width: PositiveInt = Field(default=256, description="units per layer")
+    depth: PositiveInt = Field(default=3, description="hidden layers")
 
 
 class MLP(nn.Module):

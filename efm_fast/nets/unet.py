@@ -3,14 +3,32 @@
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from ..errors import InputError
-from .features import BoundedFeatures, Geometry, HeightFeatures
+from ..extras import extra
+from ..sections import PositiveInt, Section
+from ..types import Geometry
+from .features import BoundedFeatures, HeightFeatures
+
+with extra("train"):
+    from pydantic import Field
 
 _GROUP_NORM = 8
+
+
+class UNetSettings(Section):
+    """A convolutional network for images."""
+
+    backbone: Literal["unet"]
+    width: PositiveInt = Field(default=256, description="channels of the first level, a multiple of 8")
+    depth: PositiveInt = Field(default=3, description="residual blocks per level")
+    levels: tuple[PositiveInt, ...] = Field(
+        default=(1, 2, 2), strict=False, description="channel factors, one per level"
+    )
 
 
 class UNet(nn.Module):

@@ -1,6 +1,6 @@
-"""Learning the field: the loop, the run folder and what a run reports."""
+"""Learning a field: the loop, its state, and what it reports."""
 
+from ..runs import Run, load
 from .loop import resume, train
-from .run import Run, load
 
 __all__ = ["Run", "load", "resume", "train"]

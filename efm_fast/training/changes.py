@@ -40,10 +40,11 @@ def changed(config: Config, overrides: Mapping[str, Any] | None) -> Config:
     new = Config.load(config, overrides)
     before, after = _flat(config.plain()), _flat(new.plain())
     for key in after:
-        if key in _MAY_CHANGE or key.startswith("sample.") or before[key] == after[key]:
+        was = before.get(key)  # an option that was not chosen has none of its settings
+        if key in _MAY_CHANGE or key.startswith("method.sample.") or was == after[key]:
             continue
         raise InputError(
-            f"{key}: {checks.describe(before[key])} cannot become {checks.describe(after[key])} when a run is"
+            f"{key}: {checks.describe(was)} cannot become {checks.describe(after[key])} when a run is"
             f" resumed: {_WHY_NOT.get(key.split('.')[0], _LEARNED)}"
         )
     return new
@@ -62,7 +63,7 @@ def _flat(settings: Mapping[str, Any]) -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for key, value in settings.items():
         if isinstance(value, Mapping) and key not in ("plus", "minus"):
-            flat |= {f"{key}.{k}": v for k, v in value.items()}
+            flat |= {f"{key}.{k}": v for k, v in _flat(value).items()}
         else:
             flat[key] = value
     return flat

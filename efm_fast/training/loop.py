@@ -14,35 +14,35 @@ from torch import Generator, Tensor
 
 from .. import checks
 from ..config import Config, settings_in
-from ..data import Source, charge_loader, step_generator
+from ..data import charge_loader
 from ..errors import InputError, RunError
 from ..extras import extra
 from ..files import make_folder, remove_folder, remove_leftovers, write_text
-from ..interplate import InterplatePoints, InterplateStrategy
-from ..nets import Geometry, LearnedField, build_field
-from ..stop import interrupted_by_signals
-from ..types import Plates
-from .changes import changed, refuse_fewer_steps
-from .divergence import Divergence
-from .geometry import measure, measure_support
-from .report import Reporter
-from .run import (
+from ..methods import InterplateStrategy, LearnedField, Method, Problem, make_method
+from ..runs.measure import measure, measure_support
+from ..runs.run import (
     Run,
     description,
     free_folder,
     read_description,
     read_support,
     resolve_device,
+    untrained,
     write_description,
 )
-from .sources import make_sources, pinned, sources_again, with_data
+from ..runs.sources import make_sources, pinned, sources_again, with_data
+from ..stop import interrupted_by_signals
+from ..streams import Stream, step_generator
+from ..types import Plates
+from .changes import changed, refuse_fewer_steps
+from .divergence import Divergence
+from .report import Reporter
 from .state import TrainingState
-from .strategies import make_strategy
 
 with extra("train"):
     from tqdm.auto import tqdm
 
-_PLUS, _MINUS, _POINTS, _WEIGHTS = range(4)  # streams of randomness
+_STRATEGY = "method.points.strategy"
 
 
 def train(
@@ -54,7 +54,7 @@ def train(
     strategy: InterplateStrategy | None = None,
     progress: bool = True,
 ) -> Run:
-    """Learn the field between two data sets (EFM, algorithm 1).
+    """Learn the field between two data sets (EFM, algorithm 1), or what another method learns.
 
     Args:
         cfg: a preset's name, a YAML path, a mapping or a Config.
@@ -62,8 +62,8 @@ def train(
         plus: data on the plate z = 0 instead of those of ``cfg``: a source's name, a mapping, a tensor or array
             [M, D] or [M, C, H, W], a map-style torch Dataset, or a Source.
         minus: data on the plate z = L.
-        strategy: your own inter-plate points instead of ``points``, which the run folder records as
-            ``points.strategy: custom``; a run trained with one is resumed with the same one. It is called for
+        strategy: your own inter-plate points for field matching, which the run folder records as
+            ``method.points.strategy: custom``; a run trained with one is resumed with the same one. It is called for
             step 0 once more, before the run folder is made.
         progress: show a progress bar.
 
@@ -80,11 +80,11 @@ def train(
     resolve_device(config.device)
     sources = make_sources(config)
     geometry, support = measure(config, *sources), measure_support(config, *sources)
+    method = make_method(config.method, Problem(geometry, *sources, config.seed), strategy)
     with torch.random.fork_rng(devices=[]):  # the caller's random state is not ours to move
-        torch.manual_seed(step_generator(config.seed, 0, _WEIGHTS).initial_seed())
-        state = _state(config, geometry)
-    strategy = strategy or make_strategy(config, geometry, *sources)
-    _try_first_step(config, state.field, strategy, sources)
+        torch.manual_seed(step_generator(config.seed, 0, Stream.WEIGHTS).initial_seed())
+        state = _state(config, method)
+    _try_first_step(config, state.field, method)
     files = description(config, geometry, support)
 
     def begin(made: Path) -> None:
@@ -94,9 +94,9 @@ def train(
 
     remove_leftovers(folder.parent, folder.name)
     make_folder(folder, begin)
-    run = Run(folder, config, geometry, state.averaged_field, *sources, state.step, support)
+    run = Run(folder, config, geometry, method, state.averaged_field, *sources, state.step, support)
     try:
-        return _fit(run, state, strategy, progress=progress)
+        return _fit(run, state, progress=progress)
     except Exception:
         if state.step == 0:  # it never started, and its name is free again
             remove_folder(folder)
@@ -118,8 +118,8 @@ def resume(
         folder: the run folder.
         overrides: dotted settings that change from here on, such as {"train.steps": 16000} to go on after the end,
             and are written to the run's config.yaml. ``train.steps``, ``checkpoint_every``, ``picture_every``,
-            ``log_every``, ``workers`` and ``compile``, ``device``, ``description`` and all of ``sample`` may. The
-            learning rate falls along a cosine that ends at ``train.steps``: with more steps it rises again first.
+            ``log_every``, ``workers`` and ``compile``, ``device``, ``description`` and all of ``method.sample`` may.
+            The learning rate falls along a cosine that ends at ``train.steps``: with more steps it rises again first.
         plus: the data on the plate z = 0 again, if they were in memory; the run knows them by their fingerprint.
         minus: the data on the plate z = L again, if they were in memory.
         strategy: the strategy that was passed to ``train``, if one was.
@@ -140,16 +140,16 @@ def resume(
     _refuse_other_strategy(folder, config, strategy)
     config = with_data(folder, changed(config, overrides), plus, minus)
     sources = sources_again(folder, config, "resume")
-    state = _state(config, geometry)
+    method = make_method(config.method, Problem(geometry, *sources, config.seed), strategy)
+    state = _state(config, method)
     state.load(folder)
     refuse_fewer_steps(config, state.step)
-    strategy = strategy or make_strategy(config, geometry, *sources)
     support = read_support(folder, config, *sources)
-    run = Run(folder, config, geometry, state.averaged_field, *sources, state.step, support)
+    run = Run(folder, config, geometry, method, state.averaged_field, *sources, state.step, support)
     remove_leftovers(folder)
     if overrides:
         write_text(folder / "config.yaml", config.to_yaml())
-    return _fit(run, state, strategy, progress=progress)
+    return _fit(run, state, progress=progress)
 
 
 def _changes(
@@ -159,25 +159,23 @@ def _changes(
     changes = settings_in(overrides)
     changes |= {plate: data for plate, data in (("plus", plus), ("minus", minus)) if data is not None}
     if strategy is not None:
-        if changes.get("points.strategy", "custom") != "custom":
+        if changes.get(_STRATEGY, "custom") != "custom":
             raise InputError(
-                f"strategy: expected none beside points.strategy = {changes['points.strategy']}, got one of your own"
+                f"strategy: expected none beside {_STRATEGY} = {changes[_STRATEGY]}, got one of your own"
             )
-        changes["points.strategy"] = "custom"
+        changes[_STRATEGY] = "custom"
     return changes
 
 
 def _refuse_other_strategy(folder: Path, config: Config, strategy: InterplateStrategy | None) -> None:
-    custom = config.points.strategy == "custom"
-    if custom and strategy is None:
+    named = config.method.model_dump().get("points", {}).get("strategy")
+    if named == "custom" and strategy is None:
         raise RunError(
             f"{folder} was trained with a strategy of its own, which its folder does not hold:"
             " give it again, resume(folder, strategy=...)"
         )
-    if strategy is not None and not custom:
-        raise RunError(
-            f"{folder} was trained with points.strategy = {config.points.strategy}, got a strategy of your own"
-        )
+    if strategy is not None and named != "custom":
+        raise RunError(f"{folder} was trained with {_STRATEGY} = {named}, got a strategy of your own")
 
 
 def _check_options(strategy: object, progress: object) -> None:
@@ -186,68 +184,51 @@ def _check_options(strategy: object, progress: object) -> None:
         raise InputError(f"strategy: expected a callable or None, got {checks.describe(strategy)}")
 
 
-def _state(config: Config, geometry: Geometry) -> TrainingState:
-    field = build_field(config, geometry).to(resolve_device(config.device))
-    return TrainingState(field, config.train)
+def _state(config: Config, method: Method) -> TrainingState:
+    return TrainingState(untrained(config, method).to(resolve_device(config.device)), config.train)
 
 
-def _try_first_step(
-    config: Config, field: LearnedField, strategy: InterplateStrategy, sources: tuple[Source, Source]
-) -> None:
+def _try_first_step(config: Config, field: LearnedField, method: Method) -> None:
     """Compute the loss of the first step, so that what cannot work is refused before a folder is made."""
+    charges, problem = method.charges(config.train.batch), method.problem
     rows = [
-        source.draw(config.target.charges, step_generator(config.seed, 0, stream))
-        for source, stream in zip(sources, (_PLUS, _MINUS), strict=True)
+        source.draw(charges, step_generator(config.seed, 0, stream))
+        for source, stream in ((problem.plus, Stream.PLUS), (problem.minus, Stream.MINUS))
     ]
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
-        loss = float(_loss(config, field, field, strategy, rows, 0))
+        loss = float(_loss(config, field, field, method, rows, 0))
     if not math.isfinite(loss):
         raise RunError(f"{config.name}: the loss of the first step is {loss}; no run folder was made")
 
 
 def _loss(
-    config: Config,
-    field: LearnedField,
-    network: Any,
-    strategy: InterplateStrategy,
-    rows: Sequence[Tensor],
-    step: int,
+    config: Config, field: LearnedField, network: Any, method: Method, rows: Sequence[Tensor], step: int
 ) -> Tensor:
     """The loss of one step; everything random in it is a function of (seed, step)."""
     settings, parametrisation = config.train, field.parametrisation
     device = next(field.parameters()).device
     plates = Plates(rows[0].to(device), rows[1].to(device), field.geometry.L)
-    points = strategy(plates, settings.batch, _generator(config.seed, step, device), step)
-    _check_points(points, settings.batch, plates.plus.shape[1])
+    points = method.points(plates, settings.batch, _generator(config.seed, step, device), step)
     target = parametrisation.target(points)
     with torch.autocast(device.type, torch.bfloat16, enabled=settings.bf16):
         features, scalar = network(points.x, points.z)
     return parametrisation.loss(features.float(), scalar.float(), points, target)
 
 
-def _check_points(points: InterplatePoints, n: int, dimension: int) -> None:
-    """Refuse what a strategy of the user's own should not give."""
-    got = f"an object of type {type(points).__name__}"
-    if isinstance(points, InterplatePoints):
-        got = f"x {list(points.x.shape)} and z {list(points.z.shape)}"
-    if got != f"x {[n, dimension]} and z {[n]}":
-        raise InputError(f"strategy: expected InterplatePoints of x {[n, dimension]} and z {[n]}, got {got}")
-
-
-def _fit(run: Run, state: TrainingState, strategy: InterplateStrategy, *, progress: bool) -> Run:
+def _fit(run: Run, state: TrainingState, *, progress: bool) -> Run:
     """Train ``state`` to the last step."""
     folder, config = run.folder, run.config
     settings, field = config.train, state.field
     loaders = [
         charge_loader(
             source,
-            config.target.charges,
+            run.method.charges(settings.batch),
             seed=config.seed,
             start_step=state.step,
             workers=settings.workers,
             stream=stream,
         )
-        for source, stream in ((run.plus, _PLUS), (run.minus, _MINUS))
+        for source, stream in ((run.plus, Stream.PLUS), (run.minus, Stream.MINUS))
     ]
     network = torch.compile(field) if settings.compile else field
     steps = tqdm(range(state.step, settings.steps), config.name, disable=not progress, unit="step")
@@ -255,7 +236,7 @@ def _fit(run: Run, state: TrainingState, strategy: InterplateStrategy, *, progre
     with interrupted_by_signals(), Reporter(run, state.step) as reporter:
         started = time.perf_counter()
         for step, *rows in zip(steps, *loaders, strict=False):
-            loss = _loss(config, field, network, strategy, rows, step)
+            loss = _loss(config, field, network, run.method, rows, step)
             norm = state.advance(loss)
             divergence.see(state.step, loss, norm)
             row, picture = (state.step % n == 0 for n in (settings.log_every, settings.picture_every))
@@ -279,5 +260,5 @@ def _fit(run: Run, state: TrainingState, strategy: InterplateStrategy, *, progre
 
 def _generator(seed: int, step: int, device: torch.device) -> Generator:
     """Randomness of the points of one step, on the device, a function of (seed, step) alone."""
-    host = step_generator(seed, step, _POINTS)
+    host = step_generator(seed, step, Stream.POINTS)
     return host if device.type == "cpu" else Generator(device).manual_seed(host.initial_seed())

@@ -13,7 +13,10 @@ from types import TracebackType
 from typing import Any
 
 from ..files import naming, write_text
-from .run import Run
+from ..pictures import has_picture, plot_samples
+from ..plots import plot_curves
+from ..runs import Run
+from ..sampling import sample, starts
 
 
 class Reporter(contextlib.AbstractContextManager["Reporter"]):
@@ -61,9 +64,6 @@ class Reporter(contextlib.AbstractContextManager["Reporter"]):
 
     def picture(self, step: int) -> None:
         """Draw samples of the field as it stands, where the data have a picture."""
-        from ..sampling import sample, starts
-        from ..show import has_picture, plot_samples
-
         run = self.run
         if not has_picture(run):
             return
@@ -75,8 +75,6 @@ class Reporter(contextlib.AbstractContextManager["Reporter"]):
 
     def curves(self) -> None:
         """Draw the curves of all rows."""
-        from ..plots import plot_curves
-
         if len(self.rows) > 1:
             plot_curves(self.rows, self.run.folder / "curves.png")
 

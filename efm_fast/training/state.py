@@ -16,9 +16,9 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from ..config import TrainConfig
 from ..errors import RunError
-from ..nets import LearnedField
-from .checkpoint import STATE, load_state, numbers, save_tensors, under
-from .run import fill
+from ..methods import LearnedField
+from ..runs.checkpoint import STATE, load_state, numbers, save_tensors, under
+from ..runs.run import fill
 from .schedule import learning_rate_factor
 
 

@@ -78,8 +78,9 @@ SCRIPT = """
 import sys, efm_fast
 from efm_fast.data import import_sources
 {imports}
-settings = dict(name="own", runs="runs", plus="gaussian", minus="rings", L=6.0, net=dict(width=8, depth=1),
-                train=dict(steps=2, batch=16), target=dict(charges=32))
+settings = dict(name="own", runs="runs", plus="gaussian", minus="rings",
+                method=dict(L=6.0, points=dict(charges=32)), net=dict(width=8, depth=1),
+                train=dict(steps=2, batch=16))
 {work}
 """
 

@@ -26,22 +26,26 @@ pytestmark = [
 def compiled(source: Path, folder: Path) -> str:
     """What ptxas says of each kernel."""
     targets = [f"-gencode=arch=compute_{a},code=sm_{a}" for a in ARCHITECTURES]
-    command = ["nvcc", "-c", str(source), "-o", str(folder / "unit.o"), "-std=c++17", "-O3", "--threads=0"]
+    command = ["nvcc", "-c", str(source), "-o", str(folder / "unit.o"), f"-I{CSRC}", "-std=c++17", "-O3"]
     done = subprocess.run(
-        [*command, "-Xptxas=-v", *targets], capture_output=True, text=True, timeout=1200, check=False
+        [*command, "--threads=0", "-Xptxas=-v", *targets],
+        capture_output=True,
+        text=True,
+        timeout=1200,
+        check=False,
     )
     assert done.returncode == 0, done.stderr[-2000:]
     return done.stderr
 
 
-@pytest.mark.parametrize("name", ["lines_cuda.cu", "update_cuda.cu"])
+@pytest.mark.parametrize("name", ["lines_cuda.cu", "slope_step_cuda.cu"])
 def test_kernels_compile_without_spills(name, tmp_path):
-    said = compiled(CSRC / name, tmp_path)
+    said = compiled(CSRC / "lines" / name, tmp_path)
     spills = [
         tuple(map(int, found))
         for found in re.findall(r"(\d+) bytes spill stores, (\d+) bytes spill loads", said)
     ]
-    kernels = {"lines_cuda.cu": 10, "update_cuda.cu": 2}[name]
+    kernels = {"lines_cuda.cu": 10, "slope_step_cuda.cu": 2}[name]
     assert len(spills) == kernels * len(ARCHITECTURES)
     assert set(spills) == {(0, 0)}, said
     assert not re.search(r"warning", said), said

@@ -25,7 +25,7 @@ from efm_fast.field import (
 from efm_fast.field.gradient import Needs
 from efm_fast.field.request import SumRequest
 from efm_fast.lines import ExactField, forward_map, trace_lines
-from efm_fast.lines.update import means_step, slope_step
+from efm_fast.lines.integrate.slope_step import means_step, slope_step
 from efm_fast.types import PlatePosterior, Plates
 
 warnings.simplefilter("ignore")
@@ -128,10 +128,10 @@ def _entries() -> list[Callable[..., Any]]:
         return energy(y, other, 2.0, plus_weight=weight)
 
     def trace(x: Tensor, height: Tensor, y: Tensor, other: Tensor) -> Any:
-        return trace_lines(x, height, y, other, 2.0, engine="extension", max_steps=5)
+        return trace_lines(x, height, y, other, 2.0, backend="cpp", max_steps=5)
 
     def forward(x: Tensor, y: Tensor, other: Tensor) -> Any:
-        return forward_map(ExactField(Plates(y, other, 2.0)), x, steps=3, engine="extension")
+        return forward_map(ExactField(Plates(y, other, 2.0)), x, steps=3, backend="cpp")
 
     def direct_step(x: Tensor, direction: Tensor) -> Any:
         return slope_step(x, direction, 0.1, 30.0)
@@ -170,6 +170,7 @@ def numbers() -> Iterator[tuple[str, Callable[[Any], Any]]]:
     yield "every", lambda v: trace_lines(x, z, y, y, 2.0, max_steps=5, every=v, return_paths=True)
     yield "method", lambda v: trace_lines(x, z, y, y, 2.0, method=v, max_steps=5)
     yield "engine", lambda v: trace_lines(x, z, y, y, 2.0, engine=v, max_steps=5)
+    yield "backend of lines", lambda v: trace_lines(x, z, y, y, 2.0, backend=v, max_steps=5)
     yield "steps", lambda v: forward_map(field, x, steps=v)
     yield "start", lambda v: forward_map(field, x, steps=3, start=v)
     yield "stop", lambda v: forward_map(field, x, steps=3, stop=v)
@@ -225,18 +226,24 @@ def bindings() -> Iterator[tuple[str, Callable[[], Any]]]:
             f"large_weigh, {threads} threads",
             lambda b=block, c=counts: extension.large_weigh(request, result=result, **b, **c),
         )
-        update = {"out": 0, "base": 0, "count": 5, "d": 3, "scale": 0.1, "steepest": 30.0, "direction": 0}
         yield (
             f"slope_step, {threads} threads",
-            lambda u=update, t=threads: extension.slope_step(**u, means={}, device=-1, stream=0, threads=t),
+            lambda t=threads: extension.slope_step(_sized(extension.SlopeStep), threads=t),
         )
-        for kind in ("trace_lines", "forward_lines"):
-            integrate = getattr(extension, kind)
+        for kind, rule in (("trace_lines", extension.TraceRule), ("forward_lines", extension.ForwardRule)):
+            integrate, records = getattr(extension, kind), (extension.LinePlates, rule, extension.LineRows)
             yield (
                 f"{kind} of nothing, {threads} threads",
-                lambda i=integrate, t=threads: i({}, {}, {}, False, t),
+                lambda i=integrate, r=records, t=threads: i(*(record() for record in r), False, t),
             )
-            yield f"{kind} of zeros, {threads} threads", lambda i=integrate, t=threads: i(*_zeros(), False, t)
+            yield (
+                f"{kind} of sizes without addresses, {threads} threads",
+                lambda i=integrate, r=records, t=threads: i(*map(_sized, r), False, t),
+            )
+            yield (
+                f"{kind} of another record, {threads} threads",
+                lambda i=integrate, t=threads: i(extension.LineRows(), {}, {}, False, t),
+            )
     gone = torch.ones(N, D)
     gone.untyped_storage().resize_(0)
     yield "address of freed memory", lambda: native.address(gone)
@@ -245,21 +252,13 @@ def bindings() -> Iterator[tuple[str, Callable[[], Any]]]:
     yield "large_finish", lambda: extension.large_finish(request, ref=0, result=result, fate=0)
 
 
-def _zeros() -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
-    plates = dict.fromkeys(("plus", "minus", "n_plus", "n_minus", "features"), 0) | {"L": 1.0}
-    rule = {
-        "a": [],
-        "weights": [1.0],
-        "error": [],
-        "embedded": False,
-        "step": 0.1,
-        "tolerance": 0.1,
-        "capture": 0.1,
-    }
-    rule |= {"far": 1.0, "center": 0, "axis": 0, "max_steps": 0, "steps": 0, "dt": 0.1, "steepest": 1.0}
-    rule |= {"z": 0, "dz_dt": 0, "next_z": 0}
-    names = ("x", "z", "end", "end_z", "status", "charge", "evaluations", "length", "path", "path_points")
-    return plates, rule, dict.fromkeys(names, 0) | {"count": 5, "capacity": 0, "every": 0}
+def _sized(record: Callable[[], Any]) -> Any:
+    """A record whose sizes are 5 and whose other fields stay what they are at first: no address is given."""
+    filled = record()
+    for name in ("count", "n_plus", "n_minus", "features", "every", "steps", "max_steps"):
+        if hasattr(filled, name):
+            setattr(filled, name, 5)
+    return filled
 
 
 def announce(what: str, call: Callable[[], Any]) -> None:

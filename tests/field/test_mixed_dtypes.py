@@ -73,20 +73,20 @@ def test_a_backend_of_float32_says_why_not():
         riesz_sum(x, y, power=4, backend="triton")
 
 
-@pytest.mark.parametrize("engine", ["torch", "extension"])
-def test_lines_among_wide_charges_return_the_dtype_of_their_starts(engine):
+@pytest.mark.parametrize("backend", ["torch", "cpp"])
+def test_lines_among_wide_charges_return_the_dtype_of_their_starts(backend):
     d = 3
     generator = torch.Generator().manual_seed(0)
     plus = 1e4 + torch.randn(20, d, generator=generator, dtype=torch.float64)
     minus = 1e4 + torch.randn(20, d, generator=generator, dtype=torch.float64)
     x = (plus[:6] + 0.3).float()
-    lines = trace_lines(x, torch.full((6,), 0.2), plus, minus, 2.0, engine=engine)
-    want = trace_lines(x.double(), torch.full((6,), 0.2), plus, minus, 2.0, engine=engine)
+    lines = trace_lines(x, torch.full((6,), 0.2), plus, minus, 2.0, backend=backend)
+    want = trace_lines(x.double(), torch.full((6,), 0.2), plus, minus, 2.0, backend=backend)
     assert lines.end.dtype == lines.length.dtype == torch.float32
     assert torch.equal(lines.charge, want.charge)
     torch.testing.assert_close(lines.length.double(), want.length, rtol=1e-6, atol=1e-6)
     field = ExactField(Plates(plus, minus, 2.0))
-    ends = forward_map(field, x, steps=10, engine=engine)
+    ends = forward_map(field, x, steps=10, backend=backend)
     assert ends.end.dtype == torch.float32
-    wanted = forward_map(field, x.double(), steps=10, engine=engine)
+    wanted = forward_map(field, x.double(), steps=10, backend=backend)
     torch.testing.assert_close(ends.end.double(), wanted.end, rtol=1e-6, atol=1e-6)

@@ -83,11 +83,11 @@ def test_cuda_that_was_asked_for_is_built_or_an_error(sdist: Path, tmp_path: Pat
     assert "EFM_FAST_CUDA=1: expected nvcc" in without_nvcc.stderr
 
     incomplete = shutil.copytree(sdist, tmp_path / "incomplete")
-    for source in (incomplete / "csrc").glob("*.cu"):
+    for source in (incomplete / "csrc").rglob("*.cu"):
         source.unlink()
     without_sources = built(incomplete, tmp_path, {"EFM_FAST_CUDA": "1"})
     assert without_sources.returncode != 0
-    assert "EFM_FAST_CUDA=1: expected csrc/*.cu" in without_sources.stderr
+    assert "EFM_FAST_CUDA=1: expected .cu files below csrc" in without_sources.stderr
 
 
 def test_a_wish_for_cuda_that_is_no_wish_is_an_error(sdist: Path, tmp_path: Path) -> None:

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from efm_fast import native
-from efm_fast.errors import BackendUnavailableError, InputError
+from efm_fast.errors import InputError
 from efm_fast.lines import ExactField, Lines, LineStatus, forward_map, launch, trace_lines
-from efm_fast.lines.engines import Problem, uses_extension, why_not
+from efm_fast.lines.engine.choice import Problem, choose, takes_whole_lines, why_not
 from efm_fast.types import Plates
 
 from .conftest import gaussian
@@ -54,8 +54,8 @@ def assert_bitwise(one: Lines, two: Lines) -> None:
 def test_traced_lines_agree_with_torch(d, method, dtype):
     plates = capacitor(d, dtype=dtype)
     x, z = starts(plates, 37)
-    ours = traced(plates, x, z, method=method, engine="extension")
-    twin = traced(plates, x, z, method=method, engine="torch")
+    ours = traced(plates, x, z, method=method, backend="cpp")
+    twin = traced(plates, x, z, method=method, backend="torch")
     assert ours.end.dtype == dtype
     assert (ours.charge == twin.charge).double().mean() > 0.97
     assert (ours.status == twin.status).double().mean() > 0.97
@@ -76,8 +76,8 @@ def test_forward_lines_agree_with_torch(d, method, spacing, dtype):
     field = ExactField(capacitor(d, dtype=dtype))
     x0 = gaussian(37, 5, d).to(dtype)
     settings = {"steps": 20, "method": method, "spacing": spacing, "return_paths": True, "every": 3}
-    ours = forward_map(field, x0, engine="extension", **settings)
-    twin = forward_map(field, x0, engine="torch", **settings)
+    ours = forward_map(field, x0, backend="cpp", **settings)
+    twin = forward_map(field, x0, backend="torch", **settings)
     tolerance = 1e-2 if dtype == torch.float32 else 1e-6
     assert ours.paths.shape == twin.paths.shape
     assert (ours.paths - twin.paths).norm(dim=2).quantile(0.9) < tolerance
@@ -189,19 +189,15 @@ def test_who_integrates_is_a_choice_with_reasons(monkeypatch):
     assert why_not(Problem(x, z, plates)) is None
     assert "up to 64 features" in why_not(wide)
     assert "float32 and float64" in why_not(Problem(x.half(), z, plates))
-    assert "'torch' was asked for" in why_not(Problem(x, z, plates, backend="torch"))
-    with pytest.raises(BackendUnavailableError, match="up to 64 features"):
-        uses_extension(wide, "extension")
-    with pytest.raises(InputError, match="engine"):
-        traced(plates, x, z, engine="cuda")
-    monkeypatch.setenv("EFM_FAST_LINES", "torch")
-    assert not uses_extension(Problem(x, z, plates), "auto")
-    assert uses_extension(Problem(x, z, plates), "extension")
-
-
-def test_only_exact_fields_are_integrated_by_the_extension(uniform_field):
-    with pytest.raises(BackendUnavailableError, match="ExactField"):
-        forward_map(uniform_field, torch.zeros(2, 2), steps=2, engine="extension")
+    for name in ("auto", "cpp"):
+        assert not takes_whole_lines(wide, choose(name))
+        assert takes_whole_lines(Problem(x, z, plates), choose(name))
+    assert not takes_whole_lines(Problem(x, z, plates), choose("torch"))
+    with pytest.raises(InputError, match="backend"):
+        traced(plates, x, z, backend="extension")
+    monkeypatch.setenv("EFM_FAST_BACKEND", "torch")
+    assert not takes_whole_lines(Problem(x, z, plates), choose("auto"))
+    assert takes_whole_lines(Problem(x, z, plates), choose("cpp"))
 
 
 @pytest.mark.parametrize("every", [0, 1.5, True])

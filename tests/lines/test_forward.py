@@ -5,8 +5,8 @@ import torch
 
 from efm_fast.errors import InputError
 from efm_fast.lines import ExactField, LineStatus, forward_map
-from efm_fast.lines.heights import heights
-from efm_fast.lines.steps import TABLEAUS, slope
+from efm_fast.lines.integrate.heights import heights
+from efm_fast.lines.integrate.steps import TABLEAUS, slope
 
 from .conftest import OneCharge, gaussian
 

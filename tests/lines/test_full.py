@@ -9,7 +9,7 @@ import torch
 
 from efm_fast.errors import InputError
 from efm_fast.lines import ExactField, LineStatus, Support, full_map
-from efm_fast.lines.capacitor import Capacitor
+from efm_fast.lines.geometry.discs import DiscGeometry
 from efm_fast.lines.physics import dipole_invariant
 from efm_fast.types import Plates
 
@@ -133,10 +133,10 @@ def test_lands_where_the_field_says_lines_arrive():
 def test_far_lines_return_by_the_dipoles_mirror():
     """The mirror image of a far point lies on the same line of the exact field: same dipole invariant."""
     charge = torch.zeros(1, 2, dtype=torch.float64)
-    capacitor = Capacitor(Support.of(charge, charge), 1.0, layer=0.1, aspect=1.0, far=50.0)
+    discs = DiscGeometry(Support.of(charge, charge), 1.0, layer=0.1, aspect=1.0, far=50.0)
     x = torch.tensor([[60.0, 0.0], [30.0, -40.0], [1.0, 2.0]], dtype=torch.float64)
     z = torch.tensor([-20.0, -90.0, 0.3], dtype=torch.float64)
-    new_x, new_z, mirrored = capacitor.mirror(x, z)
+    new_x, new_z, mirrored = discs.mirror(x, z)
     assert mirrored.tolist() == [True, True, False]
     assert torch.allclose(new_x, x)
     assert torch.allclose(new_z[:2], 1.0 - z[:2])

@@ -7,7 +7,7 @@ import torch
 
 from efm_fast import native
 from efm_fast.lines import ExactField, LineStatus, forward_map, launch, trace_lines
-from efm_fast.lines.update import means_step, slope_step
+from efm_fast.lines.integrate.slope_step import means_step, slope_step
 from efm_fast.types import PlatePosterior, Plates
 
 from .conftest import gaussian
@@ -31,7 +31,7 @@ def on(device: str, d: int, m: int = 300) -> Plates:
 def test_traced_lines_agree_with_the_cpu(d, method):
     here, there = on("cpu", d), on("cuda", d)
     x, z = launch(here.plus, torch.arange(200), seed=3)
-    ours = trace_lines(x.cuda(), z.cuda(), there.plus, there.minus, L, method=method, engine="extension")
+    ours = trace_lines(x.cuda(), z.cuda(), there.plus, there.minus, L, method=method, backend="cpp")
     twin = trace_lines(x, z, here.plus, here.minus, L, method=method)
     same = ours.charge.cpu() == twin.charge
     assert same.double().mean() > 0.98
@@ -43,7 +43,7 @@ def test_traced_lines_agree_with_the_cpu(d, method):
 def test_forward_lines_agree_with_the_cpu(d):
     x0 = gaussian(100, 5, d)
     settings = {"steps": 30, "method": "midpoint", "spacing": "log", "return_paths": True, "every": 4}
-    ours = forward_map(ExactField(on("cuda", d)), x0.cuda(), engine="extension", **settings)
+    ours = forward_map(ExactField(on("cuda", d)), x0.cuda(), backend="cpp", **settings)
     twin = forward_map(ExactField(on("cpu", d)), x0, **settings)
     assert ours.paths.shape == twin.paths.shape
     assert (ours.paths.cpu() - twin.paths).norm(dim=2).quantile(0.9) < 1e-2
@@ -57,7 +57,7 @@ def test_a_line_is_bitwise_the_same_in_any_company_and_every_time():
         starts = x[rows].clone()
         if spoil:
             starts[0] = torch.nan
-        return trace_lines(starts, z[rows], plates.plus, plates.minus, L, engine="extension").length
+        return trace_lines(starts, z[rows], plates.plus, plates.minus, L, backend="cpp").length
 
     every = ends(slice(None))
     for _ in range(20):
@@ -73,11 +73,11 @@ def test_hard_starts_on_a_side_stream():
     stream = torch.cuda.Stream()
     stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):
-        lines = trace_lines(x, z, plates.plus, plates.minus, L, engine="extension")
+        lines = trace_lines(x, z, plates.plus, plates.minus, L, backend="cpp")
     stream.synchronize()
     assert lines.status[:2].tolist() == [LineStatus.FAILED] * 2
     assert lines.arrived[2]
-    empty = trace_lines(x[:0], z[:0], plates.plus, plates.minus, L, engine="extension")
+    empty = trace_lines(x[:0], z[:0], plates.plus, plates.minus, L, backend="cpp")
     assert empty.end.shape == (0, 2)
 
 

@@ -5,8 +5,8 @@ import torch
 
 from efm_fast.errors import InputError
 from efm_fast.lines import LineStatus, launch, trace_lines
-from efm_fast.lines.embedded import dormand_prince
-from efm_fast.lines.nearest import nearest_charges
+from efm_fast.lines.geometry.nearest import nearest_charges
+from efm_fast.lines.integrate.embedded import dormand_prince
 from efm_fast.lines.physics import dipole_drift, flux_p_value, same_target
 
 from .conftest import gaussian, swiss_roll

@@ -8,13 +8,17 @@ import pytest
 import torch
 
 from efm_fast.config import Config
+from efm_fast.data import make_source
 from efm_fast.errors import InputError
 from efm_fast.field import capacitor_field
-from efm_fast.interplate import FluxPoints, LinearPoints
-from efm_fast.nets import DirectField, Geometry, PlateMeans, build_field
+from efm_fast.methods import Problem, make_method
+from efm_fast.methods.interplate import FluxPoints, LinearPoints
+from efm_fast.methods.learned import LearnedField
+from efm_fast.methods.parametrisation import DirectField, PlateMeans
+from efm_fast.methods.targets import plate_posterior
 from efm_fast.nets.mlp import MLP
-from efm_fast.targets import plate_posterior
-from efm_fast.types import Field, Plates
+from efm_fast.runs.run import untrained
+from efm_fast.types import Field, Geometry, Plates
 
 
 def geometry(dimension: int = 2, shape: tuple[int, ...] | None = None) -> Geometry:
@@ -100,6 +104,11 @@ def test_direct_targets() -> None:
     along = torch.nn.functional.cosine_similarity(direct.target(flux), exact)
     assert along.min() > 0.999
     assert direct.target(flux).norm(dim=1).max() < 20
+
+
+def build_field(config: Config, lengths: Geometry) -> LearnedField:
+    source = make_source("moons")
+    return untrained(config, make_method(config.method, Problem(lengths, source, source, 0)))
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,7 @@ SETTINGS = {
     "train.checkpoint_every": 10,
     "train.log_every": 5,
     "train.picture_every": 20,
-    "target.charges": 8,
+    "method.points.charges": 8,
     "net.width": 8,
     "net.depth": 1,
 }

@@ -20,7 +20,7 @@ SETTINGS = {
     "train.batch": 32,
     "train.log_every": 1,
     "train.picture_every": 10_000,
-    "target.charges": 64,
+    "method.points.charges": 64,
     "net.width": 16,
     "net.depth": 1,
     "name": "short",
@@ -40,13 +40,13 @@ def run_folder(finished: Path, tmp_path: Path) -> Path:
 
 def test_a_finished_run_goes_on_to_more_steps(run_folder: Path) -> None:
     run = resume(
-        run_folder, {"train.steps": 80, "train.log_every": 2, "sample.map": "forward"}, progress=False
+        run_folder, {"train.steps": 80, "train.log_every": 2, "method.sample.map": "forward"}, progress=False
     )
     assert run.step == 80
     assert [row["step"] for row in read_metrics(run_folder)] == [*range(1, 61), *range(62, 81, 2)]
     written = Config.load(run_folder / "config.yaml")
     assert written == run.config
-    assert (written.train.steps, written.sample.map) == (80, "forward")
+    assert (written.train.steps, written.method.sample.map) == (80, "forward")
     assert resume(run_folder, progress=False).step == 80
 
 
@@ -68,15 +68,15 @@ def test_an_extended_run_is_one_that_was_interrupted_with_the_new_settings(
         ("runs", "elsewhere", "move the folder"),
         ("net.width", 32, "that network"),
         ("plus", {"name": "gaussian", "dimension": 2, "shift": 1.0}, "start a new run"),
-        ("L", 3.0, "start a new run"),
+        ("method.L", 3.0, "start a new run"),
         ("seed", 1, "start a new run"),
         ("train.lr", 0.1, "start a new run"),
-        ("points.nearest", 0.1, "start a new run"),
-        ("target.charges", 3, "start a new run"),
+        ("method.points.nearest", 0.1, "start a new run"),
+        ("method.points.charges", 3, "start a new run"),
         ("train.steps", 59, "at least 60"),
         ("train.step", 90, "no such setting"),
-        ("points.noise", 0.1, "has an effect only with points.strategy = linear"),
-        ("sample.steps", 9, "sample.max_steps for the full map"),
+        ("method.points.noise", 0.1, "no such setting with strategy = flux"),
+        ("method.sample.steps", 9, "sample.max_steps for the full map"),
         ("plus", np.zeros((9, 2)), "start a new run"),
     ],
 )

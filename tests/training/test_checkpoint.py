@@ -22,7 +22,7 @@ SETTINGS = {
     "train.checkpoint_every": 5,
     "train.log_every": 2,
     "train.picture_every": 10_000,
-    "target.charges": 8,
+    "method.points.charges": 8,
     "net.width": 8,
     "net.depth": 1,
 }

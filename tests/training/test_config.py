@@ -8,10 +8,11 @@ import pytest
 import torch
 import yaml
 
-from efm_fast.config import Config, length_in_data_units
+from efm_fast.config import Config
 from efm_fast.data import step_generator
 from efm_fast.errors import InputError
 from efm_fast.presets import preset_names
+from efm_fast.sections import length_in_data_units
 
 
 @pytest.mark.parametrize("name", preset_names())
@@ -30,15 +31,26 @@ def test_every_preset_is_valid_and_named_after_its_file(name: str) -> None:
         ("train.steps", 0, ["train.steps", "greater than 0", "0"]),
         ("train.steps", True, ["train.steps", "integer", "True"]),
         ("train.lr", float("nan"), ["train.lr", "nan"]),
-        ("points.strategy", "fluxx", ["points.strategy", "'flux'", "'fluxx'"]),
-        ("L", -1.0, ["L", "above 0", "-1.0"]),
-        ("L", "2 km", ["L", "multiple of s", "'2 km'"]),
-        ("L", "0 s", ["L", "multiple of s", "'0 s'"]),
-        ("points.nearest", "x", ["points.nearest", "multiple of s", "'x'"]),
+        ("method.points.strategy", "fluxx", ["method.points: expected strategy", "flux, linear", "'fluxx'"]),
+        ("method.L", -1.0, ["L", "above 0", "-1.0"]),
+        ("method.L", "2 km", ["L", "multiple of s", "'2 km'"]),
+        ("method.L", "0 s", ["L", "multiple of s", "'0 s'"]),
+        ("method.points.nearest", "x", ["method.points.nearest", "multiple of s", "'x'"]),
         ("name", "a/b", ["name", "match", "'a/b'"]),
         ("seed", -1, ["seed", "0", "-1"]),
         ("train.steps.x", 1, ["train.steps.x", "no parts"]),
-        ("sample.steps", 5, ["sample.steps", "sample.forward_steps", "sample.max_steps"]),
+        ("method", "pfgn", ["method: expected name", "field_matching, flow_matching, pfgm", "'pfgn'"]),
+        ("method", 3, ["method: expected a name or a mapping", "3"]),
+        ("method.L.x", 3, ["method.L.x", "no parts"]),
+        ("method.sample.map", "ful", ["method.sample.map", "'full' or 'forward'", "'ful'"]),
+        ("net", "mpl", ["net: expected backbone", "mlp, unet, or my_module:MyClass", "'mpl'"]),
+        ("L", 3.0, ["L: no such setting any more", "method.L"]),
+        ("points.nearest", 3.0, ["points: no such setting any more", "method.points"]),
+        (
+            "method.sample.steps",
+            5,
+            ["method.sample.steps", "method.sample.forward_steps", "method.sample.max_steps"],
+        ),
     ],
 )
 def test_a_wrong_setting_is_named(key: str, value: object, parts: list[str]) -> None:
@@ -79,92 +91,141 @@ def test_lengths_in_s() -> None:
     assert length_in_data_units(2.5, 4.0) == 2.5
 
 
-IDLE = {
-    "points.behind": (60.0, {"points.strategy": "linear"}),
-    "points.noise": (0.5, {"points.strategy": "flux"}),
-    "points.margin": (1.0, {"points.strategy": "lines"}),
-    "points.bank": (32, {"points.strategy": "box"}),
-    "points.refresh": (15, {"points.strategy": "custom"}),
-    "target.charges": (64, {"points.strategy": "lines"}),
-    "target.normalization": (
-        "per_plate",
-        {"net.parametrisation": "plate_means", "points.strategy": "linear"},
-    ),
+FOREIGN = {
+    "method.points.behind": (60.0, {"method.points.strategy": "linear"}),
+    "method.points.noise": (0.5, {"method.points.strategy": "flux"}),
+    "method.points.margin": (1.0, {"method.points.strategy": "lines"}),
+    "method.points.bank": (32, {"method.points.strategy": "box"}),
+    "method.points.refresh": (15, {"method.points.strategy": "custom"}),
+    "method.points.charges": (64, {"method.points.strategy": "lines"}),
+    "method.pairs": ("independent", {"method.name": "pfgm"}),
+    "method.L": (3.0, {"method.name": "flow_matching"}),
+    "method.sample.map": ("full", {"method.name": "flow_matching"}),
     "net.levels": ([1, 2], {"net.backbone": "mlp"}),
 }
 MINIMAL = {"name": "minimal", "plus": {"name": "gaussian"}, "minus": {"name": "moons"}}
 
 
-@pytest.mark.parametrize("key", IDLE)
+@pytest.mark.parametrize("key", FOREIGN)
 def test_a_setting_of_an_option_that_was_not_chosen_is_refused(key: str) -> None:
-    value, chosen = IDLE[key]
-    with pytest.raises(InputError, match=f"^{key}: has an effect only with .*, got ") as caught:
+    value, chosen = FOREIGN[key]
+    (tag, option), *_ = chosen.items()
+    with pytest.raises(InputError, match=f"^{key}: no such setting with {tag.split('.')[-1]} = {option}; "):
         Config.load(MINIMAL, {**chosen, key: value})
-    assert "\n" not in str(caught.value)
-    config = Config.load(MINIMAL, chosen)
-    section, name = key.split(".")
-    default = getattr(getattr(config, section), name)
-    assert Config.load(MINIMAL, {**chosen, key: default}) == config, "a default changes nothing"
-    assert name not in yaml.safe_load(config.to_yaml())[section], "config.yaml holds what the run uses"
+    written: dict[str, object] = yaml.safe_load(Config.load(MINIMAL, chosen).to_yaml())
+    *sections, name = key.split(".")
+    for section in sections:
+        written = written.get(section, {})  # type: ignore[assignment]
+    assert name not in written, "config.yaml holds the settings of what was chosen"
 
 
-def test_per_plate_is_refused_at_flux_points() -> None:
-    with pytest.raises(InputError, match=r"target.normalization: .* points.strategy = linear or box"):
-        Config.load(MINIMAL, {"net.parametrisation": "direct", "target.normalization": "per_plate"})
+@pytest.mark.parametrize(
+    "chosen",
+    [
+        {"method.parametrisation": "direct"},
+        {"method.parametrisation": "plate_means", "method.points.strategy": "linear"},
+    ],
+    ids=["flux points", "plate means"],
+)
+def test_per_plate_is_refused_where_it_has_no_effect(chosen: dict[str, object]) -> None:
+    with pytest.raises(InputError, match=r"^method.normalization: per_plate has no effect with method"):
+        Config.load(MINIMAL, {**chosen, "method.normalization": "per_plate"})
 
 
 OTHER = {
-    "points": {"nearest": 0.02, "behind": 50.0, "noise": 0.5, "margin": 0.5, "bank": 24, "refresh": 2},
-    "target": {"charges": 24, "normalization": "per_plate"},
+    "method.points": {
+        "nearest": 0.02,
+        "behind": 50.0,
+        "noise": 0.5,
+        "margin": 0.5,
+        "bank": 24,
+        "refresh": 2,
+        "charges": 24,
+    },
+    "method": {
+        "L": 5.0,
+        "normalization": "per_plate",
+        "pairs": "optimal_transport",
+        "sigma": 0.3,
+        "charges": 24,
+        "tau": 0.05,
+        "largest_power": 100.0,
+        "z_max": 20.0,
+        "z_min": 1e-2,
+    },
     "net": {"width": 16, "depth": 2, "levels": [1, 2]},
 }
+"""Another value for every setting that a loss depends on."""
 
 
 def loss_at_step_three(changes: dict[str, object]) -> float:
     """The loss of a tiny network, which every setting that has an effect has to change."""
     from efm_fast.training import loop
 
-    small = {"net.width": 8, "net.depth": 1, "train.batch": 64, "L": 6.0, "points.nearest": 0.01}
+    small = {"net.width": 8, "net.depth": 1, "train.batch": 16}
     config = Config.load(MINIMAL, {**small, **changes})
     sources = loop.make_sources(config)
-    geometry = loop.measure(config, *sources)
+    method = loop.make_method(
+        config.method, loop.Problem(loop.measure(config, *sources), *sources, config.seed)
+    )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        field = loop.build_field(config, geometry)
-    strategy = loop.make_strategy(config, geometry, *sources)
-    rows = [source.draw(config.target.charges, step_generator(0, 3, k)) for k, source in enumerate(sources)]
+        field = loop.untrained(config, method)
+    rows = [source.draw(method.charges(16), step_generator(0, 3, k)) for k, source in enumerate(sources)]
     with torch.no_grad():
-        return float(loop._loss(config, field, field, strategy, rows, 3))
+        return float(loop._loss(config, field, field, method, rows, 3))
 
 
-@pytest.mark.parametrize("parametrisation", ["plate_means", "direct"])
-@pytest.mark.parametrize("strategy", ["flux", "linear", "box", "lines"])
-def test_every_setting_has_an_effect_or_is_refused(strategy: str, parametrisation: str) -> None:
-    chosen: dict[str, object] = {"points.strategy": strategy, "net.parametrisation": parametrisation}
-    if strategy == "lines":
-        chosen |= {"points.bank": 32}
+METHODS = [
+    *(
+        {"method.points.strategy": strategy, "method.parametrisation": parametrisation}
+        | ({"method.points.bank": 32} if strategy == "lines" else {})
+        for strategy in ("flux", "linear", "box", "lines")
+        for parametrisation in ("plate_means", "direct")
+    ),
+    {"method.name": "flow_matching"},
+    {"method.name": "pfgm"},
+]
+
+
+@pytest.mark.parametrize("chosen", METHODS, ids=lambda chosen: "-".join(map(str, chosen.values())))
+def test_every_setting_has_an_effect_or_is_refused(chosen: dict[str, object]) -> None:
     before = loss_at_step_three(chosen)
-    for section, values in OTHER.items():
-        known = set(Config.model_fields[section].annotation.model_fields)
-        assert known - set(values) <= {"strategy", "parametrisation", "backbone"}, (
-            "a new setting needs a value here"
-        )
+    written = yaml.safe_load(Config.load(MINIMAL, chosen).to_yaml())
+    for path, values in OTHER.items():
+        section = written["method"].get("points", {}) if path == "method.points" else written[path]
+        apart = {"name", "points", "sample", "strategy", "parametrisation", "backbone"}
+        assert set(section) - set(values) <= apart, "a new setting needs a value here"
         for key, value in values.items():
             try:
-                changed = loss_at_step_three({**chosen, f"{section}.{key}": value})
+                changed = loss_at_step_three({**chosen, f"{path}.{key}": value})
             except InputError as refused:
-                assert str(refused).startswith(f"{section}.{key}: has an effect only with")  # noqa: PT017
+                assert key not in section or key == "normalization", refused  # noqa: PT017
             else:
-                assert changed != before, f"{section}.{key} has no effect"
+                assert changed != before, f"{path}.{key} has no effect"
 
 
 def test_settings_of_a_replaced_option_go_with_it() -> None:
-    config = Config.load("gaussian_to_swissroll", {"points.strategy": "linear"})
-    assert config.points.behind is None
-    with pytest.raises(InputError, match=r"points.behind: has an effect only"):
-        Config.load("gaussian_to_swissroll", {"points.strategy": "linear", "points.behind": 60.0})
-    unet = Config.load("cifar10_generation", {"net": {"backbone": "mlp"}})
-    assert Config.load("cifar10_generation", {"net.backbone": "mlp"}).net.levels == unet.net.levels
+    config = Config.load("gaussian_to_swissroll", {"method.points.strategy": "linear"})
+    assert config.method.points.nearest == 0.01, "both have it"
+    with pytest.raises(InputError, match=r"points.behind: no such setting with strategy = linear"):
+        Config.load(
+            "gaussian_to_swissroll", {"method.points.strategy": "linear", "method.points.behind": 60.0}
+        )
+    assert Config.load("cifar10_generation", {"net.backbone": "mlp"}).net.width == 128, "both have it"
+
+
+def test_settings_of_another_method_go_with_it_and_a_name_alone_will_do() -> None:
+    changes = {"method.name": "flow_matching", "method.sample.steps": 7}
+    for flow in (
+        Config.load("digits_3_to_2", changes),
+        Config.load("digits_3_to_2", changes | {"method.name": "flow_matching"}),
+    ):
+        assert flow.method.sample.steps == 7
+        assert Config.load(flow) == flow
+    assert Config.load("digits_3_to_2", {"method": "pfgm"}).method.z_max == 40.0
+    same = Config.load("digits_3_to_2", {"method.name": "field_matching"})
+    assert same == Config.load("digits_3_to_2"), "the method that it is already"
 
 
 OLD = """
@@ -172,7 +233,7 @@ name: old
 plus: {name: gaussian}
 minus: {name: moons}
 points: {strategy: flux, nearest: 0.01 s, behind: null, noise: 0.5, margin: 0.0, bank: 2048, refresh: 1000}
-target: {charges: 1024, normalization: superposition}
+target: {charges: 24, normalization: superposition}
 sample: {map: MAP, margin: 0.05, landing: null, steps: 7, step: 0.35}
 """
 
@@ -182,7 +243,38 @@ def test_the_config_of_an_older_run_is_read_in_todays_names(tmp_path: Path, map:
     path = tmp_path / "config.yaml"
     path.write_text(OLD.replace("MAP", map))
     config = Config.read(path)
-    assert (config.sample.forward_steps, config.sample.max_steps) == (7, most)
-    assert config.points.noise == 0.0, "noise had no effect on flux points"
-    with pytest.raises(InputError, match=r"sample\.steps: no such setting any more"):
+    assert (config.method.sample.forward_steps, config.method.sample.max_steps) == (7, most)
+    assert (config.method.points.strategy, config.method.points.charges) == ("flux", 24)
+    with pytest.raises(InputError, match=r"points: no such setting any more; use method.points"):
         Config.load(path)
+
+
+OLDER = """
+name: old
+plus: {name: gaussian}
+minus: {name: moons}
+L: 4.0
+points: {strategy: STRATEGY, nearest: 0.01 s, ONLY}
+target: {charges: 24, normalization: superposition}
+net: {backbone: mlp, parametrisation: direct, width: 8, depth: 1}
+sample: {map: full, margin: 0.05, landing: null, forward_steps: 7, step: 0.35, max_steps: 9}
+"""
+
+
+@pytest.mark.parametrize(
+    ("strategy", "only"),
+    [
+        ("flux", "behind: 60.0"),
+        ("linear", "noise: 0.1"),
+        ("box", "margin: 0.2"),
+        ("lines", "bank: 16, refresh: 7"),
+    ],
+)
+def test_every_setting_of_version_0_1_has_its_place(tmp_path: Path, strategy: str, only: str) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(OLDER.replace("STRATEGY", strategy).replace("ONLY", only))
+    method = Config.read(path).method.model_dump()
+    key, value = only.split(",")[0].split(": ")
+    assert method["points"][key] == float(value)
+    assert method["points"].get("charges", 24) == 24
+    assert (method["L"], method["parametrisation"], method["sample"]["max_steps"]) == (4.0, "direct", 9)

@@ -7,16 +7,17 @@ from pathlib import Path
 import pytest
 import torch
 
-from efm_fast import evaluate, load, sample, sampling, train
+from efm_fast import evaluate, load, sample, train
 from efm_fast.errors import InputError, RunError
-from efm_fast.interplate import FluxPoints, InterplatePoints
 from efm_fast.lines import Lines, forward_map
+from efm_fast.methods import field_matching
+from efm_fast.methods.interplate import FluxPoints, InterplatePoints
 from efm_fast.types import Plates
 
 SHORT = {
     "train.steps": 400,
     "train.batch": 128,
-    "target.charges": 128,
+    "method.points.charges": 128,
     "net.width": 64,
     "net.depth": 2,
     "train.lr": 0.003,
@@ -59,7 +60,7 @@ def test_a_loaded_run_samples_the_same(run) -> None:  # type: ignore[no-untyped-
         sample(run, torch.zeros(3, 5))
     with pytest.raises(InputError, match="map"):
         sample(run, n=3, map="backward")  # type: ignore[arg-type]
-    with pytest.raises(InputError, match=r"^steps: .* the full map takes max_steps, got steps=3"):
+    with pytest.raises(InputError, match=r"^steps: the full map takes max_steps, got steps=3"):
         sample(run, n=3, steps=3)
     with pytest.raises(InputError, match=r"^max_steps: .* the forward map takes steps, got max_steps=3"):
         sample(run, n=3, map="forward", max_steps=3)
@@ -68,9 +69,13 @@ def test_a_loaded_run_samples_the_same(run) -> None:  # type: ignore[no-untyped-
 @pytest.mark.parametrize(
     "more",
     [
-        {"net.parametrisation": "direct"},
-        {"net.parametrisation": "direct", "points.strategy": "linear", "target.normalization": "per_plate"},
-        {"points.strategy": "box", "points.margin": 0.5},
+        {"method.parametrisation": "direct"},
+        {
+            "method.parametrisation": "direct",
+            "method.points.strategy": "linear",
+            "method.normalization": "per_plate",
+        },
+        {"method.points.strategy": "box", "method.points.margin": 0.5},
         {"train.bf16": True},
         {"train.workers": 1},
     ],
@@ -97,7 +102,7 @@ def test_images_train_with_the_unet(tmp_path: Path) -> None:
     more = {
         "train.steps": 2,
         "train.batch": 4,
-        "target.charges": 16,
+        "method.points.charges": 16,
         "net.backbone": "unet",
         "net.width": 8,
         "net.depth": 1,
@@ -111,11 +116,11 @@ def test_images_train_with_the_unet(tmp_path: Path) -> None:
     assert (run.folder / "samples" / "step_0000002.png").stat().st_size > 0
 
 
-@pytest.mark.parametrize(("settings", "stop"), [({}, 0.9), ({"sample.landing": 0.02}, 0.98)])
+@pytest.mark.parametrize(("settings", "stop"), [({}, 0.9), ({"method.sample.landing": 0.02}, 0.98)])
 def test_the_forward_map_leaves_out_what_it_is_asked_to(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: dict[str, float], stop: float
 ) -> None:
-    more = {"train.steps": 1, "sample.margin": 0.1, **settings}
+    more = {"train.steps": 1, "method.sample.margin": 0.1, **settings}
     run = train("gaussian_to_swissroll", short(tmp_path, **more), progress=False)
     asked = {}
 
@@ -123,7 +128,7 @@ def test_the_forward_map_leaves_out_what_it_is_asked_to(
         asked.update(options)
         return forward_map(field, x0, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(sampling, "forward_map", spied)
+    monkeypatch.setattr(field_matching, "forward_map", spied)
     sample(run, n=3, map="forward", steps=2)
     assert asked["start"] == pytest.approx(0.1 * run.geometry.L)
     assert asked["stop"] == pytest.approx(stop * run.geometry.L)

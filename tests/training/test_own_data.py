@@ -16,17 +16,15 @@ from torch.utils.data import Dataset, IterableDataset, TensorDataset
 from efm_fast import Config, diagnose, evaluate, load, resume, sample, train
 from efm_fast.data import Source, register_source
 from efm_fast.errors import InputError, RunError
-from efm_fast.interplate import FluxPoints, InterplatePoints
-from efm_fast.training.checkpoint import STATE
+from efm_fast.methods.interplate import FluxPoints, InterplatePoints
+from efm_fast.runs.checkpoint import STATE
 from efm_fast.types import Plates
 
 BASE = {
     "name": "own",
     "plus": "gaussian",
     "minus": "moons",
-    "L": 6.0,
-    "points": {"nearest": 0.01},
-    "target": {"charges": 32},
+    "method": {"L": 6.0, "points": {"nearest": 0.01, "charges": 32}},
     "net": {"width": 8, "depth": 1},
     "train": {"steps": 4, "batch": 16, "checkpoint_every": 2, "log_every": 1},
 }
@@ -236,13 +234,13 @@ REFUSED = {
         {"plus": {"name": "tensor", "data": ROWS, "seed": lambda: 3}},
         "plus: seed: expected an integer",
     ),
-    "heights": ({"points.nearest": 5.0}, r"nearest: expected less than L / 2 = 3.0, got 5.0"),
-    "custom points": ({"points.strategy": "custom"}, r"points.strategy: custom is .* pass it to train"),
+    "heights": ({"method.points.nearest": 5.0}, r"nearest: expected less than L / 2 = 3.0, got 5.0"),
+    "custom points": ({"method.points.strategy": "custom"}, r"method.points.strategy: custom is .* pass it to train"),
     "strategy": ({"strategy": no_strategy}, "strategy: has nothing to give"),
     "few points": ({"strategy": too_few}, r"strategy: expected InterplatePoints of x \[16, 2\] and z \[16\], got"),
     "NaN points": ({"strategy": spoiled}, "own: the loss of the first step is nan; no run folder was made"),
-    "points of both": ({"strategy": spoiled, "points.strategy": "box"}, "strategy: expected none beside"),
-    "noise of others": ({"strategy": spoiled, "points.noise": 0.1}, "points.noise: has an effect only with"),
+    "points of both": ({"strategy": spoiled, "method.points.strategy": "box"}, "strategy: expected none beside"),
+    "noise of others": ({"strategy": spoiled, "method.points.noise": 0.1}, "points.noise: no such setting with"),
 }  # fmt: skip
 
 
@@ -276,7 +274,9 @@ def test_a_source_that_cannot_be_recorded_is_refused_before_the_folder(tmp_path:
 
 def test_a_strategy_of_ones_own_is_recorded_and_asked_for_again(tmp_path: Path) -> None:
     run = train(own(tmp_path), strategy=FluxPoints(nearest=0.1), progress=False)
-    assert yaml.safe_load((run.folder / "config.yaml").read_text())["points"]["strategy"] == "custom"
+    assert (
+        yaml.safe_load((run.folder / "config.yaml").read_text())["method"]["points"]["strategy"] == "custom"
+    )
     with pytest.raises(RunError, match=r"a strategy of its own.*resume\(folder, strategy=\.\.\.\)"):
         resume(run.folder, progress=False)
     resume(run.folder, strategy=FluxPoints(nearest=0.1), progress=False)

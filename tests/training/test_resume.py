@@ -23,7 +23,7 @@ SETTINGS = {
     "train.checkpoint_every": 7,
     "train.log_every": 1,
     "train.picture_every": 10_000,
-    "target.charges": 64,
+    "method.points.charges": 64,
     "net.width": 16,
     "net.depth": 1,
 }
@@ -71,9 +71,9 @@ def test_kill_dash_nine_in_mid_run_then_resume_gives_bitwise_the_same_weights(tm
 
 @pytest.mark.parametrize("points", [{"strategy": "linear"}, {"strategy": "lines", "bank": 32, "refresh": 15}])
 def test_every_strategy_resumes_exactly(tmp_path: Path, points: dict[str, object]) -> None:
-    more = {"points": points, "net.parametrisation": "direct"}
+    more = {"method": {"points": points, "parametrisation": "direct"}, "method.points.charges": 64}
     if points["strategy"] == "lines":
-        more["target"] = {}
+        del more["method.points.charges"]
     whole = train("gaussian_to_swissroll", settings(tmp_path, "whole", **more), progress=False).folder
     folder = interrupted(tmp_path, more, after=20)
     resume(folder, progress=False)

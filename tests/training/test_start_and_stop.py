@@ -14,7 +14,7 @@ import torch
 
 from efm_fast import load
 from efm_fast.errors import RunError
-from efm_fast.nets.parametrisation import PlateMeans
+from efm_fast.methods.parametrisation import PlateMeans
 from efm_fast.training import resume, train
 
 SETTINGS = {
@@ -23,7 +23,7 @@ SETTINGS = {
     "train.checkpoint_every": 5,
     "train.log_every": 2,
     "train.picture_every": 10_000,
-    "target.charges": 8,
+    "method.points.charges": 8,
     "net.width": 8,
     "net.depth": 1,
 }

@@ -54,7 +54,7 @@ def test_a_part_that_takes_longer_shows_it(small: None, monkeypatch: pytest.Monk
 
 @pytest.mark.parametrize("parametrisation", ["plate_means", "direct"])
 def test_the_update_is_the_forward_maps_step(parametrisation: str) -> None:
-    config = training_step.Config.load("gaussian_to_swissroll", {"net.parametrisation": parametrisation})
+    config = training_step.Config.load("gaussian_to_swissroll", {"method.parametrisation": parametrisation})
     plus, minus = training_step.sources(config, False)
     learned = training_step.build_field(config, training_step.measure(config, plus, minus)).eval()
     x = torch.randn(9, 2, generator=torch.Generator().manual_seed(1))

@@ -70,7 +70,7 @@ def test_lines_of_one_charge_end_at_it(steps: int | None, within: float) -> None
 
 
 def test_training_is_a_function_of_the_seed() -> None:
-    settings = {"train.steps": 3, "train.batch": 8, "target.charges": 16, "net.width": 8}
+    settings = {"train.steps": 3, "train.batch": 8, "method.points.charges": 16, "net.width": 8}
     x, z = torch.randn(5, 2), torch.rand(5)
     nets = [
         pfgm.train_pfgm(Config.load("gaussian_to_swissroll", {**settings, "seed": s})).net for s in (0, 0, 1)

@@ -86,12 +86,12 @@ def test_a_study_asks_about_its_own_rows_and_columns(study: Study) -> None:
 def test_every_strategy_parametrisation_and_number_of_charges_is_a_row() -> None:
     for name in ("points", "digits_points"):
         settings = [
-            (row.overrides["points.strategy"], row.overrides["net.parametrisation"])
+            (row.overrides["method.points.strategy"], row.overrides["method.parametrisation"])
             for row in STUDIES[name].rows
         ]
         assert len(set(settings)) == len(settings) == 8
     for name in ("charges", "digits_charges"):
-        counts = [row.overrides["target.charges"] for row in STUDIES[name].rows]
+        counts = [row.overrides["method.points.charges"] for row in STUDIES[name].rows]
         assert counts[0] == 1
         assert counts[-1] == 16384
 

@@ -1,0 +1,17 @@
+// Bundles of field lines of the exact field on the CPU. Each line has its own steps and its own end, and what it
+// does depends on no other line, on no number of threads.
+#pragma once
+
+#include "lines/line.h"
+#include "core/threads.h"
+
+namespace efm {
+
+// False if `poll` broke them off.
+template <class T>
+bool trace_lines(const PlateCharges<T>&, const TraceRule<T>&, const LineRows<T>&, int threads, const Poll& poll);
+
+template <class T>
+bool forward_lines(const PlateCharges<T>&, const ForwardRule<T>&, const LineRows<T>&, int threads, const Poll& poll);
+
+}  // namespace efm

@@ -1,0 +1,17 @@
+// Bundles of field lines of the exact field on a CUDA device: all steps of all lines in one launch.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "lines/line.h"
+
+namespace efm::cuda {
+
+// Enqueued on `stream` of `device`; an empty text, or what CUDA said. Nothing waits.
+std::string trace_lines(const PlateCharges<float>&, const TraceRule<float>&, const LineRows<float>&, int device,
+                        std::uintptr_t stream);
+std::string forward_lines(const PlateCharges<float>&, const ForwardRule<float>&, const LineRows<float>&, int device,
+                          std::uintptr_t stream);
+
+}  // namespace efm::cuda

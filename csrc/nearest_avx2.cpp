@@ -1,4 +1,0 @@
-#include "vec_avx2.h"
-
-#define EFM_NEAREST_KERNELS nearest_kernels_avx2
-#include "nearest_kernel.h"

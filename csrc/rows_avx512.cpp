@@ -1,4 +1,0 @@
-#include "vec_avx512.h"
-
-#define EFM_ROW_KERNELS row_kernels_avx512
-#include "rows_kernel.h"

@@ -1,0 +1,63 @@
+// Sums over charges by direct differences: the hand-over between the driver and the kernels, which are
+// compiled once per instruction set. Lanes hold points, charges are broadcast.
+#pragma once
+
+#include <cstdint>
+
+#include "core/request.h"
+
+namespace efm {
+
+// Some points, in groups of `width` lanes, and what was summed for them so far. T is the kernel's scalar.
+//
+// What all pairs of a point have in common, height^2 + softening^2, comes as h2 or as base. As base it is no part
+// of r2, ref and best: there a large height would round away the differences that tell charges apart.
+struct DirectPoints {
+    int64_t d;
+    int groups;
+    const void* x;        // T [groups][d][width]
+    const void* h2;       // T [groups][width], in every r2
+    const int64_t* self;  // charge to leave out, [groups][width], or null
+    void* ref;            // T [groups][width]: r2 at which a weight is 1; +inf before the first charge
+    void* best;           // T [groups][width]: smallest r2
+    double* acc;          // [groups][1 + d][width]: sum of weights, then of weights times differences
+    const void* base = nullptr;  // T [groups][width]: a weight is that of r2 + base; null for 0
+};
+
+// Charges of non-zero weight, in one packed block.
+struct DirectCharges {
+    int n;
+    const void* y;         // T [n][d]
+    const void* q;         // T [n], or null for all ones
+    const int64_t* index;  // [n], ascending
+};
+
+struct FarPoints;
+
+struct DirectKernels {
+    const char* name;
+    int width32, width64;
+    // Adds the charges to the points' sums; scratch holds direct_max_charges * width scalars.
+    void (*add32)(const Request&, const DirectPoints&, const DirectCharges&, void* scratch);
+    void (*add64)(const Request&, const DirectPoints&, const DirectCharges&, void* scratch);
+    // The same for far points and charges less the centre, float [n][d + 1]; scratch of twice the size.
+    void (*add_far)(const Request&, const FarPoints&, const DirectCharges&, float* scratch);
+};
+
+// Whether the sum is Coulomb's in so few features that a kernel holds all in registers. It takes heights as h2: at
+// powers this small the rounding of r2 does not show.
+inline bool is_small_coulomb(const Request& r) {
+    return r.kernel == Kernel::riesz && r.x.cols <= 8 && r.power == static_cast<double>(r.x.cols + 1);
+}
+
+constexpr int direct_max_charges = 256;
+constexpr int direct_max_width = 16;
+// below these an r2 has lost digits to underflow, and the driver sums the point again in long double
+constexpr float direct_tiny32 = 1e-30f;
+constexpr double direct_tiny64 = 1e-280;
+
+const DirectKernels& direct_kernels_base();
+const DirectKernels& direct_kernels_avx2();
+const DirectKernels& direct_kernels_avx512();
+
+}  // namespace efm

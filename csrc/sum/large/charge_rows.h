@@ -1,0 +1,45 @@
+// Parts of the rows of 32 charges as floats, for the packing of AMX panels.
+#pragma once
+
+#include <vector>
+
+#include "sum/large/product.h"
+#include "core/elements.h"
+
+namespace efm {
+
+// One worker's view; rows of another type than float are read into a buffer of its own.
+class ChargeRows {
+public:
+    ChargeRows(const Matrix& y, int64_t features)
+        : y_(y), stride_(features + 16),  // off the power of two that would map all rows to one cache set
+          ready_(y.dtype == Dtype::f32 && y.col_stride == 1), buffer_(ready_ ? 0 : amx_panel * stride_) {}
+
+    // Points rows [32] at `count` features from `first` on of the charges from `charge` up to `end`; null past it.
+    void read(int64_t charge, int64_t end, int64_t first, int64_t count, const float** rows) {
+        for (int c = 0; c < amx_panel; ++c) {
+            const int64_t j = charge + c;
+            rows[c] = nullptr;
+            if (j >= end) continue;
+            if (ready_) {
+                rows[c] = static_cast<const float*>(y_.data) + j * y_.row_stride + first;
+            } else {
+                read_part(y_, j, first, count, buffer_.data() + c * stride_);
+                rows[c] = buffer_.data() + c * stride_;
+            }
+        }
+    }
+
+private:
+    const Matrix& y_;
+    int64_t stride_;
+    bool ready_;
+    std::vector<float> buffer_;
+};
+
+inline void advance(const float** rows, int64_t features) {
+    for (int c = 0; c < amx_panel; ++c)
+        if (rows[c]) rows[c] += features;
+}
+
+}  // namespace efm

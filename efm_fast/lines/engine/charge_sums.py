@@ -1,0 +1,81 @@
+"""The exact field of two sets of charges, prepared once for many evaluations, with what a line must know beside it.
+
+The sums already know how far the nearest charges are and how much the others weigh beside them: their log scale is the
+log kernel of the nearest charge. So lines at many features need no search of their own, which would cost more than the
+sums.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from ...field.capacitor import superposed
+from ...field.ops import call
+from ...field.request import SumRequest, centre_of
+from ...types import CentredSum
+from ..integrate.steps import unit
+from .choice import Problem
+
+
+@dataclass(frozen=True)
+class View:
+    """What N points see of the charges.
+
+    Attributes:
+        direction: unit direction of the field, [N, D+1]; zero where it vanishes.
+        nearest: distance to the nearest charge of either plate, float64 [N], data units.
+        others: weight of all other charges beside the nearest minus charge's, float64 [N], dimensionless.
+    """
+
+    direction: Tensor
+    nearest: Tensor
+    others: Tensor
+
+    def __getitem__(self, rows: Tensor) -> View:
+        return View(self.direction[rows], self.nearest[rows], self.others[rows])
+
+    def __setitem__(self, rows: Tensor, new: View) -> None:
+        self.direction[rows], self.nearest[rows], self.others[rows] = new.direction, new.nearest, new.others
+
+
+class ChargeSums:
+    """The field of ``problem``'s charges by the sums of ``backend``, evaluated at many points in turn."""
+
+    def __init__(self, problem: Problem, backend: str) -> None:
+        self.plates, self.backend, self.precision = problem.plates, backend, problem.precision
+        self.power = problem.x.shape[1] + 1.0
+        self.centre = centre_of(problem.plates.plus, problem.plates.minus).to(problem.x.device)
+
+    def __call__(self, points: Tensor) -> View:
+        """What ``points`` [N, D+1] see, data units."""
+        x, z, L = points[:, :-1], points[:, -1], self.plates.L
+        plus = self._plate(x, self.plates.plus, z)
+        minus = self._plate(x, self.plates.minus, z.double() - L)
+        log_nearest = torch.maximum(plus.m, minus.m) / -self.power
+        plus, minus = (
+            _of_charge_one(*part) for part in ((plus, self.plates.plus), (minus, self.plates.minus))
+        )
+        others = minus.w - 1.0 + torch.exp(plus.m - minus.m) * plus.w
+        direction = unit(superposed(plus, minus, x, z, L).direction.to(points.dtype))
+        return View(direction, torch.exp(log_nearest), others)
+
+    def _plate(self, x: Tensor, charges: Tensor, height: Tensor) -> CentredSum:
+        request = SumRequest(
+            x=x.contiguous(),
+            y=charges,
+            kernel="riesz",
+            power=self.power,
+            height=height,
+            precision=self.precision,
+            centre=self.centre,
+        )
+        return call(request, self.backend)
+
+
+def _of_charge_one(total: CentredSum, charges: Tensor) -> CentredSum:
+    """The sum over ``charges`` that share one unit of charge."""
+    return replace(total, m=total.m - math.log(len(charges)))

@@ -1,0 +1,141 @@
+"""Lines from charge to charge, step by step in torch: all lines at once, each with its own steps and its own end."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from ..exact import ExactField
+from ..geometry.discs import DiscGeometry
+from ..geometry.nearest import nearest_charges
+from ..integrate.embedded import EVALUATIONS, dormand_prince, next_step
+from ..integrate.steps import TABLEAUS, StepRule, arc_step, runge_kutta, unit
+from ..record import Lines, LineStatus
+from .choice import Problem
+
+
+class ChargeWalk:
+    """Lines under way; every tensor has one row per line, and a method moves the rows it is given."""
+
+    #: How many lines may be under way at a time; None for all.
+    window: int | None = None
+
+    def __init__(
+        self,
+        problem: Problem,
+        rule: StepRule,
+        discs: DiscGeometry,
+        capture: float,
+        backend: str,
+    ) -> None:
+        self.points = points = torch.cat([problem.x, problem.z[:, None].to(problem.x.dtype)], dim=1)
+        self.plus, self.minus, self.L = problem.plates.plus, problem.plates.minus, problem.plates.L
+        self.rule, self.discs, self.capture = rule, discs, capture
+        self.exact = ExactField(problem.plates, backend, problem.precision)
+        started = torch.isfinite(points).all(dim=1)
+        self.status = torch.where(started, int(LineStatus.RUNNING), int(LineStatus.FAILED))
+        self.evaluations = torch.zeros_like(self.status)
+        self.charge = torch.full_like(self.status, -1)
+        self.length = points.new_zeros(len(points))
+        self.ds = points.new_full((len(points),), torch.inf)
+        self.first = torch.zeros_like(points)
+        if rule.method == "dopri5":
+            self._evaluate_first(started.nonzero()[:, 0])
+
+    def run(self, max_steps: int, every: int) -> Lines:
+        """Take steps until every line has ended; ``every``: how often paths are kept, 0 for never."""
+        paths = [self.points.clone()] if every else []
+        taken, step = torch.zeros_like(self.status), 0
+        while True:
+            under_way = (self.status == LineStatus.RUNNING) & (taken <= max_steps)
+            # paths have one row per step of all lines, which then keep together
+            rows = under_way.nonzero()[:, 0][: None if every else self.window]
+            if len(rows) == 0:
+                break
+            self.advance(rows)
+            taken[rows] += 1
+            step += 1
+            if every and step % every == 0:
+                paths.append(self.points.clone())
+        if every > 1:
+            paths.append(self.points.clone())
+        self.status[self.status == LineStatus.RUNNING] = int(LineStatus.STEP_LIMIT)
+        failed = (self.status == LineStatus.FAILED)[:, None]
+        return Lines(
+            end=torch.where(failed, math.nan, self.points[:, :-1]),
+            end_z=self.points[:, -1],
+            status=self.status,
+            charge=self.charge,
+            evaluations=self.evaluations,
+            length=self.length,
+            paths=torch.stack(paths) if every else None,
+        )
+
+    def advance(self, rows: Tensor) -> None:
+        """Land the lines that a charge owns; one step, or one attempt at it, of the others."""
+        points = self.points[rows]
+        own, index = nearest_charges(points, self.minus, self.L, 2)
+        positive, positive_index = nearest_charges(points, self.plus, 0.0, 1)
+        owned = own[:, 0] <= self.capture * torch.minimum(own[:, 1], positive[:, 0])
+        self._land(rows[owned], own[owned, 0], index[owned, 0])
+        if owned.all():
+            return
+        to_minus = own[:, 0] < positive[:, 0]
+        nearest = torch.where(to_minus[:, None], self.minus[index[:, 0]], self.plus[positive_index[:, 0]])
+        plate = torch.where(to_minus, self.L, 0.0)
+        offset = points - torch.cat([nearest, plate[:, None].to(nearest.dtype)], dim=1).to(points.dtype)
+        self._step(rows[~owned], offset[~owned])
+
+    def _land(self, rows: Tensor, distance: Tensor, charge: Tensor) -> None:
+        in_front = self.points[rows, -1] < self.L
+        self.status[rows] = torch.where(in_front, int(LineStatus.FRONT), int(LineStatus.BEHIND))
+        self.charge[rows] = charge
+        self.length[rows] += distance
+        self.points[rows, :-1] = self.minus[charge].to(self.points.dtype)
+        self.points[rows, -1] = self.L
+
+    def _step(self, rows: Tensor, offset: Tensor) -> None:
+        """Step lines that are at ``offset`` from their nearest charge, [N, D+1]."""
+        points, distance, method = self.points[rows], offset.norm(dim=1), self.rule.method
+        if method == "dopri5":
+            new, ds = self._embedded_step(rows, points, distance)
+        else:
+            first = self.field(points)
+            ds = arc_step(self.rule.step, distance, (offset * first).sum(dim=1) / distance)
+            new = runge_kutta(lambda p, _: self.field(p), points, ds[:, None], method, first)
+            self.evaluations[rows] += len(TABLEAUS[method][0])
+            self.first[rows] = first
+        self.length[rows] += ds
+        self._settle(rows, new)
+
+    def _embedded_step(self, rows: Tensor, points: Tensor, distance: Tensor) -> tuple[Tensor, Tensor]:
+        """New points and the arc length to them; the old points and zero where the attempt was rejected."""
+        ds = torch.minimum(self.ds[rows], distance)
+        new, last, error = dormand_prince(self.field, points, self.first[rows], ds)
+        allowed = self.rule.tolerance * distance
+        accepted = error <= allowed
+        self.ds[rows] = next_step(ds, error, allowed)
+        self.evaluations[rows] += EVALUATIONS
+        self.first[rows] = torch.where(accepted[:, None], last, self.first[rows])
+        return torch.where(accepted[:, None], new, points), torch.where(accepted, ds, 0.0)
+
+    def _settle(self, rows: Tensor, new: Tensor) -> None:
+        """Take lines to their new points, those beyond the far radius to their mirror image."""
+        x, z, mirrored = self.discs.mirror(new[:, :-1], new[:, -1])
+        self.points[rows] = torch.cat([x, z[:, None]], dim=1)
+        lost = ~torch.isfinite(new).all(dim=1) | (self.first[rows] == 0).all(dim=1)
+        self.status[rows] = torch.where(lost, int(LineStatus.FAILED), self.status[rows])
+        if self.rule.method == "dopri5":
+            self._evaluate_first(rows[mirrored])
+
+    def field(self, points: Tensor) -> Tensor:
+        """Unit direction of the field at ``points``, [N, D+1] both."""
+        return unit(self.exact.direction(points[:, :-1], points[:, -1]).to(points.dtype))
+
+    def _evaluate_first(self, rows: Tensor) -> None:
+        """The direction with which an embedded step begins."""
+        if len(rows):
+            self.first[rows] = self.field(self.points[rows])
+            self.evaluations[rows] += 1

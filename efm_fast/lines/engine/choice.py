@@ -1,0 +1,166 @@
+"""Who integrates lines: the extension takes whole lines in one call, plain torch steps all lines at once.
+
+One switch chooses, the ``backend`` of the sums. "auto" and "cpp", the extension's own name, let the extension take
+whole lines wherever it can; around every other backend's sums torch takes the steps. An explicit argument beats
+EFM_FAST_BACKEND beats "auto". The older spellings ``engine=`` and EFM_FAST_LINES still work, with a warning.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from ... import checks, native
+from ...errors import BackendUnavailableError
+from ...field.backends import requested_name
+from ...field.ops import watched
+from ...field.request import Precision
+from ...types import Plates
+
+Engine = Literal["auto", "torch", "extension"]
+WholeLines = Literal["never", "where it can", "always"]
+
+#: The older variable, for one more version.
+ENVIRONMENT_VARIABLE = "EFM_FAST_LINES"
+
+_EXTENSION = "cpp"  # its name among the backends
+_DIMENSION_CPU = 64  # above it the sums over charges are matrix products, which want all lines at once
+_DTYPES_CPU = (torch.float32, torch.float64)
+_HERE = 4  # frames from a warning to the caller of a map
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What a caller chose.
+
+    Attributes:
+        backend: of the sums over charges; "auto" or a name that ``efm-fast info`` lists.
+        whole_lines: whether the extension integrates whole lines.
+        torch_alone: whether plain torch was named, so that no step of a learned field uses the extension either.
+    """
+
+    backend: str
+    whole_lines: WholeLines
+    torch_alone: bool = False
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Lines from ``x`` [N, D], ``z`` [N] among the charges of ``plates``, and the precision of their sums."""
+
+    x: Tensor
+    z: Tensor
+    plates: Plates
+    precision: Precision = "default"
+
+
+def choose(backend: str, engine: str | None = None) -> Choice:
+    """What ``backend``, or the older ``engine``, or the environment asks for.
+
+    Raises:
+        InputError: no backend, or no engine, has that name.
+    """
+    name = requested_name(backend)
+    older = _older_spelling(engine, backend)
+    if older == "torch":
+        return Choice(backend, "never", torch_alone=True)
+    if older == "extension":
+        # another backend's sums are none of the extension's: `chosen_lines` says so
+        return Choice(backend, "always")
+    return Choice(
+        backend,
+        "where it can" if name in ("auto", _EXTENSION) else "never",
+        torch_alone=name in ("torch", "reference"),
+    )
+
+
+def _older_spelling(engine: str | None, backend: str) -> str:
+    """What ``engine=`` or EFM_FAST_LINES asks for, with a warning; "auto" where neither says a word."""
+    names = ("auto", "torch", "extension")
+    what, asked = "engine", "auto" if engine is None else checks.choice("engine", engine, names)
+    if asked == "auto" and backend == "auto" and ENVIRONMENT_VARIABLE in os.environ:
+        what = ENVIRONMENT_VARIABLE
+        asked = checks.choice(what, os.environ[ENVIRONMENT_VARIABLE], names)
+    elif engine is None:
+        return "auto"
+    warnings.warn(
+        f"{what} will go in the next version: name the backend instead, "
+        "'cpp' for whole lines by the extension, 'torch' for plain torch",
+        DeprecationWarning,
+        stacklevel=_HERE,
+    )
+    return asked
+
+
+def takes_whole_lines(problem: Problem, choice: Choice) -> bool:
+    """Whether the extension integrates these lines.
+
+    Raises:
+        BackendUnavailableError: whole lines were asked for and it cannot serve; the text says why.
+    """
+    if choice.whole_lines == "never":
+        return False
+    reason = why_not(problem)
+    if choice.whole_lines == "always" and choice.backend not in ("auto", _EXTENSION):
+        reason = f"backend={choice.backend!r} was asked for, and it sums over charges by its own kernels"
+    if reason is not None and choice.whole_lines == "always":
+        raise BackendUnavailableError(f"engine 'extension' cannot integrate these lines: {reason}")
+    return reason is None
+
+
+def fuses_steps(choice: Choice) -> bool:
+    """Whether the extension may take the steps between two calls of a learned field.
+
+    Raises:
+        BackendUnavailableError: the extension was named and is missing, or was to take whole lines.
+    """
+    if choice.whole_lines == "always":
+        raise BackendUnavailableError("engine 'extension' integrates an ExactField; this field is another")
+    if choice.backend == _EXTENSION:
+        native.extension()
+    return not choice.torch_alone
+
+
+def why_not(problem: Problem) -> str | None:
+    """A sentence that says why the extension cannot integrate these lines whole; None if it can."""
+    missing = native.why_missing()
+    if missing is not None:
+        return missing
+    tensors = (problem.x, problem.z, problem.plates.plus, problem.plates.minus)
+    for charges in tensors[2:]:
+        if charges.device != problem.x.device:
+            return f"the lines are on {problem.x.device}, and charges on {charges.device}"
+    if watched(*tensors):
+        return "a gradient, a transform or a compiler asks for every step, and it takes all in one call"
+    if problem.precision == "exact" and problem.x.dtype != torch.float64:
+        return "precision='exact' of float32 lines sums in float64, which it does for float64 lines only"
+    kind = problem.x.device.type
+    if kind == "cpu":
+        return _why_not_on_the_cpu(problem.x)
+    if kind == "cuda":
+        return _why_not_on_cuda(problem.x)
+    return f"it serves CPU and CUDA tensors, and the lines are on {problem.x.device}"
+
+
+def _why_not_on_the_cpu(x: Tensor) -> str | None:
+    if x.shape[1] > _DIMENSION_CPU:
+        return f"on the CPU it serves up to {_DIMENSION_CPU} features, got {x.shape[1]}"
+    if x.dtype not in _DTYPES_CPU:
+        return f"it serves float32 and float64 lines, got {x.dtype}"
+    return None
+
+
+def _why_not_on_cuda(x: Tensor) -> str | None:
+    if not hasattr(native.extension(), "cuda_trace_lines"):
+        return "it was built without its CUDA part: nvcc was not found then"
+    limit = native.extension().line_dimension_cuda
+    if x.shape[1] > limit:
+        return f"on a CUDA device it serves up to {limit} features, got {x.shape[1]}"
+    if x.dtype != torch.float32:
+        return f"on a CUDA device it serves float32 lines, got {x.dtype}"
+    return None

@@ -1,0 +1,181 @@
+"""Whole lines of an exact field by the extension: all steps of all lines in one call."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ... import native
+from ...types import Plates
+from ..geometry.discs import DiscGeometry
+from ..integrate.embedded import ERROR, ROWS
+from ..integrate.heights import Heights
+from ..integrate.steps import TABLEAUS, StepRule
+from ..record import Lines
+from .choice import Problem
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """The lines of one call: contiguous inputs, and the rows that the extension fills.
+
+    Attributes:
+        x, z: starts, [N, D] and [N], data units; every other number has the dtype of x.
+        plates: the charges and the distance between the plates.
+        end, end_z, length: where each line ended and how long it is, [N, D], [N] and [N], data units.
+        status, charge, evaluations, path_points: int64 [N].
+        path: points of each line, [N, capacity, D+1], data units, or None.
+        every: of a line's points every so many are kept.
+    """
+
+    x: Tensor
+    z: Tensor
+    plates: Plates
+    end: Tensor
+    end_z: Tensor
+    length: Tensor
+    status: Tensor
+    charge: Tensor
+    evaluations: Tensor
+    path_points: Tensor
+    path: Tensor | None
+    every: int
+
+    @classmethod
+    def of(cls, problem: Problem, capacity: int, every: int) -> Bundle:
+        """Buffers for ``problem``, with room for ``capacity`` points of each line's path, 0 for no paths."""
+        dtype, plates = problem.x.dtype, problem.plates
+        x, z, plus, minus = (
+            native.plain(part, dtype) for part in (problem.x, problem.z, plates.plus, plates.minus)
+        )
+        n, d = x.shape
+        status, charge, evaluations, path_points = (
+            torch.zeros(n, dtype=torch.int64, device=x.device) for _ in range(4)
+        )
+        return cls(
+            x=x,
+            z=z,
+            plates=Plates(plus, minus, float(plates.L)),
+            end=torch.empty_like(x),
+            end_z=x.new_empty(n),
+            length=x.new_empty(n),
+            status=status,
+            charge=charge,
+            evaluations=evaluations,
+            path_points=path_points,
+            # pages of a path that no line reaches are never touched
+            path=x.new_empty(n, capacity, d + 1) if capacity else None,
+            every=max(every, 1),
+        )
+
+    def run(self, kind: str, rule: Any) -> None:
+        """Integrate by the extension's ``rule``: a TraceRule where ``kind`` is "trace", a ForwardRule for "forward"."""
+        extension, place = native.extension(), self.x.device
+        plates, rows = self._native_plates(extension), self._native_rows(extension)
+        if place.type == "cuda":
+            stream = torch.cuda.current_stream(place).cuda_stream
+            getattr(extension, f"cuda_{kind}_lines")(plates, rule, rows, place.index, stream)
+            return
+        is_double, threads = self.x.dtype == torch.float64, torch.get_num_threads()
+        getattr(extension, f"{kind}_lines")(plates, rule, rows, is_double, threads)
+
+    def _native_plates(self, extension: ModuleType) -> Any:
+        plates, d = extension.LinePlates(), self.x.shape[1]
+        plates.n_plus, plates.n_minus = len(self.plates.plus), len(self.plates.minus)
+        plates.plus = self.address("plus", self.plates.plus, (plates.n_plus, d))
+        plates.minus = self.address("minus", self.plates.minus, (plates.n_minus, d))
+        plates.features, plates.L = d, self.plates.L
+        return plates
+
+    def _native_rows(self, extension: ModuleType) -> Any:
+        rows, (n, d) = extension.LineRows(), self.x.shape
+        for name in ("x", "end"):
+            setattr(rows, name, self.address(name, getattr(self, name), (n, d)))
+        for name in ("z", "end_z", "length"):
+            setattr(rows, name, self.address(name, getattr(self, name), (n,)))
+        for name in ("status", "charge", "evaluations", "path_points"):
+            setattr(rows, name, self.address(name, getattr(self, name), (n,), torch.int64))
+        rows.count, rows.every = n, self.every
+        if self.path is not None:
+            rows.capacity = self.path.shape[1]
+            rows.path = self.address("path", self.path, (n, rows.capacity, d + 1))
+        return rows
+
+    def address(
+        self, name: str, tensor: Tensor, shape: tuple[int, ...], dtype: torch.dtype | None = None
+    ) -> int:
+        """Where ``tensor`` starts; it has this shape, and the lines' device and dtype unless another is named."""
+        return native.address(tensor, dtype or self.x.dtype, shape, device=self.x.device.type, name=name)
+
+    def lines(self, *, charge: bool) -> Lines:
+        """What the extension wrote; ``charge``: whether lines end on charges."""
+        return Lines(
+            end=self.end,
+            end_z=self.end_z,
+            status=self.status,
+            charge=self.charge if charge else None,
+            evaluations=self.evaluations,
+            length=self.length,
+            paths=self._paths(),
+        )
+
+    def _paths(self) -> Tensor | None:
+        if self.path is None:
+            return None
+        longest = int(self.path_points.max()) if len(self.path) else 1
+        step = torch.arange(longest, device=self.path.device)
+        # a line that ended repeats its end
+        at = torch.minimum(step[None], self.path_points[:, None] - 1).clamp_min(0)
+        return self.path.gather(1, at[:, :, None].expand(-1, -1, self.path.shape[2])).transpose(0, 1)
+
+
+def _tableau(extension: ModuleType, method: str) -> Any:
+    """An explicit method of ``TABLEAUS``, or Dormand and Prince's pair, as the extension takes it."""
+    tableau = extension.Tableau()
+    if method == "dopri5":
+        tableau.rows, tableau.weights, tableau.error = ROWS, (*ROWS[-1], 0.0), ERROR
+    else:
+        _, rows, tableau.weights = TABLEAUS[method]
+        tableau.rows = rows[1:]
+    return tableau
+
+
+def trace(
+    problem: Problem, rule: StepRule, discs: DiscGeometry, capture: float, max_steps: int, every: int
+) -> Lines:
+    """Lines from charge to charge by the extension; see :func:`efm_fast.trace_lines`."""
+    extension = native.extension()
+    bundle = Bundle.of(problem, max_steps // every + 2 if every else 0, every)
+    d = bundle.x.shape[1]
+    center, axis = (part.to(bundle.x).contiguous() for part in discs.dipole())
+    how = extension.TraceRule()
+    how.tableau, how.embedded = _tableau(extension, rule.method), rule.method == "dopri5"
+    how.step, how.tolerance, how.capture, how.far = rule.step, rule.tolerance, capture, discs.far
+    how.center, how.axis = bundle.address("center", center, (d,)), bundle.address("axis", axis, (d + 1,))
+    how.max_steps = max_steps
+    bundle.run("trace", how)
+    return bundle.lines(charge=True)
+
+
+def forward(problem: Problem, schedule: Heights, method: str, steepest: float, every: int) -> Lines:
+    """Lines from plate to plate by the extension, to the schedule's last height; see ``forward_map``."""
+    extension = native.extension()
+    bundle = Bundle.of(problem, -(-schedule.steps // every) + 1 if every else 0, every)
+    nodes = TABLEAUS[method][0]
+    z, dz_dt, next_z = (part.to(bundle.x).contiguous() for part in schedule.stages(nodes))
+    stages = (schedule.steps, len(nodes))
+    how = extension.ForwardRule()
+    how.tableau, how.steps, how.dt, how.steepest = (
+        _tableau(extension, method),
+        schedule.steps,
+        schedule.dt,
+        steepest,
+    )
+    how.z, how.dz_dt = bundle.address("z", z, stages), bundle.address("dz_dt", dz_dt, stages)
+    how.next_z = bundle.address("next_z", next_z, stages[:1])
+    bundle.run("forward", how)
+    return bundle.lines(charge=False)

@@ -1,0 +1,261 @@
+"""Electrostatic field matching (EFM, ICML 2025): the field between two charged plates, and its lines."""
+
+from __future__ import annotations
+
+import functools
+from typing import Annotated, Literal
+
+from torch import Generator, Tensor
+
+from ..errors import InputError
+from ..extras import extra
+from ..lines import ExactField, Lines, Support, forward_map, full_map, mirrored, reversed_field
+from ..sections import Choice, Length, PositiveFloat, PositiveInt, Section, length_in_data_units
+from ..types import Field as FieldProtocol
+from ..types import Plates
+from .interplate import BoxPoints, FluxPoints, InterplatePoints, InterplateStrategy, LinearPoints
+from .learned import LearnedField
+from .line_bank import LineBank
+from .method import Method, MethodSettings, Problem, Travel
+from .parametrisation import DirectField, Parametrisation, PlateMeans
+from .targets import Normalization
+
+with extra("train"):
+    from pydantic import BeforeValidator, Field, SerializeAsAny, model_validator
+
+_NEAREST = Field(
+    default="0.001 s",
+    description="smallest distance from a plate: of flux points, and of heights that the network tells apart",
+)
+_CHARGES = Field(default=1024, description="charges per plate and step, whose field is the target")
+
+
+class PointsSettings(Section):
+    """Where the field is learned."""
+
+    strategy: str
+    nearest: Length = _NEAREST
+
+
+class FluxSettings(PointsSettings):
+    """Points that field lines pass, by the law of flux."""
+
+    strategy: Literal["flux"]
+    charges: PositiveInt = _CHARGES
+    behind: Length | None = Field(default=None, description="largest distance behind a plate; null: none")
+
+
+class LinearSettings(PointsSettings):
+    """Points between random pairs of charges, as the paper has them."""
+
+    strategy: Literal["linear"]
+    charges: PositiveInt = _CHARGES
+    noise: float = Field(default=0.0, ge=0, description="standard deviation of the noise on x")
+
+
+class BoxSettings(PointsSettings):
+    """Points uniform in a box around the charges."""
+
+    strategy: Literal["box"]
+    charges: PositiveInt = _CHARGES
+    margin: float = Field(default=0.0, ge=0, description="reach beyond the charges, data units")
+
+
+class LinesSettings(PointsSettings):
+    """Points on exact lines of a bank of charges, whose field is the target."""
+
+    strategy: Literal["lines"]
+    bank: PositiveInt = Field(default=2048, description="charges per plate whose lines fill the bank")
+    refresh: PositiveInt = Field(default=1000, description="steps between fresh banks")
+
+
+class CustomSettings(PointsSettings):
+    """Points of the strategy that was passed to ``train``."""
+
+    strategy: Literal["custom"]
+    charges: PositiveInt = _CHARGES
+
+
+_STRATEGIES: dict[str, type[PointsSettings]] = {
+    "flux": FluxSettings,
+    "linear": LinearSettings,
+    "box": BoxSettings,
+    "lines": LinesSettings,
+    "custom": CustomSettings,
+}
+
+
+class FieldSampleSettings(Section):
+    """How samples follow the field; ``sample`` can be asked for either map of any run."""
+
+    map: Literal["full", "forward"] = Field(
+        default="full", description="full stochastic map, or forward only"
+    )
+    margin: float = Field(
+        default=0.05,
+        gt=0,
+        lt=0.5,
+        description="forward: share of L left out at each plate; with plate means the last step jumps to the plate",
+    )
+    landing: float | None = Field(
+        default=None,
+        gt=0,
+        lt=0.5,
+        description="forward: share of L left out at the minus plate, if not margin",
+    )
+    forward_steps: PositiveInt = Field(default=40, description="forward: number of steps")
+    step: PositiveFloat = Field(default=0.35, description="full: step over the distance to the charges")
+    max_steps: PositiveInt = Field(default=200, description="full: lines that take more steps end unfinished")
+
+
+class FieldMatchingSettings(MethodSettings):
+    """Settings of :class:`FieldMatching`."""
+
+    name: Literal["field_matching"]
+    L: Length = Field(default="1 s", description="distance between the plates")
+    parametrisation: Literal["plate_means", "direct"] = Field(
+        default="plate_means", description="what the network's output means"
+    )
+    normalization: Normalization = Field(
+        default="superposition",
+        description="per_plate: the authors' published form, for parity (direct field, points other than flux)",
+    )
+    points: Annotated[
+        SerializeAsAny[PointsSettings], BeforeValidator(Choice("strategy", "flux", _STRATEGIES))
+    ] = Field(default="flux", validate_default=True, description="where the field is learned")  # type: ignore[assignment]
+    sample: FieldSampleSettings = Field(
+        default=FieldSampleSettings(), description="how samples follow the field"
+    )
+
+    @model_validator(mode="after")
+    def _refuse_idle_normalization(self) -> FieldMatchingSettings:
+        if self.normalization == "superposition":
+            return self
+        for key, value, used in (
+            ("parametrisation", self.parametrisation, self.parametrisation == "direct"),
+            ("points.strategy", self.points.strategy, self.points.strategy != "flux"),
+        ):
+            if not used:
+                raise InputError(
+                    f"method.normalization: per_plate has no effect with method.{key} = {value}; leave it out"
+                )
+        return self
+
+    def lengths(self, s: float, scale: float) -> tuple[float, float]:
+        """L and ``points.nearest``, data units."""
+        return length_in_data_units(self.L, s), length_in_data_units(self.points.nearest, s)
+
+
+class FieldMatching(Method):
+    """Inter-plate points by a strategy, the field of both plates' charges there, and a map along its lines.
+
+    Args:
+        settings: its settings.
+        problem: what it is made for.
+        strategy: inter-plate points of one's own, for ``points.strategy = custom``.
+    """
+
+    Settings = FieldMatchingSettings
+    maps = ("full", "forward")
+    settings: FieldMatchingSettings
+
+    def __init__(
+        self, settings: FieldMatchingSettings, problem: Problem, strategy: InterplateStrategy | None = None
+    ) -> None:
+        super().__init__(settings, problem)
+        self._own_strategy = strategy
+        self.parametrisation: Parametrisation = (
+            PlateMeans(problem.geometry)
+            if settings.parametrisation == "plate_means"
+            else DirectField(problem.geometry, settings.normalization)
+        )
+
+    @property
+    def map(self) -> str:
+        """The map that its settings choose."""
+        return self.settings.sample.map
+
+    def charges(self, batch: int) -> int:
+        """The charges of a step's target; a bank of lines has its own, and takes as many as there are points."""
+        return getattr(self.settings.points, "charges", batch)
+
+    @functools.cached_property
+    def strategy(self) -> InterplateStrategy:
+        """Where the field is learned, lengths resolved in data units.
+
+        Raises:
+            InputError: lengths that contradict each other, or a strategy of one's own that was not given.
+        """
+        points, geometry = self.settings.points, self.problem.geometry
+        if self._own_strategy is not None:
+            return self._own_strategy
+        if isinstance(points, FluxSettings):
+            behind = 0.0 if points.behind is None else length_in_data_units(points.behind, geometry.s)
+            return FluxPoints(nearest=geometry.nearest, behind=behind)
+        if isinstance(points, LinearSettings):
+            return LinearPoints(points.noise)
+        if isinstance(points, BoxSettings):
+            return BoxPoints(points.margin)
+        if isinstance(points, LinesSettings):
+            problem = self.problem
+            return LineBank(
+                problem.plus,
+                problem.minus,
+                geometry.L,
+                charges=points.bank,
+                refresh=points.refresh,
+                seed=problem.seed,
+                clearance=0.1 * geometry.scale,
+            )
+        raise InputError(
+            "method.points.strategy: custom is a strategy of your own: pass it to train as strategy=..."
+        )
+
+    def points(self, plates: Plates, n: int, generator: Generator, step: int) -> InterplatePoints:
+        """``n`` points of the strategy.
+
+        Raises:
+            InputError: a strategy of one's own gave something else.
+        """
+        points = self.strategy(plates, n, generator, step)
+        expected = f"x {[n, plates.plus.shape[1]]} and z {[n]}"
+        got = f"an object of type {type(points).__name__}"
+        if isinstance(points, InterplatePoints):
+            got = f"x {list(points.x.shape)} and z {list(points.z.shape)}"
+        if got != expected:
+            raise InputError(f"strategy: expected InterplatePoints of {expected}, got {got}")
+        return points
+
+    def sample(self, field: LearnedField, x0: Tensor, support: Support, travel: Travel) -> Lines:
+        """Follow the field's lines by the full or the forward map, see :func:`efm_fast.sample`."""
+        settings, kind = self.settings.sample, travel.map or self.map
+        followed: FieldProtocol = reversed_field(field) if travel.reverse else field
+        if kind == "full":
+            self.refuse(travel, "steps", takes="max_steps")
+            lines = full_map(
+                followed,
+                x0,
+                support=support.exchanged() if travel.reverse else support,
+                step=settings.step,
+                max_steps=settings.max_steps if travel.max_steps is None else travel.max_steps,
+                seed=travel.seed,
+                return_paths=travel.return_paths,
+            )
+        else:
+            self.refuse(travel, "max_steps", takes="steps")
+            landing = settings.margin if settings.landing is None else settings.landing
+            lines = forward_map(
+                followed,
+                x0,
+                steps=settings.forward_steps if travel.steps is None else travel.steps,
+                method="midpoint",
+                spacing="log",
+                start=settings.margin * field.L,
+                stop=field.L - landing * field.L,
+                return_paths=travel.return_paths,
+            )
+        return mirrored(lines, field.L) if travel.reverse else lines
+
+    def exact(self, plates: Plates) -> ExactField:
+        """The field of the plates' charges."""
+        return ExactField(plates)

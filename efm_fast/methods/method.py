@@ -1,0 +1,174 @@
+"""What a method is: where a network learns, what it learns there, and how a sample travels.
+
+The training loop, the run folder, the samplers' door, the metrics and the pages know methods by this protocol only.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol
+
+from torch import Generator, Tensor, nn
+
+from ..data import Source
+from ..errors import InputError
+from ..lines import Lines, Support
+from ..sections import Section
+from ..types import Field, Geometry, Plates
+from .learned import LearnedField
+from .parametrisation import Parametrisation
+
+
+class Points(Protocol):
+    """Where a network is evaluated in one training step.
+
+    Attributes:
+        x: features, [N, D], data units.
+        z: heights, [N], data units.
+    """
+
+    @property
+    def x(self) -> Tensor: ...  # noqa: D102
+
+    @property
+    def z(self) -> Tensor: ...  # noqa: D102
+
+
+Strategy = Callable[..., Any]
+"""Inter-plate points of one's own, see :class:`efm_fast.methods.interplate.InterplateStrategy`."""
+
+
+class MethodSettings(Section):
+    """The settings of a method; every method has a subclass with its own."""
+
+    name: str
+
+    def lengths(self, s: float, scale: float) -> tuple[float, float]:
+        """The distance between the plates and the smallest height that the network tells apart, data units.
+
+        Args:
+            s: root mean square distance between a charge of one plate and a charge of the other, data units.
+            scale: root mean square of one centred feature, data units.
+        """
+        return s, 0.1 * s
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What a method is made for.
+
+    Attributes:
+        geometry: the lengths of the data and of the plates.
+        plus: data on the plate z = 0.
+        minus: data on the plate z = L.
+        seed: of the run.
+    """
+
+    geometry: Geometry
+    plus: Source
+    minus: Source
+    seed: int
+
+
+@dataclass(frozen=True)
+class Travel:
+    """How samples are to travel: the arguments of :func:`efm_fast.sample`, each checked for itself.
+
+    Attributes:
+        map: one of the method's maps, or None for that of its settings.
+        steps: number of steps, or None for that of the settings.
+        max_steps: steps after which a line ends unfinished, or None for that of the settings.
+        seed: of random decisions on the way; those of sample k depend on (seed, k) alone.
+        reverse: from the minus plate to the plus plate.
+        return_paths: keep the points on the way.
+    """
+
+    map: str | None = None
+    steps: int | None = None
+    max_steps: int | None = None
+    seed: int = 0
+    reverse: bool = False
+    return_paths: bool = False
+
+
+class Method(ABC):
+    """Points drawn by a law, what a network learns there, and a velocity made of it.
+
+    A method is one file with a subclass of this and one of :class:`MethodSettings`, and one row in
+    ``efm_fast/methods/__init__.py``; one of one's own needs no row: ``method: {name: my_module:MyMethod}``.
+
+    Attributes:
+        Settings: the class of its settings.
+        maps: the ways in which its samples can travel.
+        has_prior: whether samples start from a distribution of the method's own instead of the data on the plus plate.
+            The lengths are then those of the minus data alone.
+        settings: its settings.
+        problem: what it was made for.
+        parametrisation: what the network's raw output means, its targets and its loss.
+    """
+
+    Settings: ClassVar[type[MethodSettings]]
+    maps: ClassVar[tuple[str, ...]]
+    has_prior: ClassVar[bool] = False
+    parametrisation: Parametrisation
+
+    def __init__(self, settings: MethodSettings, problem: Problem) -> None:
+        self.settings, self.problem = settings, problem
+
+    @property
+    def map(self) -> str:
+        """The map that its settings choose."""
+        return self.maps[0]
+
+    def charges(self, batch: int) -> int:
+        """How many rows of each plate's data a training step of ``batch`` points takes."""
+        return batch
+
+    @abstractmethod
+    def points(self, plates: Plates, n: int, generator: Generator, step: int) -> Points:
+        """``n`` points at which to learn, for the charges of this step.
+
+        Args:
+            plates: this step's charges.
+            n: number of points.
+            generator: the only source of randomness, on the charges' device; a function of (seed, step).
+            step: optimiser step.
+        """
+
+    def field(self, backbone: nn.Module) -> LearnedField:
+        """``backbone`` with the meaning of its output: what is trained, and what samples follow."""
+        return LearnedField(backbone, self.parametrisation, self.problem.geometry)
+
+    def start(self, n: int, generator: Generator) -> Tensor:
+        """``n`` draws of the method's own prior, [n, D], data units; only where ``has_prior``."""
+        raise InputError(f"method: {self.settings.name} has no prior, samples start from the plus data")
+
+    @abstractmethod
+    def sample(self, field: LearnedField, x0: Tensor, support: Support, travel: Travel) -> Lines:
+        """Carry ``x0`` [N, D] from one plate to the other along ``field``.
+
+        Heights of the lines are the run's own, also in reverse.
+
+        Args:
+            field: the learned field.
+            x0: starts on the plus plate (in reverse: on the minus plate), or draws of :meth:`start`.
+            support: discs that hold the charges.
+            travel: how; ``travel.map`` is one of :attr:`maps` or None.
+
+        Raises:
+            InputError: an option that the map does not take.
+        """
+
+    def exact(self, plates: Plates) -> Field | None:
+        """The field of finite charges that the network approximates; None where the method has none to follow."""
+        return None
+
+    def refuse(self, travel: Travel, option: str, *, takes: str) -> None:
+        """Raise InputError if ``option`` is given, where the map that was chosen takes another one."""
+        value = getattr(travel, option)
+        if value is not None:
+            raise InputError(
+                f"{option}: the {travel.map or self.map} map takes {takes}, got {option}={value}"
+            )

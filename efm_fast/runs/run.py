@@ -1,0 +1,303 @@
+"""A run: its folder, its settings, its learned field.
+
+    config.yaml              every setting as resolved
+    geometry.json            the lengths the network was built for
+    support.json             the discs that hold the charges, which the full map needs
+    versions.json            what it ran on
+    state.safetensors        the checkpoint: network, average (what sampling uses), optimiser and step
+    metrics.jsonl            one row per log step
+    samples/                 pictures while training, and what `sample` and `evaluate` write
+
+The folder appears with its first checkpoint, and every file is written atomically. Nothing is pickled, so a run
+folder from anywhere is safe to open.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import os
+import platform
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from .. import __version__, checks
+from ..config import Config
+from ..data import Source
+from ..errors import EfmError, InputError, RunError
+from ..files import write_text
+from ..lines import Support
+from ..methods import LearnedField, Method, Problem, make_method
+from ..nets import build_backbone
+from ..types import Geometry
+from .checkpoint import STATE, averaged_weights, numbers, save_tensors
+from .measure import measure_support
+from .sources import sources_if_there, with_data
+
+
+@dataclass(frozen=True, repr=False)
+class Run:
+    """A trained, or still training, model and where it lives.
+
+    Attributes:
+        folder: the run folder.
+        config: its settings.
+        geometry: its lengths, data units.
+        method: how it learned and how its samples travel.
+        field: the learned field with averaged weights, in evaluation mode, on the run's device.
+        plus: source of the data on the plate z = 0.
+        minus: source of the data on the plate z = L.
+        step: optimiser steps the weights have seen.
+        support: discs that hold the charges of both plates.
+    """
+
+    folder: Path
+    config: Config
+    geometry: Geometry
+    method: Method
+    field: LearnedField
+    plus: Source
+    minus: Source
+    step: int
+    support: Support
+
+    @property
+    def device(self) -> torch.device:
+        """Where the field's weights live."""
+        return next(self.field.parameters()).device
+
+    def __repr__(self) -> str:
+        return f"Run({str(self.folder)!r}: {self.config.name}, step {self.step}, on {self.device})"
+
+    def _repr_html_(self) -> str:
+        from ..plots.notebook import card, file_png
+
+        made = [*self.folder.glob("samples/*.png"), *self.folder.glob("curves.png")]
+        latest = max(
+            made, key=lambda path: (path.parent.name == "samples", path.stat().st_mtime), default=None
+        )
+        weights = sum(p.numel() for p in self.field.parameters())
+        numbers = {
+            "folder": self.folder,
+            "step": f"{self.step} of {self.config.train.steps}",
+            "data": f"{self.config.plus.get('name')} to {self.config.minus.get('name')}, {list(self.geometry.shape)}",
+            "L": f"{self.geometry.L:.4g} ({self.geometry.L / self.geometry.s:.3g} s)",
+            "method": self.config.method.name,
+            "network": f"{self.config.net.model_dump()['backbone']}, {weights} weights",
+            "device": self.device,
+        }
+        return card(f"Run {self.config.name}", numbers, None if latest is None else file_png(latest))
+
+    def export(self, path: str | Path) -> Path:
+        """Write the averaged weights alone, a quarter of the state, for other programs or for sampling elsewhere.
+
+        As ``weights.safetensors`` beside copies of config.yaml and geometry.json they can be opened with ``load``.
+
+        Args:
+            path: of the file, ending in .safetensors; replaced in one go.
+
+        Returns:
+            The path.
+
+        Raises:
+            InputError: another suffix.
+            RunError: the file cannot be written.
+        """
+        path = Path(path)
+        if path.suffix != ".safetensors":
+            raise InputError(f"path: expected a name ending in .safetensors, got {str(path)!r}")
+        tensors = {"step": torch.tensor(self.step), "geometry": numbers(self.geometry)}
+        save_tensors(path, "weights", tensors | self.field.state_dict())
+        return path
+
+
+def resolve_device(name: str) -> torch.device:
+    """The torch device that ``name`` means: "auto" is CUDA where there is one, else the CPU.
+
+    Raises:
+        InputError: not a device, or one that is not there.
+    """
+    checks.instance("device", name, str, "auto, cpu, cuda or cuda:N")
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise InputError(f"device: expected auto, cpu, cuda or cuda:N, got {checks.describe(name)}") from None
+    if device.type not in ("cpu", "cuda"):
+        raise InputError(f"device: expected auto, cpu, cuda or cuda:N, got {name!r}")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise InputError(
+            f"device: {name!r} was asked for, but torch sees {torch.cuda.device_count()} CUDA devices;"
+            " use device=cpu or device=auto"
+        )
+    return device
+
+
+def free_folder(config: Config) -> Path:
+    """Where the folder of a new run is to be made.
+
+    Raises:
+        RunError: it is already there, or something that is no folder stands in the way.
+    """
+    folder = Path(config.runs) / config.name
+    if os.path.lexists(folder):
+        advice = f"continue it with `efm-fast resume {folder}`" if (folder / STATE).exists() else "remove it"
+        raise RunError(f"run folder {folder} is already there: {advice}, or choose another name=...")
+    there = next(parent for parent in folder.parents if os.path.lexists(parent))
+    if not there.is_dir():
+        kind = "a link that leads nowhere" if there.is_symlink() else "not a folder"
+        raise RunError(f"cannot make the run folder {folder}: {there} is {kind}")
+    return folder
+
+
+def description(config: Config, geometry: Geometry, support: Support) -> dict[str, str]:
+    """What a run is, as the texts of its files: settings, lengths, support and the versions it runs on.
+
+    Raises:
+        InputError: a setting of a source that cannot be written.
+    """
+    versions = {
+        "efm_fast": __version__,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "cuda": torch.version.cuda,
+    }
+    centers = {"plus_center": support.plus_center.tolist(), "minus_center": support.minus_center.tolist()}
+    return {
+        "config.yaml": config.to_yaml(),
+        "geometry.json": json.dumps(dataclasses.asdict(geometry), indent=1),
+        "support.json": json.dumps({**vars(support), **centers}),
+        "versions.json": json.dumps(versions, indent=1),
+    }
+
+
+def write_description(folder: Path, files: dict[str, str]) -> None:
+    """Write the files of :func:`description` into the run folder."""
+    for name, text in files.items():
+        write_text(folder / name, text)
+
+
+def read_description(folder: Path) -> tuple[Config, Geometry]:
+    """Read the settings and lengths of the run in ``folder``.
+
+    Raises:
+        RunError: not a run folder.
+    """
+    # os.path, for pathlib raises where a name is too long
+    if not all(os.path.isfile(folder / name) for name in ("config.yaml", "geometry.json")):  # noqa: PTH113
+        raise RunError(
+            f"{checks.place(folder)} is not a run folder: expected config.yaml and geometry.json in it"
+        )
+    try:
+        config = Config.read(folder / "config.yaml")
+        raw = json.loads((folder / "geometry.json").read_text(encoding="utf-8"))
+        raw["shape"], raw["centre"] = tuple(raw["shape"]), tuple(raw["centre"])
+        return config, _checked(Geometry(**raw))
+    except (EfmError, OSError, ValueError, TypeError, KeyError) as problem:
+        raise RunError(f"{folder} does not describe a run of this version: {problem}") from None
+    except RecursionError:
+        raise RunError(
+            f"{folder} does not describe a run: config.yaml or geometry.json is nested too deep"
+        ) from None
+
+
+def _checked(geometry: Geometry) -> Geometry:
+    """``geometry`` if it is made of numbers that a measurement could have given, else ValueError."""
+    sizes, lengths = geometry.shape, dataclasses.asdict(geometry)
+    if not sizes or not all(type(size) is int and size > 0 for size in sizes):
+        raise ValueError(f"geometry.json: shape: expected sizes above 0, got {sizes}")
+    if len(geometry.centre) != math.prod(sizes):
+        raise ValueError(
+            f"geometry.json: centre: expected {math.prod(sizes)} numbers, got {len(geometry.centre)}"
+        )
+    for name, value in lengths.items():
+        row = value if isinstance(value, tuple) else (value,)
+        if not all(type(number) in (int, float) and math.isfinite(number) for number in row):
+            raise ValueError(f"geometry.json: {name}: expected finite numbers, got {checks.describe(value)}")
+    for name in ("L", "s", "nearest", "scale"):
+        if not lengths[name] > 0:
+            raise ValueError(
+                f"geometry.json: {name}: expected a number above 0, got {checks.describe(lengths[name])}"
+            )
+    return geometry
+
+
+def read_support(folder: Path, config: Config, plus: Source, minus: Source) -> Support:
+    """Read the support of the run in ``folder``, or measure it, where an earlier version wrote none.
+
+    Raises:
+        RunError: the file is damaged, or there is none and the data are not there.
+    """
+    path = folder / "support.json"
+    if not path.is_file():
+        return measure_support(config, plus, minus)
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+        centers = {
+            key: torch.tensor(raw[key], dtype=torch.float64) for key in ("plus_center", "minus_center")
+        }
+        return Support(**{**raw, **centers})
+    except (OSError, ValueError, TypeError, KeyError) as problem:
+        raise RunError(f"{path} does not hold the support of a run: {problem}") from None
+
+
+def untrained(config: Config, method: Method) -> LearnedField:
+    """The field of ``method`` with the untrained network of ``config``, on the CPU.
+
+    Raises:
+        InputError: the network cannot serve the data's shape, or needs a library that is not installed.
+    """
+    groups = method.parametrisation.groups
+    return method.field(build_backbone(config.net, method.problem.geometry, groups))
+
+
+def fill(field: LearnedField, weights: dict[str, Tensor], origin: Path) -> None:
+    """Load ``weights`` into ``field``.
+
+    Raises:
+        RunError: they belong to another network.
+    """
+    try:
+        field.load_state_dict(weights)
+    except RuntimeError as problem:
+        detail = " ".join(str(problem).split())[:200]
+        raise RunError(f"{origin} does not fit the network of its config.yaml: {detail}") from None
+
+
+def load(folder: str | Path, *, plus: object = None, minus: object = None, device: str = "auto") -> Run:
+    """Open a run folder for sampling.
+
+    Sampling from starts ``x0`` needs no data; where data are needed and not there, the error says what is missing.
+
+    Args:
+        folder: what ``train`` wrote.
+        plus: the data on the plate z = 0 again, if they were in memory.
+        minus: the data on the plate z = L again, if they were in memory.
+        device: "auto", "cpu", "cuda" or "cuda:N".
+
+    Returns:
+        The run, with its averaged weights.
+
+    Raises:
+        RunError: no run there, or its checkpoint is damaged, foreign or not of one step.
+        InputError: the device is not there, or other data than those of the run are given.
+    """
+    folder = checks.folder("folder", folder)
+    where = resolve_device(device)
+    config, geometry = read_description(folder)
+    weights, step = averaged_weights(folder, geometry)
+    config = with_data(folder, config, plus, minus)
+    sources = sources_if_there(folder, config, geometry, "load")
+    method = make_method(config.method, Problem(geometry, *sources, config.seed))
+    field = untrained(config, method)
+    fill(field, weights, folder)
+    field = field.to(where).eval()
+    return Run(
+        folder, config, geometry, method, field, *sources, step, read_support(folder, config, *sources)
+    )
