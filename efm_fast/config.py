@@ -88,8 +88,8 @@ class Config(Section):
         strict=False,
         description="modules that registered the sources of plus and minus; written by train, never imported from here",
     )
-    method: OneMethod = Field(default="field_matching", validate_default=True)  # type: ignore[assignment]
-    net: Net = Field(default="mlp", validate_default=True)  # type: ignore[assignment]
+    method: OneMethod = Field(default="field_matching", validate_default=True)
+    net: Net = Field(default="mlp", validate_default=True)
     train: TrainConfig = Field(default=TrainConfig(), description="the optimisation")
 
     @classmethod

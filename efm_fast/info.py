@@ -10,6 +10,7 @@ import torch
 
 from . import __version__
 from .field import backends
+from .field.kernel import Riesz
 from .field.request import SumRequest
 from .lines.engine import choice
 from .types import Plates
@@ -49,7 +50,7 @@ def _backend_rows() -> list[dict[str, Any]]:
     for device in ("cpu", *(["cuda"] if torch.cuda.is_available() else [])):
         for dimension in (2, 64, 3072):
             example = torch.zeros(1, dimension, device=device)
-            request = SumRequest(example, example, power=dimension + 1.0)
+            request = SumRequest(example, example, Riesz(dimension + 1.0))
             for backend in backends.TABLE:
                 reason = backend.why_not(request)
                 rows.append(

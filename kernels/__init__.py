@@ -1,16 +1,16 @@
 """Triton kernels for sums over charges. Imports torch and triton only; nothing compiles at import."""
 
 from . import ahead, plan, platform
-from .api import representable_points, riesz_sum, riesz_sum_backward, warmup
+from .api import log_sum, log_sum_backward, representable_points, warmup
 from .platform import INTERPRET
 
 __all__ = [
     "INTERPRET",
     "ahead",
+    "log_sum",
+    "log_sum_backward",
     "plan",
     "platform",
     "representable_points",
-    "riesz_sum",
-    "riesz_sum_backward",
     "warmup",
 ]

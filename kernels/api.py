@@ -28,7 +28,7 @@ def _empty(call: Call) -> Triple:
     )
 
 
-def riesz_sum(
+def log_sum(
     x: Tensor,
     y: Tensor,
     *,
@@ -83,7 +83,7 @@ def riesz_sum(
         return launch_small(call) if call.d <= plan.SMALL_D else launch_gemm(call)
 
 
-def riesz_sum_backward(
+def log_sum_backward(
     x: Tensor,
     y: Tensor,
     m: Tensor,
@@ -101,7 +101,7 @@ def riesz_sum_backward(
     needs_y: bool = True,
     needs_weight: bool = True,
 ) -> Gradients:
-    """Gradients of :func:`riesz_sum` at fixed log scale ``m``, which carries no gradient itself.
+    """Gradients of :func:`log_sum` at fixed log scale ``m``, which carries no gradient itself.
 
     Whatever depends on (m, w, v) only through e^m w and e^m v then has its true gradient. Pairs are direct
     differences for every D: exact, but bound by plain arithmetic, not by the tensor cores.
@@ -162,7 +162,7 @@ def warmup(
         d: features.
         device: CUDA device.
         uint8: charges in bytes.
-        arguments: further arguments of :func:`riesz_sum`; ``power`` is d + 1 if left out.
+        arguments: further arguments of :func:`log_sum`; ``power`` is d + 1 if left out.
     """
     x = torch.randn(n, d, device=device)
     y = torch.randn(m, d, device=device)
@@ -170,4 +170,4 @@ def warmup(
         y = (64.0 * y + 128.0).clamp(0.0, 255.0).to(torch.uint8)
     if arguments.get("kernel", "riesz") == "riesz":
         arguments.setdefault("power", d + 1.0)
-    riesz_sum(x, y, **arguments)
+    log_sum(x, y, **arguments)

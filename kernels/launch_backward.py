@@ -38,7 +38,7 @@ def pivots_of(call: Call, m: Tensor) -> Tensor:
 def launch_backward(
     call: Call, m: Tensor, g_w: Tensor, g_v: Tensor, *, needs_x: bool, needs_y: bool, needs_weight: bool
 ) -> Gradients:
-    """Gradients of a sum, see :func:`api.riesz_sum_backward`."""
+    """Gradients of a sum, see :func:`api.log_sum_backward`."""
     device, d = call.x.device, call.d
     out = Gradients(
         torch.zeros(call.n, d, device=device),

@@ -67,7 +67,7 @@ def make_call(
     precision: str,
     rounded: bool = False,
 ) -> Call:
-    """Check the arguments of :func:`efm_fast.kernels.riesz_sum` and bring them into one form."""
+    """Check the arguments of :func:`efm_fast.kernels.log_sum` and bring them into one form."""
     _require(
         x.ndim == 2 and y.ndim == 2 and x.shape[1] == y.shape[1],
         f"x, y: expected [N, D] and [M, D], got {tuple(x.shape)} and {tuple(y.shape)}",

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from efm_fast.field import backends, capacitor_field, riesz_sum
+from efm_fast.field.kernel import Riesz
 from efm_fast.field.request import Precision, SumRequest
 from efm_fast.types import CapacitorField
 
@@ -76,7 +77,7 @@ def _by_hand(name: str, plate_sum: PlateSum, **facts: Any) -> Form:
 def _own(row: backends.Backend, precision: Precision) -> Form:
     def why_not(d: int, device: torch.device) -> str | None:
         example = torch.zeros(1, d, device=device)
-        return row.why_not(SumRequest(example, example, power=d + 1.0, precision=precision))
+        return row.why_not(SumRequest(example, example, kernel=Riesz(d + 1.0), precision=precision))
 
     def field(x: Tensor, z: Tensor, plus: Tensor, minus: Tensor, L: float) -> CapacitorField:
         return capacitor_field(x, z, plus, minus, L, backend=row.name, precision=precision)

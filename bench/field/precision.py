@@ -15,6 +15,7 @@ from typing import Any, get_args
 import torch
 
 from efm_fast.field import backends, capacitor_field
+from efm_fast.field.kernel import Riesz
 from efm_fast.field.queries import KINDS, QuerySet, query_set
 from efm_fast.field.request import Precision, SumRequest
 from efm_fast.types import CapacitorField
@@ -76,7 +77,8 @@ def _errors(q: QuerySet, got: CapacitorField, want: CapacitorField) -> dict[str,
 def _serves(row: backends.Backend, device: str, d: int, precision: Precision) -> bool:
     x = torch.zeros(1, d, device=device)
     return (
-        row.name != "reference" and row.why_not(SumRequest(x, x, power=d + 1.0, precision=precision)) is None
+        row.name != "reference"
+        and row.why_not(SumRequest(x, x, kernel=Riesz(d + 1.0), precision=precision)) is None
     )
 
 

@@ -152,7 +152,7 @@ def rows_of(problem: Problem, ceilings: Ceilings, quick: bool) -> Iterator[Row]:
     own = own_row(
         problem,
         bound,
-        lambda: kernels.riesz_sum(x, y, power=power, height=height, rounded_points=problem.rounded),
+        lambda: kernels.log_sum(x, y, power=power, height=height, rounded_points=problem.rounded),
     )
     yield own
     for form in others(problem) if own["ok"] and not quick else ():

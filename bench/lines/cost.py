@@ -155,7 +155,9 @@ def image_bank_rows(features: int = 3072, bank: int = 1024, refresh: int = 1000)
     plus = make_source({"name": "gaussian", "shape": [3, 32, 32]})
     assert plus.dimension == features
     minus = make_source({"name": "gaussian", "shape": [3, 32, 32], "std": 0.5})
-    strategy = LineBank(plus, minus, 1.0 * features**0.5, bank, refresh, seed=0, clearance=0.1)
+    strategy = LineBank(
+        plus, minus, 1.0 * features**0.5, charges=bank, refresh=refresh, seed=0, clearance=0.1
+    )
     seconds, _ = timed(lambda: strategy._renew(0, torch.zeros(1)), 1)
     row: Row = {"problem": "Gaussian images, 3 x 32 x 32", "D": features, "bank": bank}
     return [row | {"seconds each": seconds, "refresh": refresh, "ms per step": 1e3 * seconds / refresh}]

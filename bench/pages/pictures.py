@@ -12,9 +12,9 @@ from pathlib import Path
 
 from bench.common.record import ROOT
 from efm_fast.data import step_generator
+from efm_fast.pictures import plot_lines, plot_samples
 from efm_fast.plots import animate_lines
 from efm_fast.sampling import sample, starts
-from efm_fast.pictures import plot_lines, plot_samples
 from efm_fast.training import Run, load, train
 
 FOLDER = ROOT / "docs" / "pictures"

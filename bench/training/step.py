@@ -37,11 +37,11 @@ from efm_fast.data import Source, charge_loader, make_source, step_generator
 from efm_fast.errors import EfmError
 from efm_fast.lines import forward_map
 from efm_fast.lines.integrate.slope_step import means_step, slope_step
-from efm_fast.nets import Geometry, LearnedField, build_field
+from efm_fast.methods import LearnedField, Method, make_method
+from efm_fast.methods import Problem as MethodProblem
 from efm_fast.runs.measure import measure
-from efm_fast.runs.run import resolve_device
+from efm_fast.runs.run import resolve_device, untrained
 from efm_fast.training.state import TrainingState
-from efm_fast.training.strategies import make_strategy
 from efm_fast.types import Plates
 
 CHARGES = (256, 4096, 50_000)
@@ -102,15 +102,18 @@ def sources(config: Config, images: bool) -> tuple[Source, Source]:
     return plus, make_source({"name": "tensor", "data": rows, "held_out": 0.0})
 
 
+def method_of(config: Config, plus: Source, minus: Source) -> Method:
+    """The method of ``config`` for these data."""
+    return make_method(config.method, MethodProblem(measure(config, plus, minus), plus, minus, config.seed))
+
+
 @dataclass(frozen=True)
 class Problem:
     """What a subject's steps need: its settings, data and lengths."""
 
     subject: Subject
     config: Config
-    plus: Source
-    minus: Source
-    geometry: Geometry
+    method: Method
 
     @classmethod
     def of(cls, subject: Subject, device: torch.device, quick: bool) -> Problem:
@@ -120,18 +123,17 @@ class Problem:
             overrides["train.batch"] = subject.quick_batch if quick else subject.batch
         config = Config.load(subject.preset, overrides)
         plus, minus = sources(config, subject.images)
-        return cls(subject, config, plus, minus, measure(config, plus, minus))
+        return cls(subject, config, method_of(config, plus, minus))
 
 
 def timed_steps(problem: Problem, charges: int, steps: int, device: torch.device) -> Clock:
     """Time ``steps`` optimiser steps, and one before them that warms up, as ``efm_fast.train`` takes them."""
-    config, settings, geometry = problem.config, problem.config.train, problem.geometry
-    state = TrainingState(build_field(config, geometry).to(device), settings)
-    parametrisation = state.field.parametrisation
-    strategy = make_strategy(config, geometry, problem.plus, problem.minus)
+    config, settings, method = problem.config, problem.config.train, problem.method
+    state = TrainingState(untrained(config, method).to(device), settings)
+    parametrisation, L = method.parametrisation, method.problem.geometry.L
     loaders = [
         iter(charge_loader(source, charges, seed=config.seed, stream=stream))
-        for stream, source in enumerate((problem.plus, problem.minus))
+        for stream, source in enumerate((method.problem.plus, method.problem.minus))
     ]
     generator = torch.Generator(device).manual_seed(config.seed)
     clock = Clock(device)
@@ -139,7 +141,7 @@ def timed_steps(problem: Problem, charges: int, steps: int, device: torch.device
         with clock.part("data"):
             plus, minus = (next(loader).to(device) for loader in loaders)
         with clock.part("points"):
-            points = strategy(Plates(plus, minus, geometry.L), settings.batch, generator, step)
+            points = method.points(Plates(plus, minus, L), settings.batch, generator, step)
         with clock.part("target"):
             target = parametrisation.target(points)
         with clock.part("network"):
@@ -169,18 +171,14 @@ def step_rows(problem: Problem, device: torch.device, quick: bool) -> list[dict[
 
 def target_rows(problem: Problem, device: torch.device, repeats: int) -> list[dict[str, Any]]:
     """The target alone at the preset's own batch."""
-    config, geometry = problem.config, problem.geometry
+    method, data = problem.method, problem.method.problem
     batch = Config.load(problem.subject.preset).train.batch
-    parametrisation = build_field(config, geometry).parametrisation
-    strategy = make_strategy(config, geometry, problem.plus, problem.minus)
     rows = []
     for charges in CHARGES:
-        drawn = [
-            s.draw(charges, step_generator(0, 0, k)) for k, s in enumerate((problem.plus, problem.minus))
-        ]
-        plates = Plates(drawn[0].to(device), drawn[1].to(device), geometry.L)
-        points = strategy(plates, batch, torch.Generator(device).manual_seed(0), 0)
-        seconds = _median_seconds(functools.partial(parametrisation.target, points), device, repeats)
+        drawn = [s.draw(charges, step_generator(0, 0, k)) for k, s in enumerate((data.plus, data.minus))]
+        plates = Plates(drawn[0].to(device), drawn[1].to(device), data.geometry.L)
+        points = method.points(plates, batch, torch.Generator(device).manual_seed(0), 0)
+        seconds = _median_seconds(functools.partial(method.parametrisation.target, points), device, repeats)
         pairs = 2 * batch * charges / seconds
         row = {"D": points.x.shape[1], "batch": batch, "charges": charges, "ms": 1e3 * seconds}
         rows.append(row | {"Gpair/s": pairs / 1e9, "GFLOP/s": 4e-9 * points.x.shape[1] * pairs})
@@ -223,7 +221,7 @@ def update_rows(device: torch.device, batch: int, repeats: int) -> list[dict[str
         overrides = {**_UPDATE, "method.parametrisation": name, "device": str(device)}
         config = Config.load("cifar10_generation", overrides)
         plus, minus = sources(config, True)
-        learned = build_field(config, measure(config, plus, minus)).to(device).eval()
+        learned = untrained(config, method_of(config, plus, minus)).to(device).eval()
         x = plus.draw(batch, step_generator(0, 0)).to(device)
         z = learned.L / 2
         with torch.no_grad():

@@ -102,13 +102,15 @@ def recipes(preset: str, measure: Measure, more: dict[str, Overrides]) -> tuple[
 def charge_rows(preset: str, measure: Measure) -> tuple[Row, ...]:
     """The preset's own recipe with 1 to 16384 charges per plate in the target."""
     return tuple(
-        Row(f"{count} charges", preset, measure, {"method.points.charges": count}, once=True) for count in CHARGES
+        Row(f"{count} charges", preset, measure, {"method.points.charges": count}, once=True)
+        for count in CHARGES
     )
 
 
 _TOY, _DIGITS, _GENERATION = "gaussian_to_swissroll", "digits_3_to_2", "digits_generation"
 _PAPER = {"method.points.strategy": "linear", "method.parametrisation": "direct"}
 _FLUX = "flux, plate means"
+_OPTIMAL = {"method.pairs": "optimal_transport"}
 _MAP_COLUMNS = {"w2": 3, "floor": 3, "outliers": 4, "unfinished": 4, "evaluations": 1, "most_evaluations": 0}
 _DIGIT_COLUMNS = {
     "read_as_wanted": 3,
@@ -154,6 +156,7 @@ STUDIES: dict[str, Study] = {
                 Row("efm_fast", _TOY, learned_maps),
                 Row("exact field", _TOY, exact_maps),
                 Row("flow matching", _TOY, flow_maps),
+                Row("OT-CFM", _TOY, flow_maps, _OPTIMAL),
                 Row("PFGM", _TOY, pfgm_maps),
             ),
             _MAP_COLUMNS,
@@ -227,6 +230,7 @@ STUDIES: dict[str, Study] = {
                 Row("without plate means", _DIGITS, digit_maps, {"method.parametrisation": "direct"}),
                 Row("the paper's recipe", _DIGITS, digit_maps, _PAPER),
                 Row("flow matching", _DIGITS, flow_digit_maps),
+                Row("OT-CFM", _DIGITS, flow_digit_maps, _OPTIMAL),
             ),
             _DIGIT_COLUMNS,
             (
@@ -271,6 +275,7 @@ STUDIES: dict[str, Study] = {
             (
                 Row("efm_fast", _GENERATION, generated_digit_maps),
                 Row("flow matching", _GENERATION, flow_digit_maps),
+                Row("OT-CFM", _GENERATION, flow_digit_maps, _OPTIMAL),
                 Row("PFGM", _GENERATION, pfgm_digit_maps),
             ),
             _GENERATION_COLUMNS,

@@ -1,15 +1,24 @@
 """The field of charges: one mergeable sum in log scale, and the two plates' field made of it."""
 
 from .capacitor import capacitor_field
+from .kernel import Gaussian, Kernel, Riesz, register_kernel
+from .logsum import LogSum, RieszSum
 from .potential import SignedLog, capacitor_potential, energy, potential
-from .sums import gaussian_sum, riesz_sum
+from .sums import gaussian_sum, kernel_sum, riesz_sum
 
 __all__ = [
+    "Gaussian",
+    "Kernel",
+    "LogSum",
+    "Riesz",
+    "RieszSum",
     "SignedLog",
     "capacitor_field",
     "capacitor_potential",
     "energy",
     "gaussian_sum",
+    "kernel_sum",
     "potential",
+    "register_kernel",
     "riesz_sum",
 ]

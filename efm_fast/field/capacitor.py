@@ -10,11 +10,13 @@ from torch import Tensor
 
 from .. import checks
 from ..errors import InputError
-from ..types import CapacitorField, CentredSum
-from .ops import watched
-from .request import Precision, centre_of
+from ..types import CapacitorField
+from .kernel import Riesz
+from .logsum import CentredSum
+from .request import Precision, SumRequest, centre_of
 from .streaming import Charges, is_streamed, some_of
 from .sums import result_dtype, sum_and_charge
+from .torch_op import watched
 
 Normalization = Literal["superposition", "per_plate"]
 
@@ -75,25 +77,23 @@ def capacitor_field(
     some_plus, plus = some_of(plus, "plus")
     some_minus, minus = some_of(minus, "minus")
     centre = centre_of(some_plus, some_minus).to(x.device)
+    coulomb = Riesz(x.shape[1] + 1.0)
     plates = []
     for name, charges, weight, height, known in (
         ("plus", plus, plus_weight, z, totals[0]),
         ("minus", minus, minus_weight, z.double() - L, totals[1]),
     ):
-        part, streamed = sum_and_charge(
-            x,
-            charges,
-            "riesz",
-            x.shape[1] + 1.0,
-            weight,
-            height,
-            softening,
-            None,
-            backend,
-            precision,
-            progress,
-            centre,
+        request = SumRequest(
+            x=x,
+            y=charges,  # type: ignore[arg-type]  # a stream becomes tensors when it is read
+            kernel=coulomb,
+            softening=softening,
+            weight=weight,
+            height=height,
+            precision=precision,
+            centre=centre,
         )
+        part, streamed = sum_and_charge(request, backend, progress)
         total = known if streamed is None else _not_zero(name, streamed)
         plates.append(part.times(1.0 / torch.as_tensor(total, dtype=torch.float64, device=x.device)))
     if normalization == "per_plate":

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from .. import checks
 from ..errors import InputError
-from ..types import RieszSum
 from .capacitor import plate_charge
+from .logsum import LogSum
 from .request import Precision
 from .sums import riesz_sum
 
@@ -135,7 +135,7 @@ def capacitor_potential(
             backend=backend,
             precision=precision,
         )
-        plates.append(RieszSum(part.m, part.w / total, part.v))
+        plates.append(part.times(1.0 / torch.as_tensor(total, dtype=torch.float64, device=x.device)))
     return _signed(plates[0].merge(-plates[1]), x.shape[1])
 
 
@@ -175,7 +175,7 @@ def energy(
     options = {"softening": softening, "backend": backend, "precision": precision}
     q_plus = _normalised("plus", plus, plus_weight, plus)
     q_minus = _normalised("minus", minus, minus_weight, plus)
-    terms = []
+    total = None
     for factor, points, q, charges, q_other, height in (
         (0.5, plus, q_plus, plus, q_plus, None),
         (0.5, minus, q_minus, minus, q_minus, None),
@@ -191,12 +191,11 @@ def energy(
             first_self=first_self,
             **options,  # type: ignore[arg-type]
         )
-        terms.append((part.m, factor * q * part.w.double()))
-    m, w = (torch.cat(column) for column in zip(*terms, strict=True))
-    scale = m.amax() if len(m) else m.new_tensor(-torch.inf)
-    relative = torch.where(m == scale, 0.0, m - scale)
-    total = (w * torch.exp(relative)).sum()
-    return SignedLog(torch.sign(total), scale + torch.log(total.abs()) - math.log(plus.shape[1] - 1))
+        term = part.over_points(factor * q)
+        total = term if total is None else total.merge(term)
+    assert total is not None
+    one = _signed(total, plus.shape[1])
+    return SignedLog(one.sign[0], one.log_abs[0])
 
 
 def _power(x: Tensor, name: str = "x") -> float:
@@ -216,5 +215,5 @@ def _normalised(name: str, charges: Tensor, weight: Tensor | None, plus: Tensor)
     return weight.double() / total
 
 
-def _signed(total: RieszSum, d: int) -> SignedLog:
+def _signed(total: LogSum, d: int) -> SignedLog:
     return SignedLog(torch.sign(total.w.double()), total.log_weight() - math.log(d - 1))

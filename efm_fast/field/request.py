@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
 
-Kernel = Literal["riesz", "gaussian"]
+from .. import checks
+from ..errors import InputError
+from .kernel import Kernel, checked_kernel
+
 Precision = Literal["fast", "default", "exact"]
 
+_FARTHEST_SELF = 2**62
 _SAMPLES = 256  # charges whose mean is near enough to the centre of all
 _BEYOND_FLOAT32 = (torch.float64, torch.int32, torch.int64, torch.uint32, torch.uint64)
 
@@ -24,15 +27,12 @@ def working_dtype(x: Tensor, *charges: Tensor) -> torch.dtype:
 
 @dataclass(frozen=True)
 class SumRequest:
-    """Arguments of one sum over charges, checked and on one device.
+    """Arguments of one sum over charges; :func:`checked` makes them what a backend may rely on.
 
     Attributes:
         x: points, [N, D], float32 or float64; the result has its dtype.
         y: charges, [M, D], any real dtype (uint8 stays bytes until a backend reads a chunk of it).
-        kernel: "riesz": l = -(power / 2) log r2; "gaussian": l = -r2 / (2 bandwidth^2), where
-            r2_ij = |x_i - y_j|^2 + height_i^2 + softening^2.
-        power: exponent of the distance in the Riesz kernel, above 0; Coulomb's field is power = D + 1.
-        bandwidth: of the Gaussian kernel, data units.
+        kernel: the kernel function e^l of r2_ij = |x_i - y_j|^2 + height_i^2 + softening^2.
         softening: Plummer softening length, data units, 0 for none.
         weight: charge weights q_j of either sign, [M], or None for all ones.
         height: h_i, distance of the point from the charges' plate, [N], or None for 0. Kept apart from the
@@ -40,20 +40,66 @@ class SumRequest:
         first_self: pair (i, j) is left out where j + first_self == i; None leaves nothing out.
         precision: "fast", "default" or "exact"; the same promise on every backend.
         centre: float32 [D], data units, near the middle of the charges; displacements are then split about it, see
-            :class:`efm_fast.types.CentredSum`. None lets a backend choose, and gives whole displacements.
+            :class:`efm_fast.field.logsum.CentredSum`. None lets a backend choose, and gives whole displacements.
     """
 
     x: Tensor
     y: Tensor
-    kernel: Kernel = "riesz"
-    power: float = math.nan
-    bandwidth: float = math.nan
+    kernel: Kernel
     softening: float = 0.0
     weight: Tensor | None = None
     height: Tensor | None = None
     first_self: int | None = None
     precision: Precision = "default"
     centre: Tensor | None = None
+
+
+def checked(request: SumRequest) -> SumRequest:
+    """Return ``request`` if its arguments are right, in working dtype, with one height per point.
+
+    Raises:
+        InputError: an argument has the wrong type, shape, device or range.
+    """
+    x = checks.tensor("x", request.x, ndim=2)
+    y = checks.tensor("y", request.y, ndim=2, columns=x.shape[1])
+    weight, first_self = request.weight, request.first_self
+    if x.shape[1] == 0:
+        raise InputError(f"x: expected at least one feature, got shape {tuple(x.shape)}")
+    if weight is not None:
+        checks.tensor("weight", weight, ndim=1, rows=len(y))
+    height = None if request.height is None else heights(request.height, x)
+    for name, other in (("y", y), ("weight", weight)):
+        if other is not None:
+            checks.same_device(name, other, x.device)
+    checks.choice("precision", request.precision, get_args(Precision))
+    if first_self is not None:
+        first_self = checks.integer("first_self", first_self, "an int or None")
+        if abs(first_self) >= _FARTHEST_SELF:
+            raise InputError(f"first_self: expected an int below 2^62, got {checks.describe(first_self)}")
+    # backends read memory, where torch may hold a number's negative
+    return SumRequest(
+        x=x.to(working_dtype(x, y)).resolve_neg(),
+        y=y.resolve_neg(),
+        kernel=checked_kernel(request.kernel),
+        softening=checks.length("softening", request.softening, zero=True),
+        weight=None if weight is None else weight.resolve_neg(),
+        height=None if height is None else height.resolve_neg(),
+        first_self=first_self,
+        precision=request.precision,
+        centre=request.centre,
+    )
+
+
+def heights(height: Any, x: Tensor) -> Tensor:
+    """One height for each of the points ``x``, [N].
+
+    Raises:
+        InputError: ``height`` is no such tensor and no number.
+    """
+    if not isinstance(height, Tensor):
+        number = checks.number("height", height, "a tensor [N], one number or None")
+        return torch.full((len(x),), number, dtype=torch.float64, device=x.device)
+    return checks.same_device("height", checks.tensor("height", height, ndim=1, rows=len(x)), x.device)
 
 
 def centre_of(*charges: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,8 @@ from torch import Tensor
 from .. import checks
 from ..errors import InputError
 from ..extras import extra
-from ..types import CentredSum
+from .logsum import CentredSum
+from .request import SumRequest
 
 Chunk = Tensor | np.ndarray | tuple[Tensor | np.ndarray, Tensor | np.ndarray]
 Charges = Tensor | np.ndarray | Iterable[Chunk]
@@ -24,44 +26,36 @@ _CHUNK_ELEMENTS = 1 << 24  # 16 MiB as bytes, 64 MiB once a backend reads them a
 
 
 def stream(
-    charges: np.ndarray | Iterable[Chunk],
-    sum_chunk: Callable[[Tensor, Tensor | None, int | None], CentredSum],
-    empty: CentredSum,
-    *,
-    weight: Tensor | None,
-    first_self: int | None,
-    device: torch.device,
-    progress: bool,
-    name: str,
+    request: SumRequest, serve: Callable[[SumRequest], CentredSum], progress: bool
 ) -> tuple[CentredSum, float | Tensor]:
-    """Sum over all ``charges``: the merged sum and the total of the weights.
+    """Sum over all charges of a request whose ``y`` is a stream: the merged sum and the total of the weights.
 
     Args:
-        charges: an array [M, D], memory-mapped or not, or chunks of charges, each with or without its weights.
-        sum_chunk: the sum over one chunk of charges with weights and the chunk's own ``first_self``.
-        empty: the sum over no charges.
-        weight: weights of the charges of an array, [M]; chunks bring their own.
-        first_self: as in :func:`efm_fast.riesz_sum`, counted over all charges.
-        device: where the sum is done.
+        request: its ``y`` is an array [M, D], memory-mapped or not, or chunks of charges, each with or without its
+            weights; ``weight`` are those of an array's charges, and ``first_self`` is counted over all charges.
+        serve: the sum over one chunk, given the request for it.
         progress: show a progress bar, in charges.
-        name: of the argument, for messages.
 
     Raises:
         InputError: an array or chunk is not [M, D] of numbers, or ``weight`` came with chunks.
     """
+    charges: Any = request.y
+    x = checks.tensor("x", request.x, ndim=2)
+    total = serve(replace(request, y=x.new_zeros(0, x.shape[1]), weight=None))
     if isinstance(charges, np.ndarray):
-        chunks, count = _slices(charges, weight, empty.rest.shape[1], name), len(charges)
-    elif weight is not None:
+        chunks, count = _slices(charges, request.weight, x.shape[1]), len(charges)
+    elif request.weight is not None:
         raise InputError("weight: expected None, for chunks bring theirs as (charges, weight), got a weight")
     else:
         chunks, count = iter(charges), None
-    total, start = empty, 0
+    start, first_self = 0, request.first_self
     charge: float | Tensor = 0.0
     with _bar(count) if progress else contextlib.nullcontext() as bar:
         for chunk in chunks:
-            y, q = _tensors(chunk, empty.rest.shape[1], device, name)
-            total = total.merge(sum_chunk(y, q, None if first_self is None else first_self + start))
-            charge = charge + (float(len(y)) if q is None else q.double().sum())
+            y, weight = _tensors(chunk, x)
+            own = None if first_self is None else first_self + start
+            total = total.merge(serve(replace(request, y=y, weight=weight, first_self=own)))
+            charge = charge + (float(len(y)) if weight is None else weight.double().sum())
             start += len(y)
             if bar is not None:
                 bar.update(len(y))
@@ -102,9 +96,9 @@ def some_of(charges: Charges, name: str) -> tuple[Tensor, Charges]:
     return _tensor(some, name), charges
 
 
-def _slices(charges: np.ndarray, weight: Tensor | None, d: int, name: str) -> Iterator[Chunk]:
+def _slices(charges: np.ndarray, weight: Tensor | None, d: int) -> Iterator[Chunk]:
     if charges.ndim != 2 or charges.shape[1] != d:
-        raise InputError(f"{name}: expected an array of {d} columns, got shape {charges.shape}")
+        raise InputError(f"y: expected an array of {d} columns, got shape {charges.shape}")
     if weight is not None:
         checks.tensor("weight", weight, ndim=1, rows=len(charges))
     rows = max(1, _CHUNK_ELEMENTS // max(1, charges.shape[1]))
@@ -113,12 +107,13 @@ def _slices(charges: np.ndarray, weight: Tensor | None, d: int, name: str) -> It
         yield part if weight is None else (part, weight[start : start + rows])
 
 
-def _tensors(chunk: Chunk, d: int, device: torch.device, name: str) -> tuple[Tensor, Tensor | None]:
-    y, q = chunk if isinstance(chunk, tuple) else (chunk, None)
-    y = checks.tensor(name, _tensor(y, name), ndim=2, columns=d).to(device)
-    if q is None:
+def _tensors(chunk: Chunk, x: Tensor) -> tuple[Tensor, Tensor | None]:
+    """A chunk's charges and their weights beside the points ``x``."""
+    y, weight = chunk if isinstance(chunk, tuple) else (chunk, None)
+    y = checks.tensor("y", _tensor(y, "y"), ndim=2, columns=x.shape[1]).to(x.device)
+    if weight is None:
         return y, None
-    return y, checks.tensor("weight", _tensor(q, "weight"), ndim=1, rows=len(y)).to(device)
+    return y, checks.tensor("weight", _tensor(weight, "weight"), ndim=1, rows=len(y)).to(x.device)
 
 
 def _tensor(values: Any, name: str) -> Any:

@@ -122,7 +122,7 @@ class FieldMatchingSettings(MethodSettings):
     )
     points: Annotated[
         SerializeAsAny[PointsSettings], BeforeValidator(Choice("strategy", "flux", _STRATEGIES))
-    ] = Field(default="flux", validate_default=True, description="where the field is learned")  # type: ignore[assignment]
+    ] = Field(default="flux", validate_default=True, description="where the field is learned")
     sample: FieldSampleSettings = Field(
         default=FieldSampleSettings(), description="how samples follow the field"
     )

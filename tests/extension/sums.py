@@ -7,12 +7,12 @@ import math
 import torch
 from torch import Tensor
 
-from efm_fast.field import cpp, reference
+from efm_fast.field.backends import cpp, reference
+from efm_fast.field.logsum import LogSum
 from efm_fast.field.request import SumRequest
-from efm_fast.types import RieszSum
 
 
-def cpp_sum(request: SumRequest) -> RieszSum:
+def cpp_sum(request: SumRequest) -> LogSum:
     """The extension's sum with whole displacements."""
     return cpp.centred_sum(request).whole(request.x)
 
@@ -34,7 +34,7 @@ def ties(y: Tensor, n: int) -> Tensor:
     return ((first + second) / 2 + noise).float()
 
 
-def errors(result: RieszSum, truth: RieszSum, length: float = 0.0) -> tuple[float, float]:
+def errors(result: LogSum, truth: LogSum, length: float = 0.0) -> tuple[float, float]:
     """Largest relative error of E_x = e^m v, and of the scaled sum of weights beside the largest weight.
 
     Where displacements cancel, v is judged beside ``length`` times w instead of beside itself.
@@ -55,7 +55,7 @@ def errors(result: RieszSum, truth: RieszSum, length: float = 0.0) -> tuple[floa
 def check(backend: object, request: SumRequest, tolerance: float) -> None:
     """``backend`` serves ``request`` within ``tolerance`` of the float64 reference."""
     assert backend.why_not(request) is None  # type: ignore[attr-defined]
-    truth = reference.riesz_sum(request)
+    truth = reference.log_sum(request)
     nearest = torch.cdist(request.x.double(), request.y.double()).amin(1).mean()
     v_error, w_error = errors(backend.centred_sum(request).whole(request.x), truth, 0.1 * float(nearest))  # type: ignore[attr-defined]
     assert v_error < tolerance

@@ -11,8 +11,10 @@ import torch
 from sums import charges, cpp_sum, ties
 from torch import Tensor
 
-from efm_fast.field import cpp, gaussian_sum, gradient, reference, riesz_sum
-from efm_fast.field.gradient import Needs
+from efm_fast.field import gaussian_sum, riesz_sum
+from efm_fast.field.backends import cpp, gradient
+from efm_fast.field.backends.gradient import Needs
+from efm_fast.field.kernel import Gaussian, Riesz
 from efm_fast.field.request import SumRequest
 
 pytestmark = pytest.mark.usefixtures("needs_extension", "poisoned")
@@ -27,7 +29,7 @@ def request_of(x: Tensor, y: Tensor, **options: Any) -> SumRequest:
     generator = torch.Generator().manual_seed(5)
     weight = torch.rand(len(y), generator=generator) + 0.5
     height = torch.rand(len(x), generator=generator) + 0.1
-    plain = {"power": x.shape[1] + 1.0, "weight": weight, "height": height}
+    plain = {"kernel": Riesz(x.shape[1] + 1.0), "weight": weight, "height": height}
     return SumRequest(x=x, y=y, **{**plain, **options})
 
 
@@ -52,13 +54,12 @@ def plain_gradients(request: SumRequest, m: Tensor) -> tuple[Four, Four]:
     r2 = (difference**2).sum(-1) + height[:, None] ** 2 + request.softening**2
     own = torch.arange(len(x))[:, None] - torch.arange(len(y))[None]
     present = (own != request.first_self) if request.first_self is not None else own == own
-    rho = torch.exp(torch.where(present, reference.log_kernel(request, r2) - m[:, None], -torch.inf))
+    rho = torch.exp(torch.where(present, request.kernel.log_kernel(r2) - m[:, None], -torch.inf))
     a = g_w[:, None] + torch.einsum("nmd,nd->nm", difference, g_v)
     value = (weight * rho * a).sum()
     with torch.no_grad():
-        slope = (
-            torch.ones_like(r2) / request.bandwidth**2 if request.kernel == "gaussian" else request.power / r2
-        )
+        kernel = request.kernel
+        slope = kernel.power / r2 if isinstance(kernel, Riesz) else torch.ones_like(r2) / kernel.bandwidth**2  # type: ignore[attr-defined]
         a = g_w.abs()[:, None] + torch.einsum("nmd,nd->nm", difference.abs(), g_v.abs())
         b = (weight * rho * slope).abs() * a
         moment = b[..., None] * difference.abs() + (weight * rho).abs()[..., None] * g_v.abs()[:, None]
@@ -68,7 +69,7 @@ def plain_gradients(request: SumRequest, m: Tensor) -> tuple[Four, Four]:
 
 
 def backward(request: SumRequest, m: Tensor, g_w: Tensor, g_v: Tensor, needs: Needs) -> Four:
-    found = cpp.riesz_sum_backward(request, m, g_w, g_v, needs)
+    found = cpp.log_sum_backward(request, m, g_w, g_v, needs)
     assert found is not None
     return found
 
@@ -113,10 +114,10 @@ def test_agrees_at_ties_and_beside_twins(d: int) -> None:
 @pytest.mark.parametrize(
     "options",
     [
-        {"power": 0.7, "softening": 0.3},
-        {"power": 2.0},
-        {"power": 30.5},
-        {"kernel": "gaussian", "bandwidth": 1.5},
+        {"kernel": Riesz(0.7), "softening": 0.3},
+        {"kernel": Riesz(2.0)},
+        {"kernel": Riesz(30.5)},
+        {"kernel": Gaussian(1.5)},
         {"first_self": 0},
         {"first_self": -9},
         {"first_self": 13},
@@ -229,18 +230,18 @@ def test_torchs_own_gradients_are_the_same(monkeypatch: pytest.MonkeyPatch) -> N
     m = cpp_sum(request).m
     for a, b in zip(
         backward(request, m, *upstream(request), EVERYTHING),
-        gradient.riesz_sum_backward(request, m, *upstream(request), EVERYTHING),
+        gradient.log_sum_backward(request, m, *upstream(request), EVERYTHING),
         strict=True,
     ):
         torch.testing.assert_close(a, b, rtol=1e-11, atol=1e-13)
     calls = []
-    fused = cpp.riesz_sum_backward
+    fused = cpp.log_sum_backward
 
     def counted(*arguments: Any) -> Four | None:
         calls.append(arguments)
         return fused(*arguments)
 
-    monkeypatch.setattr(cpp, "riesz_sum_backward", counted)
+    monkeypatch.setattr(cpp, "log_sum_backward", counted)
     x = request.x.clone().requires_grad_()
     riesz_sum(x, request.y, power=5).log_weight().sum().backward()
     assert len(calls) == 1

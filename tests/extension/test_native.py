@@ -14,7 +14,9 @@ from sums import charges
 
 from efm_fast import info, native
 from efm_fast.errors import BackendUnavailableError
-from efm_fast.field import cpp, riesz_sum
+from efm_fast.field import riesz_sum
+from efm_fast.field.backends import cpp
+from efm_fast.field.kernel import Riesz
 from efm_fast.field.request import SumRequest
 
 
@@ -34,7 +36,7 @@ def absent(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.mark.usefixtures("absent")
 def test_a_missing_extension_says_why() -> None:
-    request = SumRequest(x=charges(3, 2), y=charges(4, 2), power=3.0)
+    request = SumRequest(x=charges(3, 2), y=charges(4, 2), kernel=Riesz(3.0))
     assert "undefined symbol: something" in str(cpp.why_not(request))
     with pytest.raises(BackendUnavailableError, match="pip install") as caught:
         native.extension()
@@ -74,7 +76,7 @@ def test_auto_goes_on_without_the_extension(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_other_devices_are_declined(needs_extension: None) -> None:
     x = torch.zeros(3, 2, device="meta")
-    assert "meta" in str(cpp.why_not(SumRequest(x=x, y=x, power=3.0)))
+    assert "meta" in str(cpp.why_not(SumRequest(x=x, y=x, kernel=Riesz(3.0))))
 
 
 def test_importing_the_package_does_not_load_the_extension() -> None:
@@ -90,7 +92,8 @@ import sys
 sys.path.insert(0, {str(Path(__file__).parent)!r})
 from sums import charges, check, cpp_sum
 from efm_fast import info, native
-from efm_fast.field import cpp
+from efm_fast.field.backends import cpp
+from efm_fast.field.kernel import Gaussian, Riesz
 from efm_fast.field.request import SumRequest
 print(native.extension().instruction_set())
 import torch
@@ -99,16 +102,16 @@ for d in (1, 2, 3, 8, 11, 33):
     x = torch.cat([y[:9], charges(40, d, seed=1)])
     h = torch.linspace(0, 1, 49)
     for power in (d + 1.0, 2.0, 3.3):
-        check(cpp, SumRequest(x=x, y=y, power=power, height=h), 1e-4)
-        check(cpp, SumRequest(x=x, y=y, power=power, height=h, precision="exact"), 1e-6)
-    check(cpp, SumRequest(x=x, y=y, kernel="gaussian", bandwidth=1.0, height=h), 1e-4)
+        check(cpp, SumRequest(x=x, y=y, kernel=Riesz(power), height=h), 1e-4)
+        check(cpp, SumRequest(x=x, y=y, kernel=Riesz(power), height=h, precision="exact"), 1e-6)
+    check(cpp, SumRequest(x=x, y=y, kernel=Gaussian(1.0), height=h), 1e-4)
 for d in (65, 200, 1000):
     y = charges(700, d)
     x = torch.cat([y[:9], (y[9:40] + y[40:71]) / 2])
     options = {{"height": torch.linspace(0, d**0.5, 40), "weight": torch.rand(700) + 0.1, "first_self": 20}}
     for part in ({{}}, options):
-        check(cpp, SumRequest(x=x, y=y, power=d + 1.0, **part), 1e-4)
-    check(cpp, SumRequest(x=x, y=(10 * y).to(torch.int8), power=d + 1.0, height=options["height"]), 1e-4)
+        check(cpp, SumRequest(x=x, y=y, kernel=Riesz(d + 1.0), **part), 1e-4)
+    check(cpp, SumRequest(x=x, y=(10 * y).to(torch.int8), kernel=Riesz(d + 1.0), height=options["height"]), 1e-4)
 """
     environment = {**os.environ, "EFM_FAST_ISA": isa}
     run = subprocess.run(

@@ -16,13 +16,14 @@ from efm_fast import native
 from efm_fast.field import (
     capacitor_field,
     capacitor_potential,
-    cpp,
     energy,
     gaussian_sum,
     potential,
     riesz_sum,
 )
-from efm_fast.field.gradient import Needs
+from efm_fast.field.backends import cpp
+from efm_fast.field.backends.gradient import Needs
+from efm_fast.field.kernel import Riesz
 from efm_fast.field.request import SumRequest
 from efm_fast.lines import ExactField, forward_map, trace_lines
 from efm_fast.lines.integrate.slope_step import means_step, slope_step
@@ -103,17 +104,15 @@ def _entries() -> list[Callable[..., Any]]:
         return riesz_sum(x.repeat(1, 30), y.repeat(1, 30), power=3.0, backend="cpp")
 
     def operator(x: Tensor, y: Tensor, weight: Tensor, height: Tensor) -> Any:
-        options = (None, "riesz", D + 1.0, 0.0, None, "cpp", "default")
+        options = (None, "riesz", [D + 1.0], 0.0, None, "cpp", "default")
         return torch.ops.efm_fast.field_sum(x, y, weight, height, *options)
 
     def adapter(x: Tensor, y: Tensor, weight: Tensor, height: Tensor) -> Any:
-        return cpp.centred_sum(SumRequest(x, y, power=D + 1.0, weight=weight, height=height))
+        return cpp.centred_sum(SumRequest(x, y, kernel=Riesz(D + 1.0), weight=weight, height=height))
 
     def backward(x: Tensor, y: Tensor, weight: Tensor, height: Tensor) -> Any:
-        request = SumRequest(x, y, power=D + 1.0, weight=weight, height=height)
-        return cpp.riesz_sum_backward(
-            request, torch.zeros(N).double(), torch.ones(N), torch.ones(N, D), needs
-        )
+        request = SumRequest(x, y, kernel=Riesz(D + 1.0), weight=weight, height=height)
+        return cpp.log_sum_backward(request, torch.zeros(N).double(), torch.ones(N), torch.ones(N, D), needs)
 
     def field(x: Tensor, height: Tensor, y: Tensor, other: Tensor, weight: Tensor) -> Any:
         return capacitor_field(x, height, y, other, 2.0, plus_weight=weight)

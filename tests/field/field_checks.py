@@ -6,13 +6,17 @@ import torch
 from torch import Tensor
 
 from efm_fast.field import backends
+from efm_fast.field.kernel import Riesz
+from efm_fast.field.logsum import LogSum
 from efm_fast.field.request import SumRequest
-from efm_fast.types import CapacitorField, RieszSum
+from efm_fast.types import CapacitorField
 
 
 def serving_backends(d: int = 2, dtype: torch.dtype = torch.float32) -> list[str]:
     """Names of the backends that serve a plain sum in ``d`` dimensions on the CPU here."""
-    request = SumRequest(torch.zeros(1, d, dtype=dtype), torch.zeros(1, d, dtype=dtype), power=d + 1.0)
+    request = SumRequest(
+        torch.zeros(1, d, dtype=dtype), torch.zeros(1, d, dtype=dtype), kernel=Riesz(d + 1.0)
+    )
     return [row.name for row in backends.TABLE if row.why_not(request) is None]
 
 
@@ -21,7 +25,7 @@ def cases(*dimensions: int, but: tuple[str, ...] = ()) -> list[tuple[str, int]]:
     return [(name, d) for d in dimensions for name in serving_backends(d) if name not in but]
 
 
-def unscaled(total: RieszSum) -> Tensor:
+def unscaled(total: LogSum) -> Tensor:
     """(w, v) with the log scale multiplied in, float64 [N, 1 + D]; only for sums that float64 can hold."""
     factor = torch.exp(total.m)[:, None]
     return factor * torch.cat([total.w[:, None], total.v], 1).double()
@@ -38,7 +42,7 @@ def assert_field_close(got: CapacitorField, want: CapacitorField, direction: flo
     assert off <= log_norm, f"log norm off by {off:.2e}, allowed {log_norm:.0e}"
 
 
-def assert_sum_close(got: RieszSum, want: RieszSum, rtol: float, size: float = 1.0) -> None:
+def assert_sum_close(got: LogSum, want: LogSum, rtol: float, size: float = 1.0) -> None:
     """Two sums agree whatever their log scales; ``size`` is the length that errors of v are relative to."""
     assert torch.equal(torch.isposinf(got.m), torch.isposinf(want.m))
     scale = torch.maximum(got.m, want.m)

@@ -6,11 +6,12 @@ import torch
 
 from efm_fast.errors import BackendUnavailableError, InputError
 from efm_fast.field import backends, capacitor_field, riesz_sum
+from efm_fast.field.kernel import Riesz
 from efm_fast.field.request import SumRequest
 
 
 def _request():
-    return SumRequest(torch.zeros(1, 2), torch.ones(1, 2), power=3.0)
+    return SumRequest(torch.zeros(1, 2), torch.ones(1, 2), kernel=Riesz(3.0))
 
 
 def _broken(monkeypatch, name, why):

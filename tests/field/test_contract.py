@@ -271,9 +271,10 @@ def test_bad_input_of_the_other_doors():
 
 _MEMORY = """
 import resource, torch
-from efm_fast.field import capacitor_field, torch_backend
+from efm_fast.field import capacitor_field
+from efm_fast.field.backends import plain_torch
 torch.set_num_threads(1)
-torch_backend._CHUNK_PAIRS = 1 << 18
+plain_torch._CHUNK_PAIRS = 1 << 18
 def peak(n, m):
     x, plus = torch.randn(n, 24), torch.randn(m, 24)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

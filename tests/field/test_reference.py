@@ -124,7 +124,7 @@ def test_gaussian_and_softened_kernels_by_formula():
 
 
 def test_blocks_do_not_change_the_sum(monkeypatch):
-    from efm_fast.field import reference
+    from efm_fast.field.backends import reference
 
     q = query_set("interpolated", 33, 70, 5)
     whole = riesz_sum(q.x, q.plus, power=6, height=q.z, backend="reference")

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from efm_fast.field import backends
+from efm_fast.field.kernel import Riesz
 from efm_fast.field.request import SumRequest
 
 Item = TypeVar("Item")
@@ -99,7 +100,7 @@ class Draw:
 
     def backend(self, x: Tensor, y: Tensor, precision: str) -> str:
         """A backend that serves such a sum."""
-        request = SumRequest(x, y, power=2.0, precision=precision)  # type: ignore[arg-type]
+        request = SumRequest(x, y, kernel=Riesz(2.0), precision=precision)  # type: ignore[arg-type]
         return self.pick([row.name for row in backends.TABLE if row.why_not(request) is None])
 
 

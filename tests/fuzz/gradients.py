@@ -100,7 +100,7 @@ def _by_hand(
     options: dict[str, Any],
     upstream: tuple[Tensor, ...],
 ) -> dict[str, tuple[Tensor, Tensor]]:
-    """The gradients by the formula of ``field/gradient.py``, and the sums of their absolute terms."""
+    """The gradients by the formula of ``field/backends/gradient.py``, and the sums of their absolute terms."""
     kept = torch.isfinite(p.log_scale)
     w = torch.where(kept, p.w, 1.0)
     g_v = -upstream[0] / w[:, None]

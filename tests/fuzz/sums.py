@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from efm_fast.field import gaussian_sum, riesz_sum
-from efm_fast.types import RieszSum
+from efm_fast.field.logsum import LogSum
 
 from . import tolerances
 from .drawing import DIMENSIONS, NARROW, WIDE, Draw, promise
@@ -77,7 +77,7 @@ def _call(
     options: dict[str, Any],
     backend: str,
     precision: str,
-) -> RieszSum:
+) -> LogSum:
     """The sum by the package, its arguments held in some way, in memory or streamed."""
     sum_ = riesz_sum if kernel == "riesz" else gaussian_sum
     named = {"power" if kernel == "riesz" else "bandwidth": scale, "backend": backend, "precision": precision}
@@ -100,7 +100,7 @@ def _call(
         return sum_(x, y, **held, **named)
 
 
-def _compare(outcome: Outcome, got: RieszSum, want: Pairs) -> None:
+def _compare(outcome: Outcome, got: LogSum, want: Pairs) -> None:
     if outcome.promise == "fast":
         return  # that it came back is all that is asked
     hit, empty = torch.isposinf(want.log_scale), torch.isneginf(want.log_scale)

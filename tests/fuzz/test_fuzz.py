@@ -20,14 +20,14 @@ def test_a_sample_of_cases_agrees_with_float64(name, part):
 
 def test_a_wrong_sum_is_seen(monkeypatch):
     """Each fuzzer can fail: charges moved by a thousandth of their distances are found."""
-    from efm_fast.field import ops
+    from efm_fast.field import torch_op
 
-    honest = ops.call
+    honest = torch_op.call
 
     def moved(request, backend):
         total = honest(request, backend)
         return type(total)(total.m, total.w * 1.001, total.v * 0.999)
 
-    monkeypatch.setattr(ops, "call", moved)
+    monkeypatch.setattr(torch_op, "call", moved)
     for name in FUZZERS:
         assert any(run(name, seed).worst > 1 for seed in range(40)), name

@@ -7,12 +7,12 @@ from dataclasses import replace
 
 import pytest
 import torch
-from kernel_cases import DEVICE, draw, kernels
+from kernel_cases import DEVICE, draw, kernels, request_of
 
 from efm_fast.field import backends, riesz_sum
-from efm_fast.field import triton as triton_backend
-from efm_fast.field.gradient import Needs, riesz_sum_backward
-from efm_fast.field.request import Precision, SumRequest
+from efm_fast.field.backends import triton as triton_backend
+from efm_fast.field.backends.gradient import Needs, log_sum_backward
+from efm_fast.field.request import Precision
 
 
 def compare(d: int, n: int, m: int, tolerance: float, **arguments: object) -> None:
@@ -23,11 +23,10 @@ def compare(d: int, n: int, m: int, tolerance: float, **arguments: object) -> No
     arguments |= {"weight": weight, "height": height}
     generator = torch.Generator().manual_seed(1)
     g_w, g_v = torch.randn(n, generator=generator), torch.randn(n, d, generator=generator)
-    log_scale = kernels.riesz_sum(x, y, **arguments)[0]
-    got = kernels.riesz_sum_backward(x, y, log_scale, g_w.to(DEVICE), g_v.to(DEVICE), **arguments)
-    moved = {k: v.cpu() if isinstance(v, torch.Tensor) else v for k, v in arguments.items()}
-    request = SumRequest(x.cpu(), y.cpu(), precision="exact", **moved)
-    want = riesz_sum_backward(
+    log_scale = kernels.log_sum(x, y, **arguments)[0]
+    got = kernels.log_sum_backward(x, y, log_scale, g_w.to(DEVICE), g_v.to(DEVICE), **arguments)
+    request = request_of(x, y, precision="exact", **arguments)
+    want = log_sum_backward(
         request, log_scale.cpu(), g_w.double(), g_v.double(), Needs(True, True, True, True)
     )
     for name, one, other in zip(("x", "y", "weight", "height"), got, want, strict=True):
@@ -53,10 +52,10 @@ def test_blocks_of_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_rows_without_a_scale_pass_nothing_on() -> None:
     x, y, _ = draw(3, 20, 2)
     x[1] = y[4]
-    log_scale = kernels.riesz_sum(x, y, power=3.0)[0]
+    log_scale = kernels.log_sum(x, y, power=3.0)[0]
     assert log_scale[1] == math.inf
     one = torch.ones(3, device=DEVICE)
-    got = kernels.riesz_sum_backward(x, y, log_scale, one, one[:, None].expand(3, 2), power=3.0)
+    got = kernels.log_sum_backward(x, y, log_scale, one, one[:, None].expand(3, 2), power=3.0)
     assert (got.x[1] == 0).all()
     assert got.x[0].abs().max() > 0
     assert all(torch.isfinite(gradient).all() for gradient in got)
@@ -70,9 +69,9 @@ def test_the_operator_takes_its_gradients_from_the_kernels(
     table = tuple(replace(row, device_type=None) for row in backends.TABLE if row.name in ("triton", "torch"))
     monkeypatch.setattr(backends, "TABLE", table)
     served = []
-    plain = triton_backend.kernels.riesz_sum_backward
+    plain = triton_backend.kernels.log_sum_backward
     monkeypatch.setattr(
-        triton_backend.kernels, "riesz_sum_backward", lambda *a, **k: served.append(1) or plain(*a, **k)
+        triton_backend.kernels, "log_sum_backward", lambda *a, **k: served.append(1) or plain(*a, **k)
     )
     gradients = []
     for backend in ("triton", "torch"):

@@ -10,14 +10,14 @@ import torch
 from kernel_cases import DEVICE, assert_close, draw, kernel_sum, kernels, true_sum
 from torch import Tensor
 
+from efm_fast.field.logsum import LogSum
 from efm_fast.field.queries import query_set
-from efm_fast.types import RieszSum
 
 plan = importlib.import_module(f"{kernels.__name__}.plan")
 REGIMES = [40, 300]  # fused, chunked
 
 
-def direction(plus: RieszSum, minus: RieszSum, z: Tensor, distance: float) -> Tensor:
+def direction(plus: LogSum, minus: LogSum, z: Tensor, distance: float) -> Tensor:
     """Unit field [N, D+1] of two plates from their sums."""
     top = torch.maximum(plus.m, minus.m)
     field = 0.0
@@ -77,7 +77,7 @@ def test_on_and_near_a_charge_and_its_twins(d: int) -> None:
     assert got.w[0] == 1.0
     assert (got.v[0] == 0).all()
     # 31 equal charges, far more than any list of nearest ones: all of them are found and added exactly
-    near = RieszSum(got.m[1:], got.w[1:], got.v[1:])
+    near = LogSum(got.m[1:], got.w[1:], got.v[1:])
     assert_close(near, true_sum(x[1:], y, power=d + 1.0), 2e-5, log=1e-3)
     assert near.w[1] == 31.0
 
@@ -148,5 +148,5 @@ def test_no_charge_counts_and_repeats(d: int) -> None:
     assert (got.m == -math.inf).all()
     assert (got.w == 0).all()
     assert (got.v == 0).all()
-    first, second = (kernels.riesz_sum(x, y, power=d + 1.0, height=height) for _ in range(2))
+    first, second = (kernels.log_sum(x, y, power=d + 1.0, height=height) for _ in range(2))
     assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))

@@ -64,13 +64,13 @@ def test_the_fused_pass_skips_tiles(weight: str, monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr(fused, "need_of", recorded)
     arguments = {"power": 41.0, "height": height, "weight": weights(weight, len(y)), "precision": "fast"}
-    skipping = kernels.riesz_sum(x, y, **arguments)
+    skipping = kernels.log_sum(x, y, **arguments)
     negligible = needs.count(fused.NEGLIGIBLE.value)
     # two blocks of points, each of four tiles the first of which is its own cluster
     assert negligible == (6 if weight == "none" else 0), f"{negligible} of {len(needs)} tiles skipped"
     monkeypatch.setattr(launcher, "NEGLIGIBLE", 1e-36)
     needs.clear()
-    plain = kernels.riesz_sum(x, y, **arguments)
+    plain = kernels.log_sum(x, y, **arguments)
     assert needs.count(fused.NEGLIGIBLE.value) < 6
     for one, other in zip(skipping, plain, strict=True):
         assert (one - other).abs().max() <= 2.0**-22 * other.abs().max()
@@ -104,8 +104,8 @@ def test_the_second_product_walks_only_the_tiles_that_matter(
     monkeypatch.setattr(launcher, "combine", Watched())
     # far above their plate the points see every charge of their cluster, and none alone
     arguments = {"power": d + 1.0, "height": 20.0 + height, "precision": "fast"}
-    skipping = kernels.riesz_sum(x, y, **arguments)
+    skipping = kernels.log_sum(x, y, **arguments)
     assert listed == ([[0, 1, 2, 3]] if scattered else [[0]])
     everything = True
-    whole = kernels.riesz_sum(x, y, **arguments)
+    whole = kernels.log_sum(x, y, **arguments)
     assert all(torch.equal(one, other) for one, other in zip(skipping, whole, strict=True))

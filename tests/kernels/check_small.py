@@ -89,16 +89,16 @@ def test_no_charge_counts() -> None:
 
 def test_repeats_are_bitwise_equal() -> None:
     x, y, height = draw(30, 4200, 2)
-    first = kernels.riesz_sum(x, y, power=3.0, height=height)
-    second = kernels.riesz_sum(x, y, power=3.0, height=height)
+    first = kernels.log_sum(x, y, power=3.0, height=height)
+    second = kernels.log_sum(x, y, power=3.0, height=height)
     assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
 
 
 def test_input_is_checked() -> None:
     x, y, _ = draw(4, 9, 2)
     with pytest.raises(ValueError, match="x, y: expected"):
-        kernels.riesz_sum(x, y[:, :1], power=3.0)
+        kernels.log_sum(x, y[:, :1], power=3.0)
     with pytest.raises(ValueError, match="power: expected above 0"):
-        kernels.riesz_sum(x, y)
+        kernels.log_sum(x, y)
     with pytest.raises(ValueError, match="height: expected"):
-        kernels.riesz_sum(x, y, power=3.0, height=torch.zeros(5))
+        kernels.log_sum(x, y, power=3.0, height=torch.zeros(5))

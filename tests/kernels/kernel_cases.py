@@ -13,9 +13,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from efm_fast.field import reference
+from efm_fast.field.backends import reference
+from efm_fast.field.kernel import Gaussian, Riesz
+from efm_fast.field.logsum import LogSum
 from efm_fast.field.request import SumRequest
-from efm_fast.types import RieszSum
 
 # a checkout that is not installed has the kernels under their folder's name
 kernels = importlib.import_module(
@@ -42,20 +43,29 @@ def draw(n: int, m: int, d: int, *, seed: int = 0, uint8: bool = False) -> tuple
     return x.to(DEVICE), y.to(DEVICE), height.to(DEVICE)
 
 
-def kernel_sum(x: Tensor, y: Tensor, **arguments: Any) -> RieszSum:
+def kernel_sum(x: Tensor, y: Tensor, **arguments: Any) -> LogSum:
     """The kernels' sum, on the CPU."""
-    return RieszSum(*(part.cpu() for part in kernels.riesz_sum(x, y, **arguments)))
+    return LogSum(*(part.cpu() for part in kernels.log_sum(x, y, **arguments)))
 
 
-def true_sum(x: Tensor, y: Tensor, **arguments: Any) -> RieszSum:
+def true_sum(x: Tensor, y: Tensor, **arguments: Any) -> LogSum:
     """The same sum in float64."""
-    moved = {k: v.cpu() if isinstance(v, Tensor) else v for k, v in arguments.items() if k != "precision"}
-    if moved.get("bandwidth", 0.0) is None:
-        del moved["bandwidth"]
-    return reference.riesz_sum(SumRequest(x.cpu(), y.cpu(), **moved))
+    arguments = {name: value for name, value in arguments.items() if name != "precision"}
+    return reference.log_sum(request_of(x, y, **arguments))
 
 
-def errors(got: RieszSum, want: RieszSum) -> tuple[float, float, float]:
+def request_of(
+    x: Tensor, y: Tensor, *, power: float | None = None, bandwidth: float | None = None, **arguments: Any
+) -> SumRequest:
+    """The same sum as the package asks for it, on the CPU."""
+    kernel = Gaussian(bandwidth) if power is None else Riesz(power)  # type: ignore[arg-type]
+    moved = {
+        name: v.cpu() if isinstance(v, Tensor) else v for name, v in arguments.items() if name != "kernel"
+    }
+    return SumRequest(x.cpu(), y.cpu(), kernel, **moved)
+
+
+def errors(got: LogSum, want: LogSum) -> tuple[float, float, float]:
     """Largest error of m, of w and of v (2-norm) relative to the row's own size, log scales aligned.
 
     A row's size is that of ``want``; rows whose size is 0 in ``want`` must be 0 in ``got``.
@@ -74,7 +84,7 @@ def errors(got: RieszSum, want: RieszSum) -> tuple[float, float, float]:
     return off_m, off_w.max().item(), (off_v[~still] / size[~still]).max().item() if (~still).any() else 0.0
 
 
-def assert_close(got: RieszSum, want: RieszSum, tolerance: float, *, log: float = 1e-5) -> None:
+def assert_close(got: LogSum, want: LogSum, tolerance: float, *, log: float = 1e-5) -> None:
     """w and v within ``tolerance`` of the truth, relative to each row; m within ``log``."""
     off_m, off_w, off_v = errors(got, want)
     assert off_m <= log, f"m off by {off_m:.1e}, allowed {log:.0e}"

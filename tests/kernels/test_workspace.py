@@ -72,7 +72,7 @@ def peak(
         Watch(400, launches, x, y, height) as watch,
         contextlib.suppress(Enough),
     ):
-        kernels.riesz_sum(x, y, power=d + 1.0, height=height, **arguments)
+        kernels.log_sum(x, y, power=d + 1.0, height=height, **arguments)
     return watch.peak - n * (4 * d + 12)
 
 

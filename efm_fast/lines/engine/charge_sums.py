@@ -14,9 +14,10 @@ import torch
 from torch import Tensor
 
 from ...field.capacitor import superposed
-from ...field.ops import call
+from ...field.kernel import Riesz
+from ...field.logsum import CentredSum
 from ...field.request import SumRequest, centre_of
-from ...types import CentredSum
+from ...field.torch_op import call
 from ..integrate.steps import unit
 from .choice import Problem
 
@@ -67,8 +68,7 @@ class ChargeSums:
         request = SumRequest(
             x=x.contiguous(),
             y=charges,
-            kernel="riesz",
-            power=self.power,
+            kernel=Riesz(self.power),
             height=height,
             precision=self.precision,
             centre=self.centre,

@@ -18,8 +18,8 @@ from torch import Tensor
 from ... import checks, native
 from ...errors import BackendUnavailableError
 from ...field.backends import requested_name
-from ...field.ops import watched
 from ...field.request import Precision
+from ...field.torch_op import watched
 from ...types import Plates
 
 Engine = Literal["auto", "torch", "extension"]

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ... import native
-from ...field.ops import watched
+from ...field.torch_op import watched
 from ...types import PlatePosterior
 from .steps import slope
 

@@ -19,7 +19,7 @@ from bench.field import kernel as field_kernel
 from bench.field import measure, summary, sweep
 from bench.field import threads as scaling
 from bench.field.forms import Form, capacitor_of
-from efm_fast.field import torch_backend
+from efm_fast.field.backends import plain_torch
 from efm_fast.field.queries import KINDS
 
 QUICK = {"call_seconds": 0.01, "min_run_time": 0.01}
@@ -59,7 +59,7 @@ def test_tf32_distances_turn_a_backend_red_and_take_its_speed(
 ) -> None:
     plain = torch.addmm
     monkeypatch.setattr(torch, "addmm", lambda c, a, b, **kw: plain(c, tf32(a), tf32(b), **kw))
-    monkeypatch.setattr(torch_backend, "_NEAREST", 1)  # rescoring would mend most of it
+    monkeypatch.setattr(plain_torch, "_NEAREST", 1)  # rescoring would mend most of it
     found, cells = row_of(competitors.forms()["ours: torch"], d)
     assert found.passed is False
     assert found.speed is None

@@ -56,7 +56,7 @@ def test_a_part_that_takes_longer_shows_it(small: None, monkeypatch: pytest.Monk
 def test_the_update_is_the_forward_maps_step(parametrisation: str) -> None:
     config = training_step.Config.load("gaussian_to_swissroll", {"method.parametrisation": parametrisation})
     plus, minus = training_step.sources(config, False)
-    learned = training_step.build_field(config, training_step.measure(config, plus, minus)).eval()
+    learned = training_step.untrained(config, training_step.method_of(config, plus, minus)).eval()
     x = torch.randn(9, 2, generator=torch.Generator().manual_seed(1))
     got = training_step.update(learned, x, 1.5, 0.25)()
     assert not torch.equal(got, x)
@@ -69,7 +69,7 @@ def test_the_update_is_the_forward_maps_step(parametrisation: str) -> None:
 def test_a_replayed_network_gives_the_same_step() -> None:
     config = training_step.Config.load("gaussian_to_swissroll")
     plus, minus = training_step.sources(config, False)
-    learned = training_step.build_field(config, training_step.measure(config, plus, minus)).eval()
+    learned = training_step.untrained(config, training_step.method_of(config, plus, minus)).eval()
     x = torch.randn(9, 2, generator=torch.Generator().manual_seed(1))
     wanted = training_step.update(learned, x, 1.5, 0.25)()
     with torch.no_grad():

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from ..types import RieszSum
-from .request import SumRequest
+from ..logsum import LogSum, relative_weights
+from ..request import SumRequest
 
 _BLOCK_ELEMENTS = 1 << 21  # of the [rows, columns, D] differences: 16 MiB in float64
 
@@ -16,13 +16,6 @@ _BLOCK_ELEMENTS = 1 << 21  # of the [rows, columns, D] differences: 16 MiB in fl
 def why_not(request: SumRequest) -> str | None:
     """Nothing stops the reference; it is only slow."""
     return None
-
-
-def log_kernel(request: SumRequest, r2: Tensor) -> Tensor:
-    """l_ij of the squared distances ``r2``, height and softening included; +inf at r2 = 0 for Riesz."""
-    if request.kernel == "gaussian":
-        return r2 / (-2.0 * request.bandwidth**2)
-    return -0.5 * request.power * torch.log(r2)
 
 
 def pair_weight(request: SumRequest, rows: slice, columns: slice, dtype: torch.dtype) -> Tensor:
@@ -54,28 +47,20 @@ def blocks(total: int, size: int) -> Iterator[slice]:
         yield slice(start, min(start + size, total))
 
 
-def scaled_weights(logit: Tensor, charge: Tensor) -> tuple[Tensor, Tensor]:
-    """m = max_j l over charges of non-zero weight, and q_j exp(l - m); equal infinities count as equal."""
-    logit = torch.where(charge != 0, logit, -torch.inf)
-    m = logit.amax(dim=1)
-    shifted = torch.where(logit == m[:, None], 0.0, logit - m[:, None])
-    return m, charge * torch.exp(shifted)
-
-
-def _block_sum(request: SumRequest, extra: Tensor, rows: slice, columns: slice) -> RieszSum:
+def _block_sum(request: SumRequest, extra: Tensor, rows: slice, columns: slice) -> LogSum:
     difference = request.x[rows].double()[:, None, :] - request.y[columns].double()[None, :, :]
     r2 = (difference * difference).sum(-1) + extra[rows, None]
     charge = pair_weight(request, rows, columns, torch.float64)
-    m, weight = scaled_weights(log_kernel(request, r2), charge)
-    return RieszSum(m, weight.sum(1), torch.einsum("ij,ijd->id", weight, difference))
+    m, weight = relative_weights(request.kernel.log_kernel(r2), charge)
+    return LogSum(m, weight.sum(1), torch.einsum("ij,ijd->id", weight, difference))
 
 
-def riesz_sum(request: SumRequest) -> RieszSum:
+def log_sum(request: SumRequest) -> LogSum:
     """The sum of ``request`` in float64: m [N], w [N], v [N, D]; O(block) memory beyond the result."""
     n, d = request.x.shape
     device = request.x.device
     if n == 0 or len(request.y) == 0:
-        return RieszSum.empty(n, d, dtype=torch.float64, device=device)
+        return LogSum.empty(n, d, dtype=torch.float64, device=device)
     extra = extra_r2(request)
     pairs = max(1, _BLOCK_ELEMENTS // d)
     width = min(len(request.y), max(1, pairs // min(n, 16)))
@@ -83,11 +68,11 @@ def riesz_sum(request: SumRequest) -> RieszSum:
     parts = []
     for rows in blocks(n, height):
         size = len(range(*rows.indices(n)))
-        total = RieszSum.empty(size, d, dtype=torch.float64, device=device)
+        total = LogSum.empty(size, d, dtype=torch.float64, device=device)
         for columns in blocks(len(request.y), width):
             total = total.merge(_block_sum(request, extra, rows, columns))
         parts.append(total)
-    m, w, v = (torch.cat([getattr(p, name) for p in parts]) for name in ("m", "w", "v"))
+    whole = LogSum.rows(parts)
     # a point at infinity has no distances
     spoiled = torch.where(torch.isfinite(request.x).all(1) & torch.isfinite(extra), 0.0, torch.nan)
-    return RieszSum(m + spoiled, w + spoiled, v + spoiled[:, None])
+    return LogSum(whole.m + spoiled, whole.w + spoiled, whole.v + spoiled[:, None])

@@ -5,13 +5,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .. import native
-from ..native import address, matrix
-from ..types import CentredSum, RieszSum
+from ... import native
+from ...native import address, matrix
+from ..logsum import CentredSum, LogSum
+from ..request import SumRequest, centre_of
 from . import cpp_large
+from .cpp_request import KERNELS, Pairs
 from .gradient import Needs
-from .pairs import Pairs
-from .request import SumRequest, centre_of
 
 _EXACT_IN_FLOAT32 = (torch.float32, torch.float16, torch.bfloat16, torch.uint8, torch.int8, torch.int16)
 _NEAREST = 8  # charges of every chunk that are summed again by direct difference
@@ -26,6 +26,8 @@ def why_not(request: SumRequest) -> str | None:
         return missing
     if request.x.device.type != "cpu":
         return f"it computes on the CPU, and the points are on {request.x.device}"
+    if request.kernel.name not in KERNELS:
+        return f"it knows the kernels {', '.join(KERNELS)}, not {request.kernel.name}"
     if request.y.dtype not in native.DTYPES:
         return f"it does not read charges of dtype {request.y.dtype}"
     if request.x.shape[1] > _DIRECT_DIMENSION and request.precision != "exact" and _wide(request):
@@ -45,7 +47,7 @@ def centred_sum(request: SumRequest) -> CentredSum:
     extension = native.extension()
     n, d = request.x.shape
     if n == 0 or len(request.y) == 0:
-        return CentredSum.of(RieszSum.empty(n, d, dtype=request.x.dtype, device="cpu"))
+        return CentredSum.of(LogSum.empty(n, d, dtype=request.x.dtype, device="cpu"))
     direct, wide = _direct(request), _wide(request)
     dtype = torch.float64 if request.precision == "exact" else request.x.dtype
     centred = not wide and d > _WHOLE_DIMENSION
@@ -79,7 +81,7 @@ def _centre(request: SumRequest) -> Tensor:
     return centre_of(request.y)
 
 
-def riesz_sum_backward(
+def log_sum_backward(
     request: SumRequest, m: Tensor, g_w: Tensor, g_v: Tensor, needs: Needs
 ) -> tuple[Tensor, Tensor, Tensor, Tensor] | None:
     """Gradients with respect to x [N, D], y [M, D], weight [M] and height [N]; zeros [0] where not asked for.

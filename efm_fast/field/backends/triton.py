@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from .. import kernels
-from ..types import RieszSum
+from ... import kernels
+from ..logsum import LogSum
+from ..request import SumRequest
 from .gradient import Needs
-from .request import SumRequest
 
 _CHARGES = (torch.float32, torch.bfloat16, torch.float16, torch.uint8)
+_PARAMETERS = {"riesz": ("power",), "gaussian": ("bandwidth",)}
 _CAPABILITY = (8, 0)  # bfloat16 on the tensor cores
 
 
@@ -22,6 +22,8 @@ def why_not(request: SumRequest) -> str | None:
     device = request.x.device
     if device.type != "cuda" and not kernels.INTERPRET:
         return f"its kernels run on CUDA devices, and the points are on {device}"
+    if request.kernel.name not in _PARAMETERS:
+        return f"it knows the kernels {', '.join(_PARAMETERS)}, not {request.kernel.name}"
     if request.x.dtype != torch.float32:
         return f"it computes in float32, and the points are {request.x.dtype}"
     if request.y.dtype not in _CHARGES:
@@ -33,9 +35,8 @@ def why_not(request: SumRequest) -> str | None:
 
 def _arguments(request: SumRequest) -> dict[str, Any]:
     return {
-        "power": request.power,
-        "kernel": request.kernel,
-        "bandwidth": None if math.isnan(request.bandwidth) else request.bandwidth,
+        "kernel": request.kernel.name,
+        **dict(zip(_PARAMETERS[request.kernel.name], request.kernel.parameters, strict=True)),
         "softening": request.softening,
         "weight": request.weight,
         "height": request.height,
@@ -43,13 +44,13 @@ def _arguments(request: SumRequest) -> dict[str, Any]:
     }
 
 
-def riesz_sum(request: SumRequest) -> RieszSum:
+def log_sum(request: SumRequest) -> LogSum:
     """The sum of ``request``: m float64 [N], w and v float32."""
-    m, w, v = kernels.riesz_sum(request.x, request.y, precision=request.precision, **_arguments(request))
-    return RieszSum(m, w, v)
+    m, w, v = kernels.log_sum(request.x, request.y, precision=request.precision, **_arguments(request))
+    return LogSum(m, w, v)
 
 
-def riesz_sum_backward(
+def log_sum_backward(
     request: SumRequest, m: Tensor, g_w: Tensor, g_v: Tensor, needs: Needs
 ) -> tuple[Tensor, Tensor, Tensor, Tensor] | None:
     """Gradients in float32; None for more features than the kernels' direct differences are quick for.
@@ -58,7 +59,7 @@ def riesz_sum_backward(
     """
     if request.precision == "exact" or request.x.shape[1] > kernels.plan.BACKWARD_D:
         return None
-    found = kernels.riesz_sum_backward(
+    found = kernels.log_sum_backward(
         request.x,
         request.y,
         m,

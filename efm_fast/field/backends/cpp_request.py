@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
-from .. import native
-from ..errors import InputError
-from ..native import address, matrix
+from ... import native
+from ...errors import InputError
+from ...native import address, matrix
+from ..request import SumRequest
 from . import reference
-from .request import SumRequest
 
 _NO_SELF = -(2**63)
+_PARAMETERS: dict[str, Callable[[float], dict[str, float]]] = {
+    "riesz": lambda power: {"power": power, "bandwidth": math.nan},
+    "gaussian": lambda bandwidth: {"power": math.nan, "bandwidth": bandwidth},
+}
+#: Names of the kernel functions that the extension knows.
+KERNELS = tuple(_PARAMETERS)
 
 
 class Pairs:
@@ -50,9 +59,8 @@ class Pairs:
             weight=address(self.weight, torch.float64, (m,), name="weight"),
             height2=address(self._height2, torch.float64, (n,), name="height"),
             softening2=request.softening**2,
-            kernel=getattr(extension.Kernel, request.kernel),
-            power=request.power,
-            bandwidth=request.bandwidth,
+            kernel=getattr(extension.Kernel, request.kernel.name),
+            **_PARAMETERS[request.kernel.name](*request.kernel.parameters),
             first_self=_NO_SELF if request.first_self is None else request.first_self,
             centre=address(self.centre, torch.float32, (d,), name="centre"),
             wide=wide,

@@ -19,8 +19,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from ..request import SumRequest
 from . import reference
-from .request import SumRequest
 
 _DIRECT_DIMENSION = 16
 _NEAREST = 8
@@ -64,7 +64,7 @@ class _Gradients:
         self.weight = torch.zeros(len(request.y), dtype=dtype, device=request.x.device)
 
 
-def riesz_sum_backward(
+def log_sum_backward(
     request: SumRequest, m: Tensor, g_w: Tensor, g_v: Tensor, needs: Needs
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Gradients with respect to x [N, D], y [M, D], weight [M] and height [N]; zeros [0] where not asked for.
@@ -103,10 +103,7 @@ def riesz_sum_backward(
 
 def _pivot(request: SumRequest, m: Tensor) -> Tensor:
     """The squared distance whose log kernel is ``m``, 1 where m is infinite; float64 [N]."""
-    m = torch.where(torch.isinf(m), 0.0, m)
-    if request.kernel == "gaussian":
-        return m * (-2.0 * request.bandwidth**2)
-    return torch.exp(m * (-2.0 / request.power))
+    return torch.where(torch.isinf(m), 1.0, request.kernel.reach(torch.where(torch.isinf(m), 0.0, m)))
 
 
 def _pairs(
@@ -118,16 +115,12 @@ def _pairs(
         # only a charge of weight zero can be nearer than the pivot, and only its own gradient sees it
         excess = excess.clamp_min(0.0)
     pivot = points.pivot[:, None].to(r2.dtype)
-    if request.kernel == "gaussian":
-        logit = excess / (-2.0 * request.bandwidth**2)
-        slope = torch.full_like(excess, -1.0 / request.bandwidth**2)
-    else:
-        logit = -0.5 * request.power * torch.log1p((excess / pivot).clamp_min(-1.0 + 1e-7))
-        slope = -request.power / (pivot + excess)
+    logit = request.kernel.relative_log(excess, pivot)
+    slope = request.kernel.slope(pivot + excess)
     # subnormal weights slow exp and GEMM tenfold
     rho = torch.exp(logit.masked_fill(~present | (logit < _NEGLIGIBLE), -torch.inf))
     weight = charge * rho
-    return rho, weight, torch.where(weight != 0, weight * slope * a, 0.0)
+    return rho, weight, torch.where(weight != 0, weight * slope * a, 0.0).mul_(2.0)
 
 
 def _presence(request: SumRequest, points: _Rows, rows: slice, columns: slice) -> tuple[Tensor, Tensor]:

@@ -16,22 +16,23 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .. import checks
-from ..errors import BackendUnavailableError
-from ..types import CentredSum
+from ... import checks
+from ...errors import BackendUnavailableError
+from ..kernel import Riesz
+from ..logsum import CentredSum
+from ..request import SumRequest
 from . import gradient
 from .matmul import is_plain, plain_matmul
-from .request import SumRequest
 
 ENVIRONMENT_VARIABLE = "EFM_FAST_BACKEND"
 
 
 @dataclass(frozen=True)
 class Backend:
-    """One row of the table: its module, imported on first use, offers ``why_not`` and ``centred_sum`` or ``riesz_sum``.
+    """One row of the table: its module, imported on first use, offers ``why_not`` and ``centred_sum`` or ``log_sum``.
 
-    A module may offer ``riesz_sum_backward`` too, with the arguments and results of
-    :func:`efm_fast.field.gradient.riesz_sum_backward`, or None for a sum that it leaves to that formula.
+    A module may offer ``log_sum_backward`` too, with the arguments and results of
+    :func:`efm_fast.field.backends.gradient.log_sum_backward`, or None for a sum that it leaves to that formula.
 
     Attributes:
         name: as in the ``backend`` argument.
@@ -58,27 +59,27 @@ class Backend:
 
     def centred_sum(self, request: SumRequest) -> CentredSum:
         """Serve ``request``, in plain float32 matmul; only valid where ``why_not`` is None."""
-        module = importlib.import_module(self.module, __package__)
+        module = importlib.import_module(self.module, __name__)
         device_type = request.x.device.type
         if is_plain(device_type) and _is_home(device_type):
             return _centred_sum(module, request)
         with plain_matmul(device_type), _home(request.x.device):
             return _centred_sum(module, request)
 
-    def riesz_sum_backward(
+    def log_sum_backward(
         self, request: SumRequest, m: Tensor, g_w: Tensor, g_v: Tensor, needs: gradient.Needs
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Gradients of the sum that this backend served, by its own kernels or by the formula in plain torch."""
-        module = importlib.import_module(self.module, __package__)
-        own = getattr(module, "riesz_sum_backward", None)
+        module = importlib.import_module(self.module, __name__)
+        own = getattr(module, "log_sum_backward", None)
         with plain_matmul(request.x.device.type), _home(request.x.device):
             found = None if own is None else own(request, m, g_w, g_v, needs)
-            return gradient.riesz_sum_backward(request, m, g_w, g_v, needs) if found is None else found
+            return gradient.log_sum_backward(request, m, g_w, g_v, needs) if found is None else found
 
 
 def _centred_sum(module: ModuleType, request: SumRequest) -> CentredSum:
     own = getattr(module, "centred_sum", None)
-    return CentredSum.of(module.riesz_sum(request)) if own is None else own(request)
+    return CentredSum.of(module.log_sum(request)) if own is None else own(request)
 
 
 def _is_home(device_type: str) -> bool:
@@ -95,7 +96,7 @@ def _home(device: torch.device) -> AbstractContextManager[object]:
 def _imported(module: str) -> ModuleType | str:
     """The module, or why it cannot be imported; asked once, for a failing import costs more than a sum."""
     try:
-        return importlib.import_module(module, __package__)
+        return importlib.import_module(module, __name__)
     except ImportError as cause:
         return str(cause)
 
@@ -103,7 +104,7 @@ def _imported(module: str) -> ModuleType | str:
 TABLE: tuple[Backend, ...] = (
     Backend("triton", ".triton", "CUDA", "fused kernels, three regimes by D", device_type="cuda"),
     Backend("cpp", ".cpp", "CPU", "fused, vectorised, multi-threaded", device_type="cpu"),
-    Backend("torch", ".torch_backend", "any", "GEMM in chunks, nearest charges rescored exactly"),
+    Backend("torch", ".plain_torch", "any", "GEMM in chunks, nearest charges rescored exactly"),
     Backend(
         "reference",
         ".reference",
@@ -162,5 +163,5 @@ def describe(device: torch.device | str = "cpu", *, features: int = 2) -> list[B
         why = "this torch sees no CUDA device"
         return [BackendStatus(row.name, row.devices, row.purpose, why) for row in TABLE]
     x = torch.zeros(1, features, device=name)
-    request = SumRequest(x, x, power=features + 1.0)
+    request = SumRequest(x, x, Riesz(features + 1.0))
     return [BackendStatus(row.name, row.devices, row.purpose, row.why_not(request)) for row in TABLE]

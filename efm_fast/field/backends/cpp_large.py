@@ -11,11 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .. import native
-from ..native import address, matrix
-from ..types import CentredSum
+from ... import native
+from ...native import address, matrix
+from ..logsum import CentredSum
 from . import reference
-from .pairs import Pairs
+from .cpp_request import Pairs
 
 _CHUNK_BYTES = 32 << 20  # of centred charges
 _CHUNK_CHARGES = 8192

@@ -13,9 +13,9 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from ..types import CentredSum, RieszSum
+from ..logsum import CentredSum, LogSum
+from ..request import SumRequest, centre_of
 from . import reference
-from .request import SumRequest, centre_of
 
 _DIRECT_DIMENSION = 16
 _NEAREST = 8  # rescored charges per chunk and point
@@ -35,8 +35,8 @@ def centred_sum(request: SumRequest) -> CentredSum:
     n, d = request.x.shape
     dtype = request.x.dtype
     if request.precision == "exact":
-        return CentredSum.of(reference.riesz_sum(request))
-    total = CentredSum.of(RieszSum.empty(n, d, dtype=dtype, device=request.x.device))
+        return CentredSum.of(reference.log_sum(request))
+    total = CentredSum.of(LogSum.empty(n, d, dtype=dtype, device=request.x.device))
     if n == 0 or len(request.y) == 0:
         return total
     extra = reference.extra_r2(request)
@@ -66,23 +66,12 @@ def _spoilt(total: CentredSum, request: SumRequest, extra: Tensor) -> CentredSum
 def _by_rows(chunk, request: SumRequest, extra: Tensor, columns: slice, width: int) -> CentredSum:  # type: ignore[no-untyped-def]
     """Apply ``chunk`` to blocks of points, so that a block of pairs never outgrows _CHUNK_PAIRS."""
     rows = list(reference.blocks(len(request.x), max(1, _CHUNK_PAIRS // width)))
-    parts = [chunk(request, extra, block, columns) for block in rows]
-    if len(parts) == 1:
-        return parts[0]
-    m, w, rest = (torch.cat([getattr(p, name) for p in parts]) for name in ("m", "w", "rest"))
-    along = None if parts[0].along is None else torch.cat([p.along for p in parts])
-    return CentredSum(m, w, along, rest, parts[0].centre)
+    return CentredSum.rows([chunk(request, extra, block, columns) for block in rows])
 
 
-def _relative_logit(request: SumRequest, excess: Tensor, pivot: Tensor) -> Tensor:
-    """l - l_pivot from ``excess`` = r2 - r2_pivot and the pivot's r2 [rows], where r2_pivot may be 0."""
-    if request.kernel == "gaussian":
-        return excess / (-2.0 * request.bandwidth**2)
-    ratio = torch.where(excess == 0, 0.0, excess / pivot[:, None].to(excess.dtype))
-    return -0.5 * request.power * torch.log1p(ratio.clamp_min(0.0))
-
-
-def _exponentiate(logit: Tensor) -> Tensor:
+def _relative_weight(request: SumRequest, excess: Tensor, pivot: Tensor) -> Tensor:
+    """e^(l - l_pivot) from ``excess`` = r2 - r2_pivot, at least 0, and the pivot's r2 [rows], which may be 0."""
+    logit = request.kernel.relative_log(excess, pivot[:, None])
     return torch.exp(logit.masked_fill(logit < _NEGLIGIBLE, -torch.inf))
 
 
@@ -96,14 +85,14 @@ def _direct_chunk(request: SumRequest, extra: Tensor, rows: slice, columns: slic
     masked = torch.where(charge != 0, r2, torch.inf)
     nearest = masked.amin(1)
     pivot = nearest.double() + extra[rows]
-    weight = charge * _exponentiate(_relative_logit(request, masked - nearest[:, None], pivot))
+    weight = charge * _relative_weight(request, masked - nearest[:, None], pivot)
     v = [((x[:, k, None] - y[None, :, k]) * weight).sum(1) for k in range(x.shape[1])]
     return _pivoted(request, pivot, weight.sum(1, dtype=torch.float64), None, torch.stack(v, 1))
 
 
 def _pivoted(request: SumRequest, pivot: Tensor, w: Tensor, along: Tensor | None, rest: Tensor) -> CentredSum:
     """Name the log scale of sums taken relative to r2 = ``pivot``, which is +inf where no charge counts."""
-    m = reference.log_kernel(request, pivot)
+    m = request.kernel.log_kernel(pivot)
     counted = torch.isfinite(pivot) | pivot.isnan()
     return CentredSum(
         m,
@@ -141,8 +130,8 @@ def _gemm_chunk(request: SumRequest, extra: Tensor, rows: slice, columns: slice)
 
     pivot = nearest + extra[rows]
     shift = (nearest - x2).to(relative.dtype)
-    excess = (relative - shift[:, None]).nan_to_num_(nan=torch.inf, posinf=torch.inf)
-    weight = charge * _exponentiate(_relative_logit(request, excess, pivot))
+    excess = (relative - shift[:, None]).nan_to_num_(nan=torch.inf, posinf=torch.inf).clamp_min_(0.0)
+    weight = charge * _relative_weight(request, excess, pivot)
     w = weight.sum(1, dtype=torch.float64)
     return _pivoted(request, pivot, w + near_w, w + near_along, near_rest - weight @ y_centred)
 
@@ -170,8 +159,7 @@ def _rescore(
         square = torch.where(charge[rows] != 0, square, torch.inf)
         nearest = square.amin(1)
         excess = torch.where(square == nearest[:, None], 0.0, square - nearest[:, None])
-        logit = _relative_logit(request, excess, nearest + extra[rows])
-        weight = charge[rows] * _exponentiate(logit)
+        weight = charge[rows] * _relative_weight(request, excess, nearest + extra[rows])
         # differences from a close charge are small and taken as they are; those from far ones have much in common
         far = 4.0 * nearest > x2[rows]
         origin = torch.where(far[:, None], centre, x[rows])

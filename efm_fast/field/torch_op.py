@@ -1,14 +1,13 @@
 """The field sum as an operator of torch: fake kernel, autograd, compile and vmap.
 
 ``torch.ops.efm_fast.field_sum`` takes tensors and plain scalars and returns (m, w, along, rest): a
-:class:`efm_fast.types.CentredSum`, whose ``along`` is [0] without a centre. Its gradient treats the log scale m as a
-constant pivot (see :mod:`efm_fast.field.gradient`). All displacements' gradient comes in through ``rest``: whoever puts
-them together takes ``along`` and x - centre as constants. Second derivatives are refused.
+:class:`efm_fast.field.logsum.CentredSum`, whose ``along`` is [0] without a centre. Its gradient treats the log scale m
+as a constant (see :mod:`efm_fast.field.backends.gradient`). All displacements' gradient comes in through ``rest``:
+whoever puts them together takes ``along`` and x - centre as constants. Second derivatives are refused.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -17,97 +16,97 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
-from ..types import CentredSum
 from . import backends
-from .gradient import Needs
-from .request import Kernel, SumRequest
+from .backends.gradient import Needs
+from .kernel import make_kernel
+from .logsum import CentredSum
+from .request import SumRequest
 
-_OPTIONS = "str kernel, float scale, float softening, int? first_self, str backend, str precision"
+_OPTIONS = "str kernel, float[] parameters, float softening, int? first_self, str backend, str precision"
 _INPUTS = f"Tensor x, Tensor y, Tensor? weight, Tensor? height, Tensor? centre, {_OPTIONS}"
+_TENSORS, _DIFFERENTIABLE = 5, 4  # of the inputs, which come first
+
+
+def _flat(request: SumRequest, backend: str) -> tuple[Any, ...]:
+    """``request`` and who is to serve it as an operator takes them: tensors and plain values."""
+    return (
+        request.x,
+        request.y,
+        request.weight,
+        request.height,
+        request.centre,
+        request.kernel.name,
+        list(request.kernel.parameters),
+        request.softening,
+        request.first_self,
+        backend,
+        request.precision,
+    )
 
 
 def _request(
-    x: Tensor,
-    y: Tensor,
-    weight: Tensor | None,
-    height: Tensor | None,
-    centre: Tensor | None,
-    kernel: Kernel,
-    scale: float,
-    softening: float,
-    first_self: int | None,
-    precision: Any,
-) -> SumRequest:
-    return SumRequest(
-        x=x,
-        y=y,
-        kernel=kernel,
-        power=scale if kernel == "riesz" else math.nan,
-        bandwidth=scale if kernel == "gaussian" else math.nan,
-        softening=softening,
-        weight=weight,
-        height=height,
-        first_self=first_self,
-        precision=precision,
-        centre=centre,
-    )
+    x: Tensor, y: Tensor, weight: Tensor | None, height: Tensor | None, centre: Tensor | None, *options: Any
+) -> tuple[SumRequest, str]:
+    """The request and the backend's name that :func:`_flat` was given."""
+    name, parameters, softening, first_self, backend, precision = options
+    kernel = make_kernel(name, tuple(parameters))
+    return SumRequest(x, y, kernel, softening, weight, height, first_self, precision, centre), backend
 
 
 @torch.library.custom_op(
     "efm_fast::field_sum", mutates_args=(), schema=f"({_INPUTS}) -> (Tensor, Tensor, Tensor, Tensor)"
 )
-def field_sum(x, y, weight, height, centre, kernel, scale, softening, first_self, backend, precision):  # type: ignore[no-untyped-def]
+def field_sum(*inputs: Any) -> tuple[Tensor, ...]:
     """Serve the sum by the backend of that name: m, w and along float64 [N], rest [N, D]."""
-    request = _request(x, y, weight, height, centre, kernel, scale, softening, first_self, precision)
-    total = _served(request, backend)
+    total = _served(*_request(*inputs))
     along = total.w.new_zeros(0) if total.along is None else total.along
     return tuple(part.contiguous() for part in (total.m, total.w, along, total.rest))
 
 
 @field_sum.register_fake
-def _field_sum_fake(x, y, weight, height, centre, kernel, scale, softening, first_self, backend, precision):  # type: ignore[no-untyped-def]
-    dtype = torch.float64 if backend == "reference" or precision == "exact" else x.dtype
-    n, d = x.shape
-    m, w = (x.new_empty(n, dtype=torch.float64) for _ in range(2))
-    along = x.new_empty(0 if centre is None else n, dtype=torch.float64)
-    return m, w, along, x.new_empty(n, d, dtype=dtype)
+def _field_sum_fake(*inputs: Any) -> tuple[Tensor, ...]:
+    request, backend = _request(*inputs)
+    x = request.x
+    dtype = torch.float64 if backend == "reference" or request.precision == "exact" else x.dtype
+    m, w = (x.new_empty(len(x), dtype=torch.float64) for _ in range(2))
+    along = x.new_empty(0 if request.centre is None else len(x), dtype=torch.float64)
+    return m, w, along, x.new_empty(*x.shape, dtype=dtype)
 
 
 @torch.library.custom_op(
     "efm_fast::field_sum_backward",
     mutates_args=(),
-    schema=f"(Tensor m, Tensor g_w, Tensor g_v, {_INPUTS}, bool[] needs) -> (Tensor, Tensor, Tensor, Tensor)",
+    schema=f"(Tensor m, Tensor g_w, Tensor g_v, bool[] needs, {_INPUTS}) -> (Tensor, Tensor, Tensor, Tensor)",
 )
-def field_sum_backward(  # type: ignore[no-untyped-def]
-    m, g_w, g_v, x, y, weight, height, centre, kernel, scale, softening, first_self, backend, precision, needs
-):
+def field_sum_backward(
+    m: Tensor, g_w: Tensor, g_v: Tensor, needs: list[bool], *inputs: Any
+) -> tuple[Tensor, ...]:
     """Gradients with respect to x, y, weight and height, in their dtypes; [0] where ``needs`` says no."""
-    request = _request(x, y, weight, height, centre, kernel, scale, softening, first_self, precision)
-    gradients = backends.select(request, backend).riesz_sum_backward(request, m, g_w, g_v, Needs(*needs))
+    request, backend = _request(*inputs)
+    row = backends.select(request, backend)
+    gradients = row.log_sum_backward(request, m, g_w, g_v, Needs(*needs))
     return tuple(
-        gradient.to(x.dtype if source is None else source.dtype)
-        for gradient, source in zip(gradients, (x, y, weight, height), strict=True)
+        gradient.to(request.x.dtype if source is None else source.dtype)
+        for gradient, source in zip(gradients, inputs[:_DIFFERENTIABLE], strict=True)
     )
 
 
 @field_sum_backward.register_fake
-def _field_sum_backward_fake(  # type: ignore[no-untyped-def]
-    m, g_w, g_v, x, y, weight, height, centre, kernel, scale, softening, first_self, backend, precision, needs
-):
-    sources = zip((x, y, weight, height), needs, strict=True)
+def _field_sum_backward_fake(
+    m: Tensor, g_w: Tensor, g_v: Tensor, needs: list[bool], *inputs: Any
+) -> tuple[Tensor, ...]:
     return tuple(
-        torch.empty_like(s, memory_format=torch.contiguous_format)
+        torch.empty_like(source, memory_format=torch.contiguous_format)
         if needed
-        else (x if s is None else s).new_empty(0)
-        for s, needed in sources
+        else (inputs[0] if source is None else source).new_empty(0)
+        for source, needed in zip(inputs[:_DIFFERENTIABLE], needs, strict=True)
     )
 
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-    x, y, weight, height, centre, *options = inputs
     ctx.mark_non_differentiable(output[0], output[2])
-    ctx.save_for_backward(x, y, weight, height, centre, output[0])
-    ctx.options = options
+    ctx.save_for_backward(output[0], *inputs[:_TENSORS])
+    ctx.options = inputs[_TENSORS:]
 
 
 def _backward(
@@ -118,9 +117,9 @@ def _backward(
     g_v: Tensor,
     op: Callable[..., Any] = field_sum_backward,
 ) -> tuple[Tensor | None, ...]:
-    x, y, weight, height, centre, m = ctx.saved_tensors
-    needs = [bool(needed) for needed in ctx.needs_input_grad[:4]]
-    gradients = op(m, g_w.to(g_v.dtype), g_v, x, y, weight, height, centre, *ctx.options, needs)
+    m, *tensors = ctx.saved_tensors
+    needs = [bool(needed) for needed in ctx.needs_input_grad[:_DIFFERENTIABLE]]
+    gradients = op(m, g_w.to(g_v.dtype), g_v, needs, *tensors, *ctx.options)
     wanted = (gradient if needed else None for gradient, needed in zip(gradients, needs, strict=True))
     return (*wanted, None, *(None for _ in ctx.options))
 
@@ -140,7 +139,7 @@ def _one_by_one(op: Callable[..., Any]) -> Callable[..., Any]:
     """A vmap rule that calls ``op`` once per batch element: right for every argument, batched or not."""
 
     def rule(info: Any, in_dims: tuple[Any, ...], *args: Any) -> tuple[tuple[Tensor, ...], tuple[int, ...]]:
-        # a list argument (needs) has a list of dims
+        # a list argument (needs, parameters) has a list of dims
         dims = [dim if isinstance(dim, int) else None for dim in in_dims]
         calls = [
             op(*(a if dim is None else a.select(dim, i) for a, dim in zip(args, dims, strict=True)))
@@ -156,18 +155,17 @@ def _field_sum_vmap(
     info: Any, in_dims: tuple[Any, ...], *args: Any, op: Callable[..., Any] = field_sum
 ) -> tuple[Any, Any]:
     """Batched points before the same charges are simply more points; else one call per batch element."""
-    x, y, weight, height, centre, kernel, scale, softening, first_self, backend, precision = args
-    x_dim, y_dim, weight_dim, height_dim, centre_dim = in_dims[:5]
-    if centre_dim is not None or y_dim is not None or weight_dim is not None or first_self is not None:
+    request, backend = _request(*args)
+    x, height = request.x, request.height
+    x_dim, y_dim, weight_dim, height_dim, centre_dim = in_dims[:_TENSORS]
+    if {y_dim, weight_dim, centre_dim} != {None} or request.first_self is not None:
         return _one_by_one(op)(info, in_dims, *args)
-    batch = _batch_size(in_dims[:4], args[:4])
+    batch = _batch_size(in_dims[:_TENSORS], args[:_TENSORS])
     x = x.expand(batch, *x.shape) if x_dim is None else x.movedim(x_dim, 0)
     if height is not None:
         height = height.expand(batch, *height.shape) if height_dim is None else height.movedim(height_dim, 0)
         height = height.flatten()
-    flat = op(
-        x.flatten(0, 1), y, weight, height, centre, kernel, scale, softening, first_self, backend, precision
-    )
+    flat = op(*_flat(replace(request, x=x.flatten(0, 1), height=height), backend))
     # along is [0] without a centre
     parts = tuple(
         part.unflatten(0, (batch, -1)) if len(part) else part.expand(batch, *part.shape) for part in flat
@@ -258,20 +256,10 @@ def watched(*tensors: Tensor | None) -> bool:
 
 def call(request: SumRequest, backend: str) -> CentredSum:
     """Serve ``request``, as an operator where someone watches, else without the operator's overhead."""
-    tensors = (request.x, request.y, request.weight, request.height)
+    tensors = request.x, request.y, request.weight, request.height
     transformed = _transformed()
     if not transformed and not _needs_operator(tensors):
         return _served(request, backend)
     op = _FieldSum.apply if transformed else field_sum
-    scale = request.power if request.kernel == "riesz" else request.bandwidth
-    m, w, along, rest = op(
-        *tensors,
-        request.centre,
-        request.kernel,
-        scale,
-        request.softening,
-        request.first_self,
-        backends.requested_name(backend),
-        request.precision,
-    )
+    m, w, along, rest = op(*_flat(request, backends.requested_name(backend)))
     return CentredSum(m, w, None if request.centre is None else along, rest, request.centre)
