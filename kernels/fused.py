@@ -118,20 +118,8 @@ def sum_fused(
                 s = tl.where(unseen, BIG, s)
                 lowest = tl.min(s, 1, keep_dims=True)
             pivot, total, rescale, weight, mark = weigh(
-                s,
-                lowest,
-                pivot,
-                total,
-                own_c,
-                own_doubtful,
-                charge,
-                rate,
-                second,
-                heavy,
-                KIND,
-                VANISHES,
-                HAS_Q,
-            )
+                s, lowest, pivot, total, own_c, own_doubtful, charge, rate, second, heavy, KIND, VANISHES, HAS_Q,
+            )  # fmt: skip
             packed |= pack_marks(mark, BLOCK_N, BLOCK_M)
             # a thousand tiles of equal sums would lose three digits
             rest, lost = add_compensated(rest * rescale, lost * rescale, tl.sum(weight, 1, keep_dims=True))

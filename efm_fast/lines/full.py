@@ -93,17 +93,7 @@ def full_map(
         walk.advance(rows)
         if return_paths:
             paths.append(walk.points())
-    walk.status[walk.status == LineStatus.RUNNING] = int(LineStatus.STEP_LIMIT)
-    failed = walk.status == LineStatus.FAILED
-    return Lines(
-        end=torch.where(failed[:, None], math.nan, walk.x),
-        end_z=walk.z,
-        status=walk.status,
-        charge=None,
-        evaluations=walk.evaluations,
-        length=walk.length,
-        paths=torch.stack(paths) if return_paths else None,
-    )
+    return walk.ended(paths)
 
 
 def _discs(field: Field, support: Support, layer: float | None) -> DiscGeometry:
@@ -158,6 +148,20 @@ class _Walk:
     def points(self) -> Tensor:
         """Where the lines are, [N, D+1]."""
         return torch.cat([self.x, self.z[:, None]], dim=1)
+
+    def ended(self, paths: list[Tensor]) -> Lines:
+        """The lines as they stand, with their ``paths``; those still under way have met the step limit."""
+        self.status[self.status == LineStatus.RUNNING] = int(LineStatus.STEP_LIMIT)
+        failed = self.status == LineStatus.FAILED
+        return Lines(
+            end=torch.where(failed[:, None], math.nan, self.x),
+            end_z=self.z,
+            status=self.status,
+            charge=None,
+            evaluations=self.evaluations,
+            length=self.length,
+            paths=torch.stack(paths) if paths else None,
+        )
 
     def depart(self) -> None:
         """Put each line on the side of the plus plate from which it starts."""
