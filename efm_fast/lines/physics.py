@@ -1,4 +1,4 @@
-"""What physics says of a field and its lines, as numbers that a test or a bench can hold against a bound."""
+"""Physical invariants of a field and its lines, as numbers that tests and benches compare with bounds."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ with extra("train"):
 
 
 def cap_fraction(cosine: Tensor, n: int) -> Tensor:
-    """Fraction of the unit sphere of R^n within the angle of that cosine, float64."""
+    """Fraction of the unit sphere of R^n within the angle of cosine ``cosine``, float64."""
     c = cosine.double().clamp(-1.0, 1.0)
     beyond = torch.as_tensor(special.betainc(0.5, (n - 1) / 2, c.square().cpu().numpy()), device=c.device)
     return 0.5 - 0.5 * torch.sign(c) * beyond
@@ -124,7 +124,7 @@ def gauss_flux(
     n_points: int = 4096,
     seed: int = 0,
 ) -> tuple[float, float]:
-    """Flux of the field through a sphere over 4 pi and its like, and its standard error: the charge inside.
+    """Charge inside a sphere by the flux through it (over S_{n-1}), and its standard error.
 
     Args:
         center: (x, z), [D+1], data units.

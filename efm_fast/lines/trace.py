@@ -26,7 +26,7 @@ from .record import Lines
 
 #: Lines beyond this many capacitor sizes (per n / 3) are mirrored: the dipole is the field to about 1e-3 there.
 _FAR = 20.0
-#: Up to so many features torch's lines search their nearest charges, as the extension's do; above, sums tell.
+#: Up to so many features torch searches the nearest charges of its lines, as the extension does; above, sums give them.
 _SEARCHED = 64
 
 
@@ -67,7 +67,7 @@ def trace_lines(
         method: "rk4" up to D = 16 and "dopri5" above by default; also "bs23", "euler", "heun", "midpoint". Euler's
             steps of 0.2 fail the flux test at D = 2, RK4's lose the dipole invariant at D = 64. Above D = 64, where
             an evaluation is dear, the default is "bs23" unless paths are asked for: it finds the charge on which a
-            line ends in less than half of dopri5's evaluations, and the line's length to about two hundredths.
+            line ends in less than half of dopri5's evaluations, and the line's length to about two percent.
         step: change of the distance to the nearest charge per step, over that distance, for methods without an
             error of their own.
         tolerance: local error over the distance to the nearest charge; 1e-4 / sqrt(D + 1) for "dopri5" and
@@ -127,7 +127,7 @@ def _rule(method: TraceMethod, step: float, tolerance: float | None, d: int) -> 
 
 
 def _follow(problem: Problem, rule: StepRule, choice: Choice, max_steps: int, every: int) -> Lines:
-    """The lines by whoever was chosen; ``every``: how often paths are kept, 0 for never."""
+    """Follow the lines by the chosen engine; ``every``: how often paths are kept, 0 for never."""
     d, plates = problem.x.shape[1], problem.plates
     support = Support.of(plates.plus, plates.minus)
     far = _FAR * ((d + 1) / 3) * (plates.L + support.plus_radius + support.minus_radius)

@@ -18,7 +18,7 @@ from .choice import Problem
 
 
 class ChargeWalk:
-    """Lines under way; every tensor has one row per line, and a method moves the rows it is given."""
+    """State of all lines: every tensor has one row per line, and each method changes the rows it is given."""
 
     #: How many lines may be under way at a time; None for all.
     window: int | None = None
@@ -77,7 +77,7 @@ class ChargeWalk:
         )
 
     def advance(self, rows: Tensor) -> None:
-        """Land the lines that a charge owns; one step, or one attempt at it, of the others."""
+        """End the lines that a charge owns, and try one step of the others."""
         points = self.points[rows]
         own, index = nearest_charges(points, self.minus, self.L, 2)
         positive, positive_index = nearest_charges(points, self.plus, 0.0, 1)
@@ -118,7 +118,7 @@ class ChargeWalk:
     def _attempt(
         self, rows: Tensor, distance: Tensor, field: Callable[[Tensor], Tensor]
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """One attempt at a step of the embedded pair, for lines at ``distance`` from their nearest charge.
+        """Try one step of the embedded pair, for lines at ``distance`` from their nearest charge.
 
         Returns:
             Which lines may take it, bool [N], where it leads, [N, D+1], its arc length, [N], and the direction there.
@@ -136,7 +136,7 @@ class ChargeWalk:
         return accepted, new, ds, last
 
     def _settle(self, rows: Tensor, new: Tensor) -> None:
-        """Take lines to their new points, those beyond the far radius to their mirror image."""
+        """Move lines to their new points, and those beyond the far radius to their mirror image."""
         x, z, mirrored = self.discs.mirror(new[:, :-1], new[:, -1])
         self.points[rows] = torch.cat([x, z[:, None]], dim=1)
         lost = ~torch.isfinite(new).all(dim=1) | (self.first[rows] == 0).all(dim=1)
@@ -149,7 +149,7 @@ class ChargeWalk:
         return unit(self.exact.direction(points[:, :-1], points[:, -1]).to(points.dtype))
 
     def _evaluate_first(self, rows: Tensor) -> None:
-        """The direction with which an embedded step begins."""
+        """Evaluate the direction with which the next step of an embedded pair begins."""
         if len(rows):
             self.first[rows] = self.field(self.points[rows])
             self.evaluations[rows] += 1

@@ -12,16 +12,16 @@ from .charge_sums import ChargeSums, View
 from .charge_walk import ChargeWalk
 from .choice import Problem
 
-#: A minus charge owns a line where all other charges together weigh less than this beside it. From there the line runs
-#: straight to it: with shares of others up to s the ratio of any other charge's distance to its own grows as long as
-#: 2 s < log(1 / s) / D, which holds up to D = 46,000.
+#: A minus charge owns a line where all other charges together weigh less than this, and less than 1 / D, beside it. The
+#: line then runs straight to that charge: while others have a share s of the field, the ratio of their distances to the
+#: owner's grows if 2 s < log(1 / s) / D, and with it their share falls.
 _OTHERS = 1e-4
 
 
 class SummedWalk(ChargeWalk):
-    """Lines by the embedded pair, whose sums tell how far the nearest charges are and which one owns the line."""
+    """Lines by an embedded pair; the sums give the distance to the nearest charge and tell which charge owns a line."""
 
-    # sums reach their rate at some hundred points: with more lines waiting for their turn few sums are of few points
+    # sums reach their full rate at some hundred points; lines that wait fill the places of those that end
     window = 512
 
     def __init__(
@@ -34,8 +34,8 @@ class SummedWalk(ChargeWalk):
         super().__init__(problem, rule, discs, capture, backend)
 
     def advance(self, rows: Tensor) -> None:
-        """Land the lines that a charge owns; one step, or one attempt at it, of the others."""
-        owned = self.seen_others[rows] <= _OTHERS
+        """End the lines that a charge owns, and try one step of the others."""
+        owned = self.seen_others[rows] <= min(_OTHERS, 1.0 / self.plus.shape[1])
         if owned.any():
             ends = rows[owned]
             distance, index = nearest_of_candidates(self.points[ends], self.minus, self.L, self.sums.centre)

@@ -16,7 +16,7 @@ from .support import Support
 
 @dataclass(frozen=True)
 class DiscGeometry:
-    """Discs that hold the charges, and the lengths at which a full map changes its ways, in data units.
+    """Discs that hold the charges, and the lengths at which a map treats lines differently, in data units.
 
     Attributes:
         support: discs of both plates.
