@@ -2,10 +2,15 @@
 
 from . import ahead, plan, platform
 from .api import log_sum, log_sum_backward, representable_points, warmup
+from .kernel import KERNELS
 from .platform import INTERPRET
+from .request import Request, Sums
 
 __all__ = [
     "INTERPRET",
+    "KERNELS",
+    "Request",
+    "Sums",
     "ahead",
     "log_sum",
     "log_sum_backward",
