@@ -169,8 +169,11 @@ def register_kernel(kernel: _AnyKernel) -> _AnyKernel:
     """
     if not (isinstance(kernel, type) and issubclass(kernel, Kernel)):
         raise InputError(f"kernel: expected a subclass of efm_fast.Kernel, got {checks.describe(kernel)}")
-    if _REGISTERED.setdefault(kernel.name, kernel) is not kernel:
+    known = _REGISTERED.get(kernel.name, kernel)
+    # the same class again, from a cell of a notebook that ran twice, takes its own place
+    if (known.__module__, known.__qualname__) != (kernel.__module__, kernel.__qualname__):
         raise InputError(f"kernel: expected a name of its own, got {kernel.name!r}, which is taken")
+    _REGISTERED[kernel.name] = kernel
     return kernel
 
 

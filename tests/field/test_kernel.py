@@ -63,7 +63,7 @@ class PlainRiesz(Kernel):
 @pytest.fixture(autouse=True)
 def _forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     """Kernels that a test registers are unknown after it."""
-    monkeypatch.setattr(kernel, "_REGISTERED", dict(kernel._REGISTERED))
+    monkeypatch.setattr(kernel, "_REGISTERED", {Riesz.name: Riesz, Gaussian.name: Gaussian})
     register_kernel(Yukawa)
     register_kernel(PlainRiesz)
 
