@@ -71,7 +71,7 @@ def trace_lines(
         step: change of the distance to the nearest charge per step, over that distance, for methods without an
             error of their own.
         tolerance: local error over the distance to the nearest charge; 1e-4 / sqrt(D + 1) for "dopri5" and
-            2e-2 / sqrt(D + 1) for "bs23" by default.
+            1e-2 / sqrt(D + 1) for "bs23" by default.
         max_steps: lines that take more, including rejected ones, end as STEP_LIMIT.
         backend: of the sums over charges, see :func:`efm_fast.riesz_sum`. With "auto" and "cpp" the extension
             integrates whole lines in one call where it can: up to D = 64 on the CPU and 16 on a CUDA device. A line
@@ -123,7 +123,7 @@ def _rule(method: TraceMethod, step: float, tolerance: float | None, d: int) -> 
     step = checks.positive("step", step)
     if tolerance is not None:
         return StepRule(method, step, checks.positive("tolerance", tolerance))
-    return StepRule(method, step, (2e-2 if method == "bs23" else 1e-4) / math.sqrt(d + 1))
+    return StepRule(method, step, (1e-2 if method == "bs23" else 1e-4) / math.sqrt(d + 1))
 
 
 def _follow(problem: Problem, rule: StepRule, choice: Choice, max_steps: int, every: int) -> Lines:
