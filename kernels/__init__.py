@@ -2,10 +2,11 @@
 
 from . import ahead, plan, platform
 from .api import log_sum, log_sum_backward, representable_points, warmup
-from .platform import INTERPRET
+from .platform import INTERPRET, VERSION
 
 __all__ = [
     "INTERPRET",
+    "VERSION",
     "ahead",
     "log_sum",
     "log_sum_backward",
