@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: help setup demo test faults fuzz sanitize lint types nvcc wheel gpu bench clean
+.PHONY: help setup demo test oldest docs faults fuzz sanitize lint types nvcc wheel gpu bench clean
 
 help: ## Show what can be made
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | sort
@@ -23,6 +23,24 @@ demo: setup ## Train Gaussian -> Swiss roll, measure it, and say where the pictu
 
 test: setup ## Run all tests that need no GPU
 	$(BIN)/python -m pytest -n auto --maxprocesses 8 --dist worksteal
+
+# the oldest Python that is supported, or the nearest newer one on this machine
+OLDEST ?= $(firstword $(wildcard $(HOME)/.pyenv/versions/3.10.*/bin/python3.10) $(shell command -v python3.10 || command -v python3.11 || command -v python3.12 || command -v $(PYTHON)))
+OLD    := .venv-oldest
+# everything but the benches, the pages, the builds of other environments, and what takes minutes elsewhere
+OLDTESTS := tests/field tests/lines tests/extension tests/kernels/test_compiled.py tests/kernels/test_interpreter.py tests/data \
+            tests/nets tests/methods tests/metrics tests/plots tests/training tests/examples tests/fuzz \
+            tests/test_cli.py tests/test_sampling.py tests/test_evaluation.py tests/test_settings.py tests/test_diagnosis.py
+oldest: ## Install the oldest versions of everything that is promised, and run the tests that need no GPU
+	@echo "oldest: $$($(OLDEST) --version) at $(OLDEST)"
+	test -x $(OLD)/bin/python || $(OLDEST) -m venv $(OLD)
+	$(OLD)/bin/python -m pip install --quiet --constraint tests/install/oldest.txt setuptools pybind11
+	$(OLD)/bin/python -m pip install --quiet --constraint tests/install/oldest.txt --no-build-isolation --editable '.[test]'
+	$(OLD)/bin/python -m pytest -n auto --maxprocesses 8 --dist worksteal -p no:cacheprovider $(OLDTESTS)
+
+docs: setup ## Build the documentation site into site/; a warning is an error
+	$(BIN)/python -m pip install --quiet --editable '.[docs]'
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 faults: setup ## Fail every write of a training run in turn, go on, and compare bit for bit
 	$(BIN)/python tests/training/faults.py
@@ -57,4 +75,4 @@ bench: setup ## Measure the field kernels on this machine
 	$(BIN)/python bench/field_kernel.py
 
 clean: ## Remove what was built, but no runs
-	rm -rf build dist .wheel-check *.egg-info efm_fast/*.so .pytest_cache .mypy_cache .ruff_cache
+	rm -rf site build dist .wheel-check *.egg-info efm_fast/*.so .pytest_cache .mypy_cache .ruff_cache

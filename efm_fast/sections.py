@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, get_origin
 
 from . import checks
 from .extras import extra
@@ -118,13 +118,22 @@ def choice_of(field: FieldInfo) -> Choice | None:
     return next((function for function in functions if isinstance(function, Choice)), None)
 
 
+def model_in(field: FieldInfo) -> type[BaseModel] | None:
+    """The model that a field holds, or None."""
+    kind = field.annotation
+    # Python 3.10 takes tuple[int, ...] for a class
+    if isinstance(kind, type) and get_origin(kind) is None and issubclass(kind, BaseModel):
+        return kind
+    return None
+
+
 def sections_in(model: type[BaseModel]) -> Iterator[tuple[str, Choice | None, type[BaseModel] | None]]:
     """The sections of ``model``: their keys, and either the choice or the one model that each is."""
     for key, field in model.model_fields.items():
-        choice, kind = choice_of(field), field.annotation
+        choice, kind = choice_of(field), model_in(field)
         if choice is not None:
             yield key, choice, None
-        elif isinstance(kind, type) and issubclass(kind, BaseModel):
+        elif kind is not None:
             yield key, None, kind
 
 

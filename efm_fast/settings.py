@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args, get_origin
 from .config import Config
 from .data import source_names
 from .extras import extra
-from .sections import Choice, choice_of
+from .sections import Choice, choice_of, model_in
 
 with extra("train"):
     from pydantic import BaseModel
@@ -39,10 +39,10 @@ class Setting:
 def settings(model: type[BaseModel] = Config, prefix: str = "", only_with: str = "") -> Iterator[Setting]:
     """All settings of ``model`` in their order, sections and the options of each choice written out."""
     for name, field in model.model_fields.items():
-        key, kind, choice = prefix + name, field.annotation, choice_of(field)
+        key, kind, choice = prefix + name, model_in(field), choice_of(field)
         if choice is not None:
             yield from _options(choice, field, key, only_with)
-        elif isinstance(kind, type) and issubclass(kind, BaseModel):
+        elif kind is not None:
             yield from settings(kind, f"{key}.", only_with)
         else:
             yield Setting(key, _default(field), _meaning(field), only_with)

@@ -8,10 +8,14 @@ from functools import lru_cache
 from typing import Any
 
 import torch
+import triton
 from torch import Tensor
 
 #: Triton's interpreter runs the kernels on CPU tensors; it reads this variable when triton is imported.
 INTERPRET = os.environ.get("TRITON_INTERPRET", "0") == "1"
+
+#: Triton's own version, such as (3, 5).
+VERSION = tuple(int(part) for part in triton.__version__.split(".")[:2])
 
 #: The interpreter multiplies raw bits in a bfloat16 dot, so there the parts of a split are float32 numbers
 #: rounded to bfloat16: the same products, exact in float32 either way.

@@ -71,7 +71,7 @@ class Ceilings:
 
 @dataclass(frozen=True)
 class Limit:
-    """The most pairs per second that :class:`Ceilings` allow in ``d`` features, and why.
+    """The pairs per second that :class:`Ceilings` allow a sum in ``d`` features that does all its products, and why.
 
     Attributes:
         d: features.
@@ -87,7 +87,7 @@ class Limit:
 
     @property
     def pairs_per_second(self) -> float:
-        """Upper bound of the rate; the resources are taken to overlap perfectly."""
+        """The rate of the bound; the resources are taken to overlap perfectly."""
         return 1.0 / self.seconds[self.bound]
 
 
@@ -161,7 +161,7 @@ def _multiplications(power: int) -> int:
 
 
 def limit(d: int, n: int, m: int, ceilings: Ceilings, device: str) -> Limit:
-    """The most that ``ceilings`` allow for ``n`` points and ``m`` charges per plate in ``d`` features."""
+    """What ``ceilings`` allow for ``n`` points and ``m`` charges per plate in ``d`` features."""
     gpu = torch.device(device).type == "cuda"
     memory = 4.0 * (d + 1) * (2 * n + m) / (n * m) / ceilings.bandwidth
     seconds = {"memory": memory}
@@ -185,9 +185,9 @@ def limit(d: int, n: int, m: int, ceilings: Ceilings, device: str) -> Limit:
 
 
 def limit_table(limits: list[Limit]) -> dict[str, Any]:
-    """Limits as a table: what a pair costs by resource, in picoseconds, and the most pairs per second."""
+    """Limits as a table: what a pair costs by resource, in picoseconds, and the bound in pairs per second."""
     resources = ["vector instructions", "matrix products", "special functions", "memory"]
-    columns = ["D", "way", *(f"{name}, ps" for name in resources), "bound by", "at most Gpair/s"]
+    columns = ["D", "way", *(f"{name}, ps" for name in resources), "bound by", "bound, Gpair/s"]
     rows = [
         [
             limit.d,

@@ -1,4 +1,4 @@
-"""The picture of ``field_kernel.py``: time per pair against D, M and N, and the share of what the machine allows."""
+"""The picture of ``field_kernel.py``: time per pair against D, M and N, and the rate over the bound."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def draw(rows: list[Measurement], limits: dict[int, Limit], swept: list[SweepPoi
     styles = {name: _style(k, name) for k, name in enumerate(names)}
     dimensions = sorted(limits)
     bounds = [1e9 / limits[d].pairs_per_second for d in dimensions]
-    times.plot(dimensions, bounds, color="0.6", linestyle="--", label="limit of this machine")
+    times.plot(dimensions, bounds, color="0.6", linestyle="--", label="bound of this machine")
     for name in names:
         green = sorted((row.d, row.speed.pairs_per_second) for row in rows if row.form == name and row.speed)
         if not green:
@@ -32,7 +32,7 @@ def draw(rows: list[Measurement], limits: dict[int, Limit], swept: list[SweepPoi
         d = [d for d, _ in green]
         times.plot(d, [1e9 / speed for _, speed in green], **styles[name])
         shares.plot(d, [speed / limits[k].pairs_per_second for k, speed in green], **styles[name])
-    for panel, label in ((times, "ns per pair"), (shares, "share of the limit")):
+    for panel, label in ((times, "ns per pair"), (shares, "rate over the bound")):
         _finish(panel, "features D", label, dimensions)
     for panel, over, label in ((charges, "M", "charges per plate M"), (points, "N", "points N")):
         _sizes(panel, [p for p in swept if p.over == over], limits, styles)

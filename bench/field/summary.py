@@ -21,9 +21,9 @@ def summary(
         if best is None:
             continue
         cells = [_times(here.get(name), rates[best] / rates.get(name, float("inf"))) for name in others]
-        share = f"{rates[best] / limit.pairs_per_second:.0%}"
-        lines.append([d, here[best].m, best, f"{rates[best] / 1e9:.3g}", share, *cells])
-    columns: list[object] = ["D", "M", "fastest", "Gpair/s", "share", *(f"x {name}" for name in others)]
+        bound = f"{rates[best] / limit.pairs_per_second:.3g} x"
+        lines.append([d, here[best].m, best, f"{rates[best] / 1e9:.3g}", bound, *cells])
+    columns: list[object] = ["D", "M", "fastest", "Gpair/s", "of bound", *(f"x {name}" for name in others)]
     return {"columns": columns, "rows": lines}
 
 

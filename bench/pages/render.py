@@ -6,10 +6,10 @@ A page marks a section with the result file it is made of and, after a slash, on
     ... written by this script ...
     <!-- /bench -->
 
-Without a slash all tables of the file follow each other. Below every section stand the date, the commit, the
-hardware and the command of the run, so that each figure can be traced. With ``--check`` nothing is written, and the
-exit status is 1 if a page says anything else than its results. A picture of docs/pictures that bears the name of one in
-bench/results is a copy of it.
+Without a slash all tables of the file follow each other; ``/D=2[0,3]`` takes rows 0 and 3 of a table. Below every
+section stand the date, the commit, the hardware and the command of the run, so that each figure can be traced. With
+``--check`` nothing is written, and the exit status is 1 if a page says anything else than its results. A picture of
+docs/pictures that bears the name of one in bench/results is a copy of it.
 """
 
 from __future__ import annotations
@@ -67,6 +67,7 @@ def section(name: str, results: Path = RESULTS) -> str:
         InputError: the result or the table is not there.
     """
     file, _, wanted = name.partition("/")
+    wanted, _, numbers = wanted.partition("[")
     path = results / f"{file}.json"
     try:
         result = json.loads(path.read_text(encoding="utf-8"))
@@ -75,6 +76,9 @@ def section(name: str, results: Path = RESULTS) -> str:
     tables = result.get("tables", {})
     if wanted and wanted not in tables:
         raise InputError(f"bench:{name}: expected one of {', '.join(tables)} after the slash")
+    if numbers:
+        rows = tables[wanted]["rows"]
+        tables[wanted]["rows"] = [rows[int(number)] for number in numbers.rstrip("]").split(",")]
     parts = [markdown(**tables[wanted])] if wanted else [_titled(title, tables[title]) for title in tables]
     return "\n".join([*parts, source(result)])
 

@@ -11,6 +11,7 @@ from ..request import SumRequest
 from .gradient import Needs
 
 _CHARGES = (torch.float32, torch.bfloat16, torch.float16, torch.uint8)
+_TRITON = (3, 5)  # older ones cannot compile the kernels, or put more into shared memory than there is
 _CAPABILITY = (8, 0)  # bfloat16 on the tensor cores
 
 
@@ -25,6 +26,9 @@ def why_not(request: SumRequest) -> str | None:
         return f"it computes in float32, and the points are {request.x.dtype}"
     if request.y.dtype not in _CHARGES:
         return f"it reads charges of float32, bfloat16, float16 and uint8, not {request.y.dtype}"
+    if kernels.VERSION < _TRITON and not kernels.INTERPRET:
+        found, least = (".".join(map(str, version)) for version in (kernels.VERSION, _TRITON))
+        return f"it needs Triton {least} or newer, and this is {found}"
     if device.type == "cuda" and torch.cuda.get_device_capability(device) < _CAPABILITY:
         return f"it needs compute capability 8.0 or newer, and {torch.cuda.get_device_name(device)} has less"
     return None
