@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import torch
 from torch import Tensor
 
@@ -56,21 +54,19 @@ def kernel_sum(
         InputError: an argument has the wrong type, shape, device or range.
         BackendUnavailableError: ``backend`` was named and cannot serve; the text says why.
     """
+    factor = None
+    if height is not None:
+        factor = checked_kernel(kernel).log_factor(heights(height, checks.tensor("x", x, ndim=2)))
     request = SumRequest(
         x=x,
         y=y,  # type: ignore[arg-type]  # a stream becomes tensors when it is read
         kernel=kernel,
         softening=softening,
         weight=weight,
-        height=height,  # type: ignore[arg-type]  # a number becomes a tensor when it is checked
+        height=height if factor is None else None,  # type: ignore[arg-type]  # and a number when it is checked
         first_self=first_self,
         precision=precision,
     )
-    factor = None
-    if height is not None:
-        factor = checked_kernel(kernel).log_factor(heights(height, checks.tensor("x", x, ndim=2)))
-    if factor is not None:
-        request = replace(request, height=None)
     total = sum_and_charge(request, backend, progress)[0].whole(x).to(result_dtype(x, backend))
     return total if factor is None else _times(total, factor)
 
