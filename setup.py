@@ -25,28 +25,28 @@ from setuptools.errors import CompileError
 CSRC = Path("csrc")
 CUDA_WISH = os.environ.get("EFM_FAST_CUDA", "auto")
 X86 = platform.machine().lower() in ("x86_64", "amd64") and sys.platform != "win32"
-# one wheel for every processor: each unit is compiled for its set and chosen when the program runs
-AVX512 = [
-    "-Wno-maybe-uninitialized",
-    "-Wno-uninitialized",
-    "-mavx512f",
-    "-mavx512dq",
-    "-mavx512bw",
-    "-mavx512vl",
-    "-mavx2",
-    "-mfma",
-]
-INSTRUCTION_SETS = {
-    "_avx2": ["-mavx2", "-mfma"],
-    "_avx512": AVX512,
-    "_amx": [*AVX512, "-mavx512bf16", "-mamx-tile", "-mamx-bf16"],
-}
 SANITIZE = os.environ.get("EFM_FAST_SANITIZE") == "1"
 
 
-def instruction_flags(source: Path) -> list[str] | None:
-    """Flags of a unit compiled for one instruction set, by the ending of its name; None for the others."""
-    return next((flags for ending, flags in INSTRUCTION_SETS.items() if source.stem.endswith(ending)), None)
+def instruction_sets() -> dict[str, list[str]]:
+    """Flags of units by the instruction set they are compiled for; of other processors than x86-64 the base alone.
+
+    One wheel serves every processor: each unit is compiled for its sets, and one is chosen when the program runs.
+    """
+    lines = (CSRC / "simd" / "instruction_sets.txt").read_text(encoding="utf-8").splitlines()
+    rows = [line.split() for line in lines if line and not line.startswith("#")]
+    return {name: flags for name, *flags in rows if X86 or name == "base"}
+
+
+def compilations(source: Path) -> list[tuple[str, list[str]]]:
+    """Instruction sets that a C++ unit is compiled for, and their flags; one unnamed set for most units."""
+    sets = instruction_sets()
+    if source.stem.endswith("_kernel"):
+        chosen = [name for name in sets if (CSRC / "simd" / f"vec_{name}.h").is_file()]
+        return [(name, [f"-DEFM_SET={name}", *sets[name]]) for name in chosen]
+    if source.stem.endswith("_amx"):
+        return [("amx", sets["amx"])] if "amx" in sets else []
+    return [("", [])]
 
 
 def common_flags() -> list[str]:
@@ -110,22 +110,20 @@ class BuildExtension(build_ext):
         """Compile every unit to an object, and let setuptools link them."""
         cuda = self.cuda_objects(ext)
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            objects = list(pool.map(lambda source: self.compile_unit(source, ext), ext.sources))
+            units = [(source, *how) for source in ext.sources for how in compilations(Path(source))]
+            objects = list(pool.map(lambda unit: self.compile_unit(*unit, ext), units))
         ext.extra_objects = [name for names in objects for name in names] + cuda
         ext.depends, ext.sources = [*ext.depends, *ext.sources], []
         super().build_extension(ext)
 
-    def compile_unit(self, source: str, ext: Extension) -> list[str]:
-        """Objects of one C++ unit; none of one for an instruction set that this processor family lacks."""
-        flags = instruction_flags(Path(source))
-        if flags is not None and not X86:
-            return []
+    def compile_unit(self, source: str, instruction_set: str, flags: list[str], ext: Extension) -> list[str]:
+        """Object of one C++ unit compiled for one instruction set."""
         return self.compiler.compile(
             [source],
-            output_dir=self.build_temp,
+            output_dir=str(Path(self.build_temp) / instruction_set),
             macros=ext.define_macros,
             include_dirs=ext.include_dirs,
-            extra_postargs=[*ext.extra_compile_args, *(flags or [])],
+            extra_postargs=[*ext.extra_compile_args, *flags],
             depends=ext.depends,
         )
 
@@ -169,7 +167,7 @@ setup(
             "efm_fast._C",
             sources=[str(p) for p in sorted(CSRC.rglob("*.cpp")) if "tests" not in p.parts],
             include_dirs=[str(CSRC), pybind11.get_include()],
-            depends=[str(p) for p in sorted(CSRC.rglob("*.h"))],
+            depends=[str(p) for p in sorted((*CSRC.rglob("*.h"), *CSRC.rglob("*.txt")))],
             extra_compile_args=common_flags(),
             extra_link_args=["-fsanitize=address,undefined"] if SANITIZE else [],
             language="c++",

@@ -2,11 +2,16 @@
 
 from . import ahead, plan, platform
 from .api import log_sum, log_sum_backward, representable_points, warmup
+from .kernel import KERNELS
 from .platform import INTERPRET, VERSION
+from .request import Request, Sums
 
 __all__ = [
     "INTERPRET",
+    "KERNELS",
     "VERSION",
+    "Request",
+    "Sums",
     "ahead",
     "log_sum",
     "log_sum_backward",

@@ -2,101 +2,35 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from . import plan
+from .group import centre_of
 from .launch_backward import Gradients, launch_backward
-from .launch_exact import launch_exact
-from .launch_gemm import centre_of, launch_gemm
-from .launch_small import launch_small
 from .platform import on_device
-from .request import Call, make_call
-
-Triple = tuple[Tensor, Tensor, Tensor]
-
-
-def _empty(call: Call) -> Triple:
-    """The sum over no charges."""
-    return (
-        torch.full((call.n,), -math.inf, dtype=torch.float64, device=call.x.device),
-        torch.zeros(call.n, device=call.x.device),
-        torch.zeros(call.n, call.d, device=call.x.device),
-    )
+from .regimes import REGIMES
+from .request import Request, Sums
 
 
-def log_sum(
-    x: Tensor,
-    y: Tensor,
-    *,
-    power: float = math.nan,
-    kernel: str = "riesz",
-    bandwidth: float | None = None,
-    softening: float = 0.0,
-    weight: Tensor | None = None,
-    height: Tensor | None = None,
-    first_self: int | None = None,
-    precision: str = "default",
-    rounded_points: bool = False,
-) -> Triple:
+def log_sum(request: Request) -> Sums:
     """Sums over charges in log scale, for every point.
 
-    With r2_ij = |x_i - y_j|^2 + height_i^2 + softening^2 and l_ij = -(power / 2) log r2_ij (Riesz) or
-    -r2_ij / (2 bandwidth^2) (Gaussian):  w_i e^{m_i} = sum_j q_j e^{l_ij},
-    v_i e^{m_i} = sum_j q_j e^{l_ij} (x_i - y_j).
-
-    Args:
-        x: points, [N, D] float32, contiguous or not, lengths below 1e18.
-        y: charges, [M, D] float32, bfloat16, float16 or uint8, in the units of x.
-        power: exponent of the distance in the Riesz kernel; Coulomb's field in D + 1 dimensions is D + 1.
-        kernel: "riesz" or "gaussian".
-        bandwidth: of the Gaussian kernel, data units.
-        softening: Plummer softening length, data units.
-        weight: charge weights q_j of either sign, [M]; ones if left out.
-        height: distance of each point from the plate, [N]; zero if left out.
-        first_self: pair (i, j) with j + first_self == i is left out.
-        precision: "default" keeps the direction of the field within 1e-4 up to D = 3072; "fast" adds no pair
-            by direct difference above D = 16 but those that nothing else can tell apart; "exact" adds every pair
-            by direct difference in float64.
-        rounded_points: x came from :func:`representable_points`, so it needs no low part: fewer matrix products.
-
-    Returns:
-        m: log scale, float64 [N]; -inf without charges, +inf for a point on a charge (nearer than 1e-18).
-        w: scaled sum of weights, float32 [N].
-        v: scaled sum of displacements, float32 [N, D], data units.
-
-    Raises:
-        ValueError: naming the argument, what was expected and what came.
+    w_i e^{m_i} = sum_j q_j e^{l_ij} and v_i e^{m_i} = sum_j q_j e^{l_ij} (x_i - y_j).
     """
-    call = make_call(
-        x, y, power=power, kernel=kernel, bandwidth=bandwidth, softening=softening, weight=weight,
-        height=height, first_self=first_self, precision=precision, rounded=rounded_points,
-    )  # fmt: skip
-    if call.n == 0 or call.m == 0:
-        return _empty(call)
-    with on_device(call.x):
-        if call.precision == "exact":
-            return launch_exact(call)
-        return launch_small(call) if call.d <= plan.SMALL_D else launch_gemm(call)
+    if request.n == 0 or request.m == 0:
+        return Sums.none(request.n, request.d, request.x.device)
+    with on_device(request.x):
+        return next(row for row in REGIMES if row.serves(request)).launch(request)
 
 
 def log_sum_backward(
-    x: Tensor,
-    y: Tensor,
+    request: Request,
     m: Tensor,
     g_w: Tensor,
     g_v: Tensor,
     *,
-    power: float = math.nan,
-    kernel: str = "riesz",
-    bandwidth: float | None = None,
-    softening: float = 0.0,
-    weight: Tensor | None = None,
-    height: Tensor | None = None,
-    first_self: int | None = None,
     needs_x: bool = True,
     needs_y: bool = True,
     needs_weight: bool = True,
@@ -107,7 +41,7 @@ def log_sum_backward(
     differences for every D: exact, but bound by plain arithmetic, not by the tensor cores.
 
     Args:
-        x, y, power, kernel, bandwidth, softening, weight, height, first_self: as in the sum.
+        request: the sum.
         m: log scale that the sum returned, float64 [N]. Rows where it is infinite pass nothing on.
         g_w: gradient that reaches w, [N].
         g_v: gradient that reaches v, [N, D].
@@ -121,18 +55,15 @@ def log_sum_backward(
     Raises:
         ValueError: naming the argument, what was expected and what came.
     """
-    call = make_call(
-        x, y, power=power, kernel=kernel, bandwidth=bandwidth, softening=softening, weight=weight,
-        height=height, first_self=first_self, precision="default",
-    )  # fmt: skip
-    if m.shape != (call.n,) or g_w.shape != (call.n,) or g_v.shape != call.x.shape:
+    n, shape = request.n, request.x.shape
+    if m.shape != (n,) or g_w.shape != (n,) or g_v.shape != shape:
         raise ValueError(
-            f"m, g_w, g_v: expected [{call.n}], [{call.n}] and {list(call.x.shape)}, "
+            f"m, g_w, g_v: expected [{n}], [{n}] and {list(shape)}, "
             f"got {list(m.shape)}, {list(g_w.shape)} and {list(g_v.shape)}"
         )
-    with on_device(call.x):
+    with on_device(request.x):
         return launch_backward(
-            call, m.double(), g_w.float().contiguous(), g_v.float().contiguous(), needs_x=needs_x,
+            request, m.double(), g_w.float().contiguous(), g_v.float().contiguous(), needs_x=needs_x,
             needs_y=needs_y, needs_weight=needs_weight,
         )  # fmt: skip
 
@@ -162,12 +93,10 @@ def warmup(
         d: features.
         device: CUDA device.
         uint8: charges in bytes.
-        arguments: further arguments of :func:`log_sum`; ``power`` is d + 1 if left out.
+        arguments: further fields of :class:`Request`; the kernel is Coulomb's if left out.
     """
     x = torch.randn(n, d, device=device)
     y = torch.randn(m, d, device=device)
     if uint8:
         y = (64.0 * y + 128.0).clamp(0.0, 255.0).to(torch.uint8)
-    if arguments.get("kernel", "riesz") == "riesz":
-        arguments.setdefault("power", d + 1.0)
-    log_sum(x, y, **arguments)
+    log_sum(Request(x, y, **{"kernel": "riesz", "parameters": (d + 1.0,), **arguments}))

@@ -2,8 +2,8 @@
 # (device code: Triton reads these functions as its own language)
 """Gradients of a sum over charges: two coefficients per pair, then a reduction over charges and one over points.
 
-With d_ij = x_i - y_j, rho_ij = e^(l_ij - m_i) at fixed m, k_ij = -power / r2_ij (Riesz) or -1 / bandwidth^2, and
-upstream gradients g_w, g_v:  a_ij = g_w_i + g_v_i . d_ij,  b_ij = q_j rho_ij k_ij a_ij,
+With d_ij = x_i - y_j, rho_ij = e^(l_ij - m_i) at fixed m, k_ij = 2 dl_ij / dr2_ij, and upstream gradients g_w
+and g_v:  a_ij = g_w_i + g_v_i . d_ij,  b_ij = q_j rho_ij k_ij a_ij,
 
     grad x_i =  sum_j b_ij d_ij + q_j rho_ij g_v_i         grad h_i = h_i sum_j b_ij
     grad y_j = -sum_i b_ij d_ij + q_j rho_ij g_v_i         grad q_j = sum_i rho_ij a_ij
@@ -14,12 +14,12 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from .weights import GAUSSIAN, excess_weight
+from .kernel import excess_weight, slope
 
 
 @triton.jit(do_not_specialize=["N", "C", "self_offset"])
 def pair_coefficients(
-    x, y, q, base, pivots, g_w, g_v, b, q_rho, rho_a, N, C, D, columns, self_offset, rate,
+    x, y, q, base, pivots, g_w, g_v, b, q_rho, rho_a, N, C, D, columns, self_offset, rate, second,
     KIND: tl.constexpr, HAS_Q: tl.constexpr, HAS_SELF: tl.constexpr, NEEDS_Q: tl.constexpr,
     BLOCK_N: tl.constexpr, BLOCK_M: tl.constexpr, STEP: tl.constexpr,
 ):  # fmt: skip
@@ -49,20 +49,17 @@ def pair_coefficients(
     if HAS_SELF:
         counts = counts & (column[None, :] + self_offset != row[:, None])
     scale = tl.where(pivot > 0.0, pivot, 1.0).to(tl.float32)
-    rho = tl.where(counts, excess_weight((r2 - pivot).to(tl.float32), scale, rate, KIND), 0.0)
-    if KIND == GAUSSIAN:
-        slope = rho * (-2.0 * 0.6931471805599453 * rate)
-    else:
-        slope = tl.where(counts, -2.0 * rate * rho / tl.where(counts, r2, 1.0).to(tl.float32), 0.0)
+    rho = tl.where(counts, excess_weight((r2 - pivot).to(tl.float32), scale, rate, second, KIND), 0.0)
+    k_rho = 2.0 * slope(tl.where(counts, r2, 1.0).to(tl.float32), rate, second, KIND) * rho
     if HAS_Q:
         charge = tl.load(q + column, mask=in_columns, other=0.0)[None, :]
-        slope = tl.where(charge == 0.0, 0.0, slope * charge)
+        k_rho = tl.where(charge == 0.0, 0.0, k_rho * charge)
         signed = tl.where(charge == 0.0, 0.0, rho * charge)
     else:
         signed = rho
     place = row[:, None] * columns + column[None, :]
     held = in_rows[:, None] & (column < columns)[None, :]
-    tl.store(b + place, slope * a, mask=held)
+    tl.store(b + place, k_rho * a, mask=held)
     tl.store(q_rho + place, signed, mask=held)
     if NEEDS_Q:
         tl.store(rho_a + place, rho * a, mask=held)

@@ -11,12 +11,14 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from .weights import ABSENT, BIG, dot, excess_weight, pack_marks, truncated_parts
+from .arithmetic import dot, pack_marks, truncated_parts
+from .kernel import ABSENT, BIG, excess_weight
+from .merge import lowered
 
 
 @triton.jit
 def weigh(
-    s, pivot, total, c, near, doubtful, charge, rate, heavy,
+    s, pivot, total, c, near, doubtful, charge, rate, second, heavy,
     KIND: tl.constexpr, HAS_Q: tl.constexpr,
 ):  # fmt: skip
     """Weights of a block of pairs and which of them to mark; every row statistic is [rows, 1].
@@ -30,10 +32,8 @@ def weigh(
     """
     unseen = s < near
     s = tl.where(unseen, BIG, s)
-    new_pivot = tl.minimum(pivot, tl.min(s, 1, keep_dims=True))
-    r2 = new_pivot + c
-    rescale = excess_weight(pivot - new_pivot, r2, rate, KIND)
-    weight = tl.where(s < ABSENT, excess_weight(s - new_pivot, r2, rate, KIND), 0.0)
+    new_pivot, r2, rescale = lowered(pivot, tl.min(s, 1, keep_dims=True), c, rate, second, KIND)
+    weight = tl.where(s < ABSENT, excess_weight(s - new_pivot, r2, rate, second, KIND), 0.0)
     signed = weight
     if HAS_Q:
         signed = weight * charge
@@ -85,7 +85,7 @@ def distances(
 @triton.jit(do_not_specialize=["slices", "charges", "self_offset"])
 def weights_of_rows(
     s, q, c, near, doubtful, pivots, totals, rests, rescales, high, low, marks, counts, rows, slices, charges,
-    self_offset, rate, heavy, cut,
+    self_offset, rate, second, heavy, cut,
     ROWS: tl.constexpr, COLUMNS: tl.constexpr, TILE: tl.constexpr, KIND: tl.constexpr, HAS_Q: tl.constexpr,
     HAS_SELF: tl.constexpr, EMULATED: tl.constexpr,
 ):  # fmt: skip
@@ -106,7 +106,7 @@ def weights_of_rows(
     charge = tl.load(q + column, mask=column < charges, other=0.0) if HAS_Q else None
     pivot, total, rescale, weight, mark = weigh(
         values, tl.load(pivots + row), tl.load(totals + row), tl.load(c + row), tl.load(near + row),
-        tl.load(doubtful + row), charge, rate, heavy, KIND, HAS_Q,
+        tl.load(doubtful + row), charge, rate, second, heavy, KIND, HAS_Q,
     )  # fmt: skip
     weight = tl.where(tl.abs(weight) * cut > total, weight, 0.0)
     rest = tl.load(rests + row) * rescale + tl.sum(weight, 1, keep_dims=True)

@@ -13,7 +13,9 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from .weights import ABSENT, BIG, add_compensated, dot, excess_weight, pack_marks, truncated_parts
+from .arithmetic import add_compensated, dot, pack_marks, truncated_parts
+from .kernel import ABSENT, BIG, excess_weight
+from .merge import lowered
 
 #: What a tile needs: nothing, its sums, or first the pairs found that its product cannot tell apart.
 NEGLIGIBLE = tl.constexpr(0)
@@ -22,21 +24,46 @@ UNSEEN = tl.constexpr(2)
 
 
 @triton.jit
-def need_of(lowest, pivot, total, c, near, cut, rate, KIND: tl.constexpr):
+def need_of(lowest, pivot, total, c, near, cut, rate, second, KIND: tl.constexpr):
     """NEGLIGIBLE, PLAIN or UNSEEN for a tile, from each row's smallest r2 less ``c`` in it; rows are [rows, 1].
 
     ``cut`` is 2^24 times the number of charges times the largest weight: below a row's total over ``cut`` a charge
     cannot matter, not even with all others like it.
     """
-    share = excess_weight(tl.maximum(lowest - pivot, 0.0), pivot + c, rate, KIND)
+    share = excess_weight(tl.maximum(lowest - pivot, 0.0), pivot + c, rate, second, KIND)
     counts = (pivot >= ABSENT) | (share * cut > total)
     return tl.max(tl.where(lowest < near, UNSEEN, tl.where(counts, PLAIN, NEGLIGIBLE)))
+
+
+@triton.jit
+def weigh(
+    s, lowest, pivot, total, c, doubtful, charge, rate, second, heavy,
+    KIND: tl.constexpr, VANISHES: tl.constexpr, HAS_Q: tl.constexpr,
+):  # fmt: skip
+    """Weights of a tile of pairs ``s``, the least of each row being ``lowest``, and which of them to mark.
+
+    Returns:
+        new pivot, new unsigned total, rescaling of what was summed before, signed weights of the unmarked, marks.
+    """
+    new_pivot, r2, rescale = lowered(pivot, lowest, c, rate, second, KIND)
+    # before the first pair an absent one must not lie at the pivot, where it would weigh 1
+    origin = tl.where(new_pivot < ABSENT, new_pivot, -BIG)
+    weight = excess_weight(s - origin, r2, rate, second, KIND)
+    if not VANISHES:
+        weight = tl.where(s < ABSENT, weight, 0.0)
+    signed = weight
+    if HAS_Q:
+        signed = weight * charge
+        weight = tl.abs(signed)
+    total = total * rescale + tl.sum(weight, 1, keep_dims=True)
+    mark = weight > total * tl.where(lowest < doubtful, 9.5367431640625e-07, heavy)
+    return new_pivot, total, rescale, tl.where(mark, 0.0, signed), mark
 
 
 @triton.jit(do_not_specialize=["charges", "self_offset"])
 def sum_fused(
     xh, xl, c, near, doubtful, yh, yl, y2, q, cuts, marks, pivots, totals, rests, sums,
-    rows, charges, per_split, chunk, words, self_offset, rate, heavy,
+    rows, charges, per_split, chunk, words, self_offset, rate, second, heavy,
     WIDTH: tl.constexpr, KIND: tl.constexpr, VANISHES: tl.constexpr, HAS_XL: tl.constexpr, HAS_YL: tl.constexpr,
     HAS_Q: tl.constexpr, HAS_SELF: tl.constexpr, EMULATED: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_M: tl.constexpr,
 ):  # fmt: skip
@@ -82,7 +109,7 @@ def sum_fused(
             s = tl.where(j64[None, :] + self_offset == row[:, None], BIG, s)
         charge = tl.load(q + j, mask=j < charges, other=0.0)[None, :] if HAS_Q else None
         lowest = tl.min(s, 1, keep_dims=True)
-        need = need_of(lowest, pivot, total, own_c, own_near, cut, rate, KIND)
+        need = need_of(lowest, pivot, total, own_c, own_near, cut, rate, second, KIND)
         packed = tl.zeros([BLOCK_N, BLOCK_M // 32], tl.int32)
         if need != NEGLIGIBLE:
             if need == UNSEEN:
@@ -90,23 +117,10 @@ def sum_fused(
                 packed = pack_marks(unseen, BLOCK_N, BLOCK_M)
                 s = tl.where(unseen, BIG, s)
                 lowest = tl.min(s, 1, keep_dims=True)
-            new_pivot = tl.minimum(pivot, lowest)
-            # before the first pair an absent one must not lie at the pivot, where it would weigh 1
-            some = new_pivot < ABSENT
-            origin = tl.where(some, new_pivot, -BIG)
-            r2 = tl.where(some, new_pivot + own_c, 1.0)
-            rescale = excess_weight(pivot - new_pivot, r2, rate, KIND)
-            weight = excess_weight(s - origin, r2, rate, KIND)
-            if not VANISHES:
-                weight = tl.where(s < ABSENT, weight, 0.0)
-            signed = weight
-            if HAS_Q:
-                signed = weight * charge
-                weight = tl.abs(signed)
-            total = total * rescale + tl.sum(weight, 1, keep_dims=True)
-            mark = weight > total * tl.where(lowest < own_doubtful, 9.5367431640625e-07, heavy)
+            pivot, total, rescale, weight, mark = weigh(
+                s, lowest, pivot, total, own_c, own_doubtful, charge, rate, second, heavy, KIND, VANISHES, HAS_Q,
+            )  # fmt: skip
             packed |= pack_marks(mark, BLOCK_N, BLOCK_M)
-            weight = tl.where(mark, 0.0, signed)
             # a thousand tiles of equal sums would lose three digits
             rest, lost = add_compensated(rest * rescale, lost * rescale, tl.sum(weight, 1, keep_dims=True))
             high, low = truncated_parts(weight, EMULATED)
@@ -118,7 +132,6 @@ def sum_fused(
                 part = dot(high, y_low, part)
             part = dot(high, y_high, part)
             acc = acc + part if WIDTH <= 128 else part
-            pivot = new_pivot
         tl.store(marks + row[:, None] * words + start // 32 + word[None, :], packed)
     tl.store(pivots + place[:, None], pivot)
     tl.store(totals + place[:, None], total)

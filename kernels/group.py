@@ -2,23 +2,54 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 import triton
 from torch import Tensor
 
+from . import plan
+from .kernel import ABSENT, BIG
 from .merge import merge_splits
 from .platform import INTERPRET, LAUNCH, PART_DTYPE
-from .request import Call
+from .request import Request, Sums
 from .rescore import rescore_marked
 from .split import row_limits, split_rows
-from .weights import ABSENT, BIG
 
 #: Rounding of r2 in a split-precision product, relative to |x|^2 + max |y|^2 (centred): about the median.
 ROUNDING = 1e-6
 #: A pair whose share of its row's weight exceeds this is added by direct difference.
 HEAVY = 1.0 / 64.0
+#: Charges whose mean stands for the centre, at most, and bytes of them.
+SAMPLE, SAMPLE_BYTES = 4096, 8 << 20
+#: A charge of less than this share of a row's weight over the number of charges cannot matter.
+NEGLIGIBLE = 2.0**-24
+
+
+def centre_of(y: Tensor) -> Tensor:
+    """A float32 centre [D] near the charges' mean; whole numbers for bytes, so that they stay exact in bfloat16."""
+    count = max(1, min(SAMPLE, SAMPLE_BYTES // (4 * y.shape[1])))
+    mean = y[:: max(1, len(y) // count)].float().mean(0)
+    return mean.round() if y.dtype == torch.uint8 else mean
+
+
+def by_groups(request: Request, width: int, serve: Callable[[Request, slice, Tensor, Sums], None]) -> Sums:
+    """Sum group by group of points; workspace as in :mod:`plan`.
+
+    Args:
+        request: the sum.
+        width: features after padding.
+        serve: fills the sums of some points, given which they are, the charges' centre and room whose v is 0.
+    """
+    out = Sums.room(request.n, request.d, request.x.device)
+    out.v.zero_()
+    centre = centre_of(request.y)
+    size = plan.group_rows(request.n, width)
+    for first in range(0, request.n, size):
+        rows = slice(first, min(first + size, request.n))
+        serve(request, rows, centre, out.of(rows))
+    return out
 
 
 @dataclass(frozen=True)
@@ -49,7 +80,8 @@ class Parts:
         rows, width = self.high.shape
         together = _rows_together(rows, width)
         split_rows[(rows // together,)](
-            source, centre, q, self.high, self.low, self.norm2, self.largest, len(source), source.shape[1], width,
+            source=source, centre=centre, q=q, high=self.high, low=self.low, norm2=self.norm2, largest=self.largest,
+            rows=len(source), D=source.shape[1], width=width,
             HAS_Q=q is not None, HAS_LOW=self.low is not None, WIDE=self.norm2.dtype == torch.float64,
             EMULATED=INTERPRET, ROWS=together, BLOCK=_block(width), num_warps=4, **LAUNCH,
         )  # fmt: skip
@@ -76,33 +108,16 @@ class Group:
     """
 
     def __init__(
-        self,
-        call: Call,
-        rows: slice,
-        centre: Tensor,
-        width: int,
-        tile: int,
-        count: int,
-        v: Tensor,
-        *,
-        low: bool,
+        self, request: Request, rows: slice, centre: Tensor, width: int, tile: int, count: int, v: Tensor
     ) -> None:
-        self.call, self.first, self.centre, self.width, self.count, self.v = (
-            call,
-            rows.start,
-            centre,
-            width,
-            count,
-            v,
-        )
-        self.tile = tile
-        self.x = call.x[rows]
+        self.request, self.first, self.centre, self.v = request, rows.start, centre, v
+        self.width, self.tile, self.count = width, tile, count
+        self.x = request.x[rows]
         self.n = len(self.x)
         self.rows = triton.cdiv(self.n, tile) * tile
-        device = call.x.device
-        self.base = torch.full((self.n,), call.softening2, dtype=torch.float64, device=device)
-        if call.height is not None:
-            self.base += call.height[rows].double() ** 2
+        self.base = request.base(rows)
+        device = request.x.device
+        low = not request.rounded_points
         self.points = Parts.empty(self.rows, width, device, low=low, wide=True)
         self.points.fill(self.x, centre, None)
         self.constant = self.points.norm2.clone()
@@ -127,39 +142,42 @@ class Group:
 
     def limit(self, charges: Parts) -> None:
         """Set ``near`` and ``doubtful`` for a chunk of charges, see :func:`split.row_limits`."""
-        block = min(128, self.tile)
+        block, form = min(128, self.tile), self.request.form
         row_limits[(self.rows // block,)](
-            self.points.norm2, self.c, charges.largest, self.near, self.doubtful, len(charges.largest), ROUNDING,
-            self.call.rate, KIND=self.call.kind, FAST=self.call.precision == "fast", BLOCK_N=block, BLOCK=1024,
-            num_warps=4, **LAUNCH,
+            norm2=self.points.norm2, c=self.c, largest=charges.largest, near=self.near, doubtful=self.doubtful,
+            count=len(charges.largest), rounding=ROUNDING, rate=form.rate, second=form.second, KIND=form.kind,
+            FAST=self.request.precision == "fast", BLOCK_N=block, BLOCK=1024, num_warps=4, **LAUNCH,
         )  # fmt: skip
 
     @property
     def heavy(self) -> float:
         """Share of a row's weight above which a pair is marked; above 1 none is."""
-        return 2.0 if self.call.precision == "fast" else HEAVY
+        return 2.0 if self.request.precision == "fast" else HEAVY
 
     def rescore(self, y: Tensor, q: Tensor | None, marks: Tensor, first: int, n: int) -> None:
         """Add the marked pairs of ``n`` points from ``first`` (of this group) on."""
         if n <= 0:
             return
-        block = min(2048, triton.next_power_of_2(self.call.d))
+        d, form = self.request.d, self.request.form
+        block = min(2048, triton.next_power_of_2(d))
         rescore_marked[(n,)](
-            self.x[first:], y, q, self.base[first:], marks, self.exact_pivot[first:],
-            self.totals[self.count, first:], self.v[first:], self.call.d, self.call.d, marks.shape[1], marks.shape[1],
-            0, self.call.rate, KIND=self.call.kind, HAS_Q=q is not None, HAS_SELF=False, ONE_BLOCK=block >= self.call.d,
-            BLOCK=block, WORDS=128, num_warps=1 if block <= 256 else 4, **LAUNCH,
+            x=self.x[first:], y=y, q=q, base=self.base[first:], marks=marks, pivots=self.exact_pivot[first:],
+            totals=self.totals[self.count, first:], sums=self.v[first:], D=d, width=d, words=marks.shape[1],
+            mark_stride=marks.shape[1], self_offset=0, rate=form.rate, second=form.second, KIND=form.kind,
+            HAS_Q=q is not None, HAS_SELF=False, ONE_BLOCK=block >= d, BLOCK=block, WORDS=128,
+            num_warps=1 if block <= 256 else 4, **LAUNCH,
         )  # fmt: skip
 
-    def finish(self, pivots: Tensor, m: Tensor, w: Tensor) -> None:
-        """Merge everything into m, w and v; ``pivots`` [count, rows] are float32 and lack the row's constant."""
+    def finish(self, pivots: Tensor, out: Sums) -> None:
+        """Merge everything into ``out``; ``pivots`` [count, rows] are float32 and lack the row's constant."""
         own = torch.where(pivots < ABSENT.value, pivots.double() + self.constant, BIG.value)
         pivots64 = torch.cat([own, self.exact_pivot[None]])
-        block_d = min(64, triton.next_power_of_2(self.call.d))
+        d, form = self.request.d, self.request.form
+        block_d = min(64, triton.next_power_of_2(d))
         block_n = 32
-        grid = (triton.cdiv(self.n, block_n), triton.cdiv(self.call.d, block_d))
-        merge_splits[grid](
-            self.x, self.centre, pivots64, pivots64, self.totals, self.sums, m, w, self.v, self.n, self.call.d,
-            self.rows, self.width, self.count, self.call.rate, KIND=self.call.kind, MOMENTS=True, BLOCK_N=block_n,
-            BLOCK_D=block_d, num_warps=4, **LAUNCH,
+        merge_splits[(triton.cdiv(self.n, block_n), triton.cdiv(d, block_d))](
+            x=self.x, centre=self.centre, nearest=pivots64, pivots=pivots64, totals=self.totals, sums=self.sums,
+            m=out.m, w=out.w, v=out.v, N=self.n, D=d, rows=self.rows, width=self.width, splits=self.count,
+            rate=form.rate, second=form.second, KIND=form.kind, MOMENTS=True, BLOCK_N=block_n, BLOCK_D=block_d,
+            num_warps=4, **LAUNCH,
         )  # fmt: skip

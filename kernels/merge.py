@@ -1,31 +1,48 @@
 # mypy: ignore-errors
 # (device code: Triton reads these functions as its own language)
-"""The second stage: partial sums of the splits of the charges become one, in a fixed order, without atomics."""
+"""The merge of sums over charges: their one home in Triton.
+
+A sum is kept relative to the kernel at a squared distance, its pivot. When a nearer charge comes, or another sum joins,
+both are brought to the lesser pivot and added: in float32 while a pass is running (:func:`lowered`), in float64 for
+what is exact (:func:`scale_to`), and at the end over the splits of the charges, in a fixed order, without atomics.
+"""
 
 from __future__ import annotations
 
 import triton
 import triton.language as tl
 
-from .weights import BIG, GAUSSIAN, ON_CHARGE
+from .kernel import ABSENT, BIG, excess_weight, log_kernel, on_charge
 
 
 @triton.jit
-def log_kernel(r2, rate, KIND: tl.constexpr):
-    """Natural logarithm of the kernel in float64; r2 float64."""
-    return -r2 * (rate * 0.6931471805599453) if KIND == GAUSSIAN else -rate * tl.log(r2)
+def lowered(pivot, lowest, c, rate, second, KIND: tl.constexpr):
+    """The pivot of a running sum and ``lowest``, both r2 less ``c``: the lesser, and what brings the sum to it.
+
+    Returns:
+        the new pivot; its r2, 1 before the first pair; the factor of the sum so far.
+    """
+    new_pivot = tl.minimum(pivot, lowest)
+    r2 = tl.where(new_pivot < ABSENT, new_pivot + c, 1.0)
+    return new_pivot, r2, excess_weight(pivot - new_pivot, r2, rate, second, KIND)
 
 
 @triton.jit
-def scale_of(pivots, valid, top, rate, KIND: tl.constexpr):
+def scale_to(m, r2, rate, second, KIND: tl.constexpr):
+    """What a sum relative to ``r2`` is to be multiplied by in the log scale ``m``; float64."""
+    return tl.exp(log_kernel(r2, rate, second, KIND) - m)
+
+
+@triton.jit
+def scale_of(pivots, valid, m, rate, second, KIND: tl.constexpr):
     """What a partial sum counts beside the others; 0 where it holds no charge."""
     own = tl.load(pivots, mask=valid, other=BIG)
-    return tl.where(own < BIG, tl.exp(log_kernel(own, rate, KIND) - top), 0.0)
+    return tl.where(own < BIG, scale_to(m, own, rate, second, KIND), 0.0)
 
 
 @triton.jit(do_not_specialize=["N", "rows", "splits"])
 def merge_splits(
-    x, centre, nearest, pivots, totals, sums, m, w, v, N, D, rows, width, splits, rate,
+    x, centre, nearest, pivots, totals, sums, m, w, v, N, D, rows, width, splits, rate, second,
     KIND: tl.constexpr, MOMENTS: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr,
 ):  # fmt: skip
     """Merge ``splits`` partial sums: totals [S, rows] and sums [S, rows, width], relative to r2 = ``pivots``.
@@ -47,7 +64,7 @@ def merge_splits(
     for _ in range(0, parts):
         r2 = tl.minimum(r2, tl.load(nearest + place, mask=valid, other=BIG))
         place += rows
-    top = log_kernel(r2, rate, KIND)
+    top = log_kernel(r2, rate, second, KIND)
     total = tl.zeros([BLOCK_N], tl.float64)
     acc = tl.zeros([BLOCK_N, BLOCK_D], tl.float64)
     if MOMENTS:
@@ -55,7 +72,7 @@ def merge_splits(
         xc -= tl.load(centre + columns, mask=columns < D, other=0.0)[None, :]
     place = row
     for _ in range(0, splits):
-        scale = scale_of(pivots + place, valid, top, rate, KIND)
+        scale = scale_of(pivots + place, valid, top, rate, second, KIND)
         part = tl.load(totals + place, mask=valid, other=0.0).to(tl.float64)
         total += part * scale
         moved = tl.load(sums + place[:, None] * width + columns[None, :], mask=wide, other=0.0).to(tl.float64)
@@ -65,13 +82,13 @@ def merge_splits(
         place += rows
     out = v + row[:, None] * D + columns[None, :]
     if MOMENTS:
-        scale = scale_of(pivots + place, valid, top, rate, KIND)
+        scale = scale_of(pivots + place, valid, top, rate, second, KIND)
         total += tl.load(totals + place, mask=valid, other=0.0).to(tl.float64) * scale
         acc += tl.load(out, mask=wide, other=0.0) * scale[:, None]
-    on_charge = (r2 <= ON_CHARGE) & (KIND != GAUSSIAN)
-    acc = tl.where(on_charge[:, None], 0.0, acc)
+    infinite = on_charge(r2, KIND)
+    acc = tl.where(infinite[:, None], 0.0, acc)
     tl.store(out, acc, mask=wide)
     if tl.program_id(1) == 0:
-        top = tl.where(on_charge, float("inf"), tl.where(r2 < BIG, top, float("-inf")))
+        top = tl.where(infinite, float("inf"), tl.where(r2 < BIG, top, float("-inf")))
         tl.store(m + row, top, mask=valid)
         tl.store(w + row, total, mask=valid)

@@ -7,15 +7,15 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from .merge import log_kernel
-from .weights import BIG, TINY
+from .kernel import BIG, TINY, log_kernel
+from .merge import scale_to
 
 NONE = tl.constexpr(2147483647)
 
 
 @triton.jit(do_not_specialize=["words", "mark_stride", "self_offset"])
 def rescore_marked(
-    x, y, q, base, marks, pivots, totals, sums, D, width, words, mark_stride, self_offset, rate,
+    x, y, q, base, marks, pivots, totals, sums, D, width, words, mark_stride, self_offset, rate, second,
     KIND: tl.constexpr, HAS_Q: tl.constexpr, HAS_SELF: tl.constexpr, ONE_BLOCK: tl.constexpr,
     BLOCK: tl.constexpr, WORDS: tl.constexpr,
 ):  # fmt: skip
@@ -63,9 +63,9 @@ def rescore_marked(
                 counts = counts & (j + self_offset != row)
             r2 = tl.where(counts, r2, BIG)
             new_pivot = tl.minimum(pivot, r2)
-            top = log_kernel(new_pivot, rate, KIND)
-            rescale = tl.exp(log_kernel(pivot, rate, KIND) - top)
-            weight = tl.exp(log_kernel(r2, rate, KIND) - top)
+            m = log_kernel(new_pivot, rate, second, KIND)
+            rescale = scale_to(m, pivot, rate, second, KIND)
+            weight = scale_to(m, r2, rate, second, KIND)
             weight = tl.where(counts, weight * charge, 0.0)
             pivot = new_pivot
             total = total * rescale + weight

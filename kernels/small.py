@@ -11,26 +11,12 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from .weights import BIG, GAUSSIAN, RATIO, TINY, excess_weight, quick_log2
-
-
-@triton.jit
-def relative_weight(r2, inverse, rate, POWER: tl.constexpr):
-    """Riesz kernel (r2 inverse)^(-power / 2); integer ``POWER``, or 0 for any."""
-    if POWER == 0:
-        return tl.exp2(-rate * quick_log2(r2 * inverse))
-    square = tl.rsqrt(r2 * inverse)
-    weight = square if POWER % 2 == 1 else tl.full(r2.shape, 1.0, tl.float32)
-    for bit in tl.static_range(1, 5):
-        square *= square
-        if (POWER >> bit) % 2 == 1:
-            weight *= square
-    return weight
+from .kernel import BIG, RATIO, TINY, excess_weight, outweighs, ratio_weight
 
 
 @triton.jit
 def _tile(
-    xs, own, base, slack, rows, j, y, q, M, first_self, rate, nearest, pivot, total, vs,
+    xs, own, base, slack, rows, j, y, q, M, first_self, rate, second, nearest, pivot, total, vs,
     D: tl.constexpr, KIND: tl.constexpr, POWER: tl.constexpr, HAS_Q: tl.constexpr, HAS_SELF: tl.constexpr,
     TAIL: tl.constexpr,
 ):  # fmt: skip
@@ -59,15 +45,15 @@ def _tile(
         r2 = tl.where(counts, r2, BIG)
     least = tl.min(r2, 0, keep_dims=True)
     nearest = tl.minimum(nearest, least)
-    moves = least < pivot - slack if KIND == GAUSSIAN else least + base < (pivot + base) * slack
+    moves = outweighs(least, pivot, base, slack, KIND)
     new_pivot = tl.where(moves, least, pivot)
     if KIND <= RATIO:
         inverse = 1.0 / new_pivot
-        rescale = relative_weight(pivot, inverse, rate, POWER)
-        weight = relative_weight(r2, inverse, rate, POWER)
+        rescale = ratio_weight(pivot, inverse, rate, POWER)
+        weight = ratio_weight(r2, inverse, rate, POWER)
     else:
-        rescale = excess_weight(pivot - new_pivot, new_pivot + base, rate, KIND)
-        weight = excess_weight(r2 - new_pivot, new_pivot + base, rate, KIND)
+        rescale = excess_weight(pivot - new_pivot, new_pivot + base, rate, second, KIND)
+        weight = excess_weight(r2 - new_pivot, new_pivot + base, rate, second, KIND)
     # exactly 1 where the pivot stays: a rounding error here would come back once a tile, always the same way
     rescale = tl.where(moves, rescale, 1.0)
     if MASKED:
@@ -83,7 +69,7 @@ def _tile(
 
 @triton.jit(do_not_specialize=["N", "M", "per_split", "first_self"])
 def sum_small(
-    x, y, q, height, nearest, pivots, totals, sums, N, M, per_split, first_self, rate, slack, softening2,
+    x, y, q, height, nearest, pivots, totals, sums, N, M, per_split, first_self, rate, second, slack, softening2,
     D: tl.constexpr, KIND: tl.constexpr, POWER: tl.constexpr, HAS_Q: tl.constexpr, HAS_HEIGHT: tl.constexpr,
     HAS_SELF: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_M: tl.constexpr,
 ):  # fmt: skip
@@ -119,13 +105,13 @@ def sum_small(
     full = first + (last - first) // BLOCK_M * BLOCK_M
     for start in range(first, full, BLOCK_M):
         least, pivot, total, vs = _tile(
-            xs, own, base, slack, rows, start + tl.arange(0, BLOCK_M), y, q, M, first_self, rate, least, pivot, total,
-            vs, D, KIND, POWER, HAS_Q, HAS_SELF, False,
+            xs, own, base, slack, rows, start + tl.arange(0, BLOCK_M), y, q, M, first_self, rate, second, least,
+            pivot, total, vs, D, KIND, POWER, HAS_Q, HAS_SELF, False,
         )  # fmt: skip
     if full < last:
         least, pivot, total, vs = _tile(
-            xs, own, base, slack, rows, full + tl.arange(0, BLOCK_M), y, q, last, first_self, rate, least, pivot, total,
-            vs, D, KIND, POWER, HAS_Q, HAS_SELF, True,
+            xs, own, base, slack, rows, full + tl.arange(0, BLOCK_M), y, q, last, first_self, rate, second, least,
+            pivot, total, vs, D, KIND, POWER, HAS_Q, HAS_SELF, True,
         )  # fmt: skip
     place = split * N + rows
     some = least < BIG

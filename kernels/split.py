@@ -7,7 +7,8 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from .weights import ABSENT, BIG, GAUSSIAN, TINY, bfloat16_parts
+from .arithmetic import bfloat16_parts
+from .kernel import ABSENT, BIG, rounding_limits
 
 
 @triton.jit(do_not_specialize=["rows"])
@@ -48,7 +49,7 @@ def split_rows(
 
 @triton.jit(do_not_specialize=["count"])
 def row_limits(
-    norm2, c, largest, near, doubtful, count, rounding, rate,
+    norm2, c, largest, near, doubtful, count, rounding, rate, second,
     KIND: tl.constexpr, FAST: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     """r2 less ``c`` below which a pair of the row is unseen, and below which it is doubtful, [rows] float32 each.
@@ -67,13 +68,6 @@ def row_limits(
     charges = tl.max(most, 0)
     # the product computes |y|^2 - 2 x.y: far from all charges that errs by less than |x|^2 would
     error = rounding * (charges + tl.minimum(own, 2.0 * tl.sqrt(own * charges)))
-    constant = tl.load(c + row)
-    if KIND == GAUSSIAN:
-        unseen = tl.full([BLOCK_N], -BIG, tl.float32)
-        doubt = tl.where(error * rate > 1.0e-4, BIG, -BIG)
-    else:
-        # TINY: a point on the one charge there is has no error, and no r2 to divide by
-        unseen = tl.maximum(4.0 * rate * error, TINY) - constant
-        doubt = 256.0 * rate * error - constant
+    unseen, doubt = rounding_limits(error, tl.load(c + row), rate, second, KIND)
     tl.store(near + row, tl.where(real, unseen, -BIG))
     tl.store(doubtful + row, tl.where(real & (not FAST), doubt, -BIG))

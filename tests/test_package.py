@@ -6,6 +6,7 @@ import ast
 import inspect
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -63,9 +64,71 @@ def test_imports_run_one_way(path: Path) -> None:
         assert rank(other) <= rank(room), f"{room} imports {other}"
 
 
-@pytest.mark.parametrize("folder", ["kernels", "csrc"])
-def test_engines_never_import_the_package(folder: str) -> None:
-    for path in (ROOT / folder).glob("*.py"):
+def test_the_import_graph_has_no_arrow_up() -> None:
+    """Prints the graph of rooms, from the top: `pytest tests/test_package.py -k graph -s` shows it."""
+    graph: dict[str, set[str]] = {}
+    for path in (ROOT / "efm_fast").rglob("*.py"):
+        room = path.relative_to(ROOT / "efm_fast").parts[0].removesuffix(".py")
+        if room != "__init__":
+            graph.setdefault(room, set()).update(imported_rooms(path) - {room, "kernels", "_C"})
+    for level in reversed(range(len(RANKS))):
+        for room in sorted(RANKS[level] & graph.keys()):
+            print(f"{level:2}  {room:<12} -> {', '.join(sorted(graph[room], key=rank, reverse=True))}")
+    assert not [(a, b) for a, others in graph.items() for b in others if rank(b) > rank(a)]
+    assert {room for rooms in RANKS for room in rooms} == graph.keys(), "a rank for every room, and no other"
+
+
+SOURCES = [
+    path
+    for pattern in ("efm_fast/**/*.py", "kernels/*.py", "bench/**/*.py", "tests/**/*.py", "csrc/**/*.*")
+    for path in ROOT.glob(pattern)
+    if path.suffix in (".py", ".h", ".cpp", ".cu")
+]
+
+
+def test_no_file_is_longer_than_four_hundred_lines() -> None:
+    assert len(SOURCES) > 300
+    lengths = {str(path.relative_to(ROOT)): len(path.read_text().splitlines()) for path in SOURCES}
+    assert not {name: length for name, length in lengths.items() if length > 400}
+
+
+def functions() -> Iterator[tuple[str, ast.FunctionDef, bool]]:
+    """Every Python function with its place, and whether it is a Triton kernel."""
+    for path in SOURCES:
+        if path.suffix == ".py":
+            for node in ast.walk(ast.parse(path.read_text())):
+                if isinstance(node, ast.FunctionDef):
+                    is_kernel = any("triton.jit" in ast.unparse(mark) for mark in node.decorator_list)
+                    yield f"{path.relative_to(ROOT)}:{node.name}", node, is_kernel
+
+
+def test_no_function_is_longer_than_eighty_lines() -> None:
+    """A Triton kernel's list of arguments, which has no records, does not count."""
+    long = []
+    for name, node, is_kernel in functions():
+        first = node.body[0].lineno if is_kernel else node.lineno
+        if (node.end_lineno or 0) - first + 1 > 80:
+            long.append(name)
+    assert not long
+
+
+def test_no_function_takes_more_than_eight_arguments() -> None:
+    """Options of public functions that are given by name, and those of the command line, do not count."""
+    many = []
+    for name, node, is_kernel in functions():
+        by_place = [a.arg for a in (*node.args.posonlyargs, *node.args.args) if a.arg not in ("self", "cls")]
+        is_command = any("app.command" in ast.unparse(mark) for mark in node.decorator_list)
+        by_name = 0 if node.name in efm_fast.__all__ else len(node.args.kwonlyargs)
+        if not is_kernel and not is_command and len(by_place) + by_name > 8:
+            many.append(name)
+    assert not many
+
+
+def test_kernels_never_import_the_package() -> None:
+    """The C++ of csrc has tests/extension/test_include_graph.py."""
+    paths = list((ROOT / "kernels").rglob("*.py"))
+    assert paths
+    for path in paths:
         for node in ast.walk(ast.parse(path.read_text())):
             names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
             if isinstance(node, ast.ImportFrom) and not node.level:

@@ -20,7 +20,7 @@ DIRECT_D = 16  # up to here differences are cheaper than matrix products, and ne
 MATRIX_PRODUCTS = (
     3  # bfloat16 products that stand for one float32 product: high x high, high x low, low x high
 )
-# log2(1 + t) and 2^a of a weight, as polynomials on vector lanes: what csrc/simd/power.h spends on them
+# log2(1 + t) and 2^a of a weight, as polynomials on vector lanes: what csrc/simd/functions.h spends on them
 WEIGHT_INSTRUCTIONS = 34
 _LONGEST = 0.15  # seconds of one matrix product
 

@@ -32,7 +32,7 @@ def facts(arch: int, d: int, dtype: torch.dtype) -> Iterator[dict[str, object]]:
     """One row per kernel that a sum in ``d`` features launches."""
     x, y, height = (torch.empty(size, device="meta") for size in ((512, d), (20_000, d), (512,)))
     with kernels.ahead.recorded(arch) as launches:
-        kernels.log_sum(x, y.to(dtype), power=d + 1.0, height=height)
+        kernels.log_sum(kernels.Request(x, y.to(dtype), "riesz", (d + 1.0,), height=height))
     for launch in {launch.name: launch for launch in launches}.values():
         found = kernels.ahead.compiled(launch, arch)
         count = found.instructions("cp.async.cg", "cp.async.ca", *MATRIX)

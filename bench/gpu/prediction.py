@@ -125,7 +125,9 @@ def launches(problem: Problem) -> int:
         x, height = torch.empty(problem.n, problem.d, device="meta"), torch.empty(problem.n, device="meta")
         dtype = torch.uint8 if problem.uint8 else torch.float32
         y = torch.empty(problem.m, problem.d, dtype=dtype, device="meta")
-        kernels.log_sum(x, y, power=problem.d + 1.0, height=height, rounded_points=problem.rounded)
+        kernels.log_sum(
+            kernels.Request(x, y, "riesz", (problem.d + 1.0,), height=height, rounded_points=problem.rounded)
+        )
     return len(found)
 
 

@@ -152,7 +152,9 @@ def rows_of(problem: Problem, ceilings: Ceilings, quick: bool) -> Iterator[Row]:
     own = own_row(
         problem,
         bound,
-        lambda: kernels.log_sum(x, y, power=power, height=height, rounded_points=problem.rounded),
+        lambda: kernels.log_sum(
+            kernels.Request(x, y, "riesz", (power,), height=height, rounded_points=problem.rounded)
+        ),
     )
     yield own
     for form in others(problem) if own["ok"] and not quick else ():

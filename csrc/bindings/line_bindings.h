@@ -4,8 +4,8 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include "bindings/arguments.h"
 #include "bindings/line_records.h"
-#include "bindings/need.h"
 #include "lines/lines.h"
 #include "lines/slope_step.h"
 #if defined(EFM_FAST_CUDA)
@@ -14,8 +14,6 @@
 #endif
 
 namespace efm {
-
-namespace py = pybind11;
 
 // Where CUDA work goes.
 struct Stream {

@@ -5,18 +5,11 @@
 #include <cstdint>
 #include <vector>
 
-#include "bindings/need.h"
+#include "bindings/arguments.h"
 #include "lines/line.h"
 #include "lines/slope_element.h"
 
 namespace efm {
-
-using Address = std::uintptr_t;
-
-template <class T>
-T* to(Address address) {
-    return reinterpret_cast<T*>(address);
-}
 
 struct PlatesRecord {
     Address plus = 0, minus = 0;

@@ -1,15 +1,14 @@
 // One sum over charges as the core receives it: raw pointers, strides in elements, no Python, no torch.
 #pragma once
 
-#include <atomic>
 #include <cstdint>
+
+#include "core/kernel.h"
 
 namespace efm {
 
 enum class Dtype : int { f32, f64, f16, bf16, u8, i8, i16, i32, i64 };
 constexpr int64_t no_self = INT64_MIN;
-
-enum class Kernel : int { riesz, gaussian };
 
 struct Matrix {
     const void* data;
@@ -25,11 +24,14 @@ struct Request {
     const double* height2;    // h_i^2 + softening^2, [N], null for all `softening2`
     double softening2;        // used where height2 is null
     Kernel kernel;
-    double power;             // Riesz
-    double bandwidth;         // Gaussian
     int64_t first_self;       // the pair (i, j) with j + first_self == i is left out, or no_self
     const float* centre;      // [D], near the middle of the charges; null: sums are not taken about a centre
     bool wide;                // differences, weights and sums in double
+
+    // What all r2 of a point have in common: height^2 + softening^2.
+    double base(int64_t point) const { return height2 ? height2[point] : softening2; }
+    // Whether charge j has a weight.
+    bool counts(int64_t j) const { return !(weight && weight[j] == 0.0); }
 };
 
 // The displacements are along (x - centre) + rest: far from the charges the first part is large and common to all of

@@ -7,8 +7,9 @@
 #include <memory>
 #include <vector>
 
-#include "simd/cpu.h"
 #include "lines/line_machines.h"
+#include "lines/nearest_kernel.h"
+#include "sum/direct/direct_kernel.h"
 
 namespace efm {
 namespace {
@@ -18,7 +19,7 @@ template <class T>
 class Plate {
 public:
     Plate(const T* charges, int64_t count, int d, T z) : z_(z), count_(count), d_(d), charges_(charges) {
-        const int width = sizeof(T) == 4 ? nearest_kernels().width32 : nearest_kernels().width64;
+        const int width = sizeof(T) == 4 ? best_kernels<NearestKernels>().width32 : best_kernels<NearestKernels>().width64;
         blocks_ = (count + width - 1) / width;
         lanes_.assign(blocks_ * d * width, std::numeric_limits<T>::infinity());
         for (int64_t j = 0; j < count; ++j)
@@ -31,12 +32,12 @@ public:
 
     TwoNearest<T> nearest(const T* point) const {
         const ChargeLanes<T> lanes{lanes_.data(), blocks_, d_};
-        if constexpr (sizeof(T) == 4) return nearest_kernels().find32(lanes, point, height2(point[d_]));
-        else return nearest_kernels().find64(lanes, point, height2(point[d_]));
+        if constexpr (sizeof(T) == 4) return best_kernels<NearestKernels>().find32(lanes, point, height2(point[d_]));
+        else return best_kernels<NearestKernels>().find64(lanes, point, height2(point[d_]));
     }
 
     void add(const Request& request, const DirectPoints& points, void* scratch) const {
-        const DirectKernels& kernels = direct_kernels();
+        const DirectKernels& kernels = best_kernels<DirectKernels>();
         for (int64_t j = 0; j < count_; j += direct_max_charges) {
             const int block = static_cast<int>(std::min<int64_t>(direct_max_charges, count_ - j));
             const DirectCharges charges{block, charges_ + j * d_, nullptr, nullptr};
@@ -67,11 +68,10 @@ class LaneGroup {
 public:
     LaneGroup(const Machine& machine, const Plate<T>& plus, const Plate<T>& minus, std::atomic<int64_t>& next)
         : machine_(machine), plus_(plus), minus_(minus), next_(next), d_(machine.plates.d),
-          width_(sizeof(T) == 4 ? direct_kernels().width32 : direct_kernels().width64), rows_(width_ * line_rows * (d_ + 1)),
+          width_(sizeof(T) == 4 ? best_kernels<DirectKernels>().width32 : best_kernels<DirectKernels>().width64), rows_(width_ * line_rows * (d_ + 1)),
           lines_(width_), x_(width_ * d_), scratch_(direct_max_charges * width_), direction_(d_ + 1),
           sums_{LaneSums<T>(width_, d_), LaneSums<T>(width_, d_)} {
-        request_.kernel = Kernel::riesz;
-        request_.power = d_ + 1.0;
+        request_.kernel = coulomb(d_);
         for (int i = 0; i < width_; ++i) {
             lines_[i].rows = rows_.data() + i * line_rows * (d_ + 1);
             lines_[i].n = d_ + 1;
@@ -138,7 +138,7 @@ private:
         const T z = line.point()[d_];
         const double height[] = {plus_.height(z), minus_.height(z)};
         const double far = std::pow(std::min(ref[0], ref[1]) / static_cast<double>(std::max(ref[0], ref[1])),
-                                    0.5 * request_.power);
+                                    0.5 * (d_ + 1.0));
         double factor[] = {1.0 / plus_.count(), -1.0 / minus_.count()};
         factor[ref[0] < ref[1] ? 1 : 0] *= far;
         const T tiny = sizeof(T) == 4 ? T(direct_tiny32) : T(direct_tiny64);
@@ -175,7 +175,7 @@ template <class T, class Machine>
 bool follow(const Machine& machine, int threads, const Poll& poll) {
     const PlateCharges<T>& p = machine.plates;
     const Plate<T> plus(p.plus, p.n_plus, p.d, T(0)), minus(p.minus, p.n_minus, p.d, p.L);
-    const int width = sizeof(T) == 4 ? direct_kernels().width32 : direct_kernels().width64;
+    const int width = sizeof(T) == 4 ? best_kernels<DirectKernels>().width32 : best_kernels<DirectKernels>().width64;
     const int64_t groups = (machine.out.count + width - 1) / width;
     const int workers = static_cast<int>(std::clamp<int64_t>(std::min<int64_t>(threads, groups), 1, 1024));
     std::atomic<int64_t> next{0};

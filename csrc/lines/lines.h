@@ -2,8 +2,8 @@
 // does depends on no other line, on no number of threads.
 #pragma once
 
-#include "lines/line.h"
 #include "core/threads.h"
+#include "lines/line.h"
 
 namespace efm {
 

@@ -1,58 +1,32 @@
-// The kernels of nearest.h, written once: a unit includes its vec_*.h, then this, and defines EFM_NEAREST_KERNELS.
+// The nearest charges of one point, one instruction set at a time. Lanes hold charges.
 #pragma once
 
-#include <math.h>
+#include <cstdint>
 
-#include "lines/nearest.h"
-
-namespace {
-
-template <class S>
-efm::TwoNearest<typename S::T> find(const efm::ChargeLanes<typename S::T>& charges, const typename S::T* x,
-                                    typename S::T h2) {
-    using T = typename S::T;
-    using V = typename S::V;
-    constexpr int W = S::W;
-    const T infinite = static_cast<T>(HUGE_VAL);
-    V first = S::set(infinite), second = S::set(infinite);
-    V block = S::set(T(0));  // of the first; exact in a float to 2^24 blocks
-    const T* y = charges.y;
-    for (int64_t b = 0; b < charges.blocks; ++b) {
-        V r2 = S::set(h2);
-        for (int k = 0; k < charges.d; ++k, y += W) {
-            const V diff = S::sub(S::set(x[k]), S::load(y));
-            r2 = S::fma(diff, diff, r2);
-        }
-        const auto nearer = S::less(r2, first);
-        second = S::min(second, S::max(r2, first));
-        block = S::select(nearer, S::set(static_cast<T>(b)), block);
-        first = S::min(r2, first);
-    }
-    T firsts[W], seconds[W], blocks[W];
-    S::store(firsts, first);
-    S::store(seconds, second);
-    S::store(blocks, block);
-    efm::TwoNearest<T> found{infinite, infinite, 0};
-    for (int i = 0; i < W; ++i) {
-        if (firsts[i] < found.first) {
-            found.second = found.first;
-            found.first = firsts[i];
-            found.index = static_cast<int64_t>(blocks[i]) * W + i;
-        } else if (firsts[i] < found.second) {
-            found.second = firsts[i];
-        }
-        if (seconds[i] < found.second) found.second = seconds[i];
-    }
-    return found;
-}
-
-}  // namespace
+#include "simd/dispatch.h"
 
 namespace efm {
 
-const NearestKernels& EFM_NEAREST_KERNELS() {
-    static const NearestKernels kernels{F32::W, F64::W, find<F32>, find<F64>};
-    return kernels;
-}
+// Charges in blocks of `width`, features first: [blocks][d][width], the last block filled up with infinities.
+template <class T>
+struct ChargeLanes {
+    const T* y;
+    int64_t blocks;
+    int d;
+};
+
+template <class T>
+struct TwoNearest {
+    T first, second;  // squared distances, of which the second is +inf where there is but one charge
+    int64_t index;    // of the first; the lowest of those at the same distance within a lane
+};
+
+struct NearestKernels {
+    int width32, width64;
+    TwoNearest<float> (*find32)(const ChargeLanes<float>&, const float* x, float h2);
+    TwoNearest<double> (*find64)(const ChargeLanes<double>&, const double* x, double h2);
+};
+EFM_KERNELS_PER_SET(NearestKernels)
+
 
 }  // namespace efm

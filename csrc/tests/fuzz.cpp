@@ -1,5 +1,6 @@
 // Sums, lines and updates of random shapes, types, strides and weights, for the sanitizers to watch. Buffers are exactly as long
 // as the shapes say, so that a read or write past an end is seen. Usage: fuzz SECONDS [SEED]
+#include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <cstdio>
@@ -9,10 +10,12 @@
 #include <random>
 #include <vector>
 
+#include "core/kernel_names.h"
+#include "simd/dispatch.h"
 #include "sum/direct/backward_sum.h"
-#include "simd/cpu.h"
 #include "sum/direct/direct_sum.h"
-#include "sum/large/large.h"
+#include "sum/large/bfloat16_sum.h"
+#include "sum/large/large_sum.h"
 #include "tests/fuzz_lines.h"
 
 namespace {
@@ -51,10 +54,7 @@ public:
         for (auto& h : height) h = std::fabs(h);
         r.height2 = pick(2) ? height.data() : nullptr;
         r.softening2 = pick(2) ? 0.0 : 0.01;
-        r.kernel = pick(4) ? Kernel::riesz : Kernel::gaussian;
-        r.power = pick(2) ? static_cast<double>(d + 1) : 0.5 + pick(80) * 0.5;
-        if (large && pick(2)) r.power = 10.0 * (d + 1);  // few pairs matter, and the others are screened out
-        r.bandwidth = 0.1 + pick(30);
+        r.kernel = kernel(d, large);
         r.first_self = pick(3) ? no_self : pick(60) - 30;
         r.wide = x_double || pick(4) == 0;
         const std::vector<float> centre(d, pick(2) ? 4.0f : 0.5f);
@@ -69,7 +69,7 @@ public:
         const Result out{log_scale.data(), w.data(), along.data(), rest.data(), out_double};
         const int threads = 1 + static_cast<int>(pick(4));
         const Poll never = [] { return false; };
-        if (large && (!bfloat16_available() || pick(2))) return by_blocks(r, weight, threads);
+        if (large && (!bfloat16_available() || pick(2))) return around_products(r, out, threads);
         const bool finished =
             large ? bfloat16_sum(r, out, pick(2) ? 8 : 1, threads, never) : direct_sum(r, out, threads, never);
         for (double value : log_scale)
@@ -78,33 +78,31 @@ public:
     }
 
 private:
+    Kernel kernel(int64_t d, bool large) {
+        double power = pick(2) ? static_cast<double>(d + 1) : 0.5 + pick(80) * 0.5;
+        if (large && pick(2)) power = 10.0 * (d + 1);  // few pairs matter, and the others are screened out
+        return pick(4) ? find_kernel("riesz", {power}) : find_kernel("gaussian", {0.1 + pick(30)});
+    }
+
     // The large sum around plain products, as Python calls it; true if every row was written and is in order.
-    bool by_blocks(const Request& r, const std::vector<double>& weight, int threads) {
+    bool around_products(const Request& r, const Result& out, int threads) {
         const int64_t n = r.x.rows, m = r.y.rows, d = r.x.cols;
         const Poll never = [] { return false; };
-        std::vector<float> x(n * d), y(m * d), s(n * m), rest(n * d), y2(m), q(m);
-        std::vector<double> x2(n), squares(m), ref(n, INFINITY), w(n), along(n), log_scale(n, NAN);
-        std::vector<uint8_t> fate(n);
-        centre_rows(r.x, r.centre, x.data(), x2.data(), threads, never);
-        centre_rows(r.y, r.centre, y.data(), squares.data(), threads, never);
-        for (int64_t i = 0; i < n; ++i)
-            for (int64_t j = 0; j < m; ++j)
-                for (int64_t k = 0; k < d; ++k) s[i * m + j] += x[i * d + k] * y[j * d + k];
-        int counted = 0;
-        for (int64_t j = 0; j < m; ++j) {
-            const bool counts = !r.weight || weight[j] != 0.0;
-            counted += counts;
-            q[j] = static_cast<float>(weight[j]);
-            y2[j] = counts ? static_cast<float>(squares[j]) : INFINITY;
+        LargeSum sum(r, out, pick(2) ? 8 : 1);
+        std::vector<float> x(n * d);
+        if (!sum.centre_points(x.data(), threads, never)) return false;
+        const int64_t chunk = 1 + pick(m);
+        for (int64_t first = 0; first < m; first += chunk) {
+            const int count = static_cast<int>(std::min(chunk, m - first));
+            std::vector<float> y(count * d), products(n * count);
+            if (!sum.centre_charges(first, count, y.data(), threads, never)) return false;
+            for (int64_t i = 0; i < n; ++i)
+                for (int j = 0; j < count; ++j)
+                    for (int64_t k = 0; k < d; ++k) products[i * count + j] += x[i * d + k] * y[j * d + k];
+            if (!sum.weigh(products.data(), threads, never)) return false;
         }
-        const LargeBlock block{0, n, 0, static_cast<int>(m), s.data(), m, y2.data(), r.weight ? q.data() : nullptr,
-                               x2.data(), counted, large_cutoff(r), pick(2) ? 8 : 1};
-        const LargeState state{ref.data(), w.data(), along.data(), rest.data(), fate.data()};
-        if (!large_weigh(r, block, state, threads, never)) return false;
-        for (int64_t i = 0; i < n; ++i) large_finish(r, state, i, log_scale.data());
-        for (double value : log_scale)
-            if (std::isnan(value)) return false;
-        return true;
+        sum.finish();
+        return std::none_of(out.m, out.m + n, [](double m) { return std::isnan(m); });
     }
 
     // True if the gradients of the sum come to an end.
@@ -174,6 +172,6 @@ int main(int argc, char** argv) {
             return 1;
         }
     }
-    std::printf("%d rounds on %s: nothing found\n", rounds, efm::instruction_set().c_str());
+    std::printf("%d rounds on %s: nothing found\n", rounds, efm::instruction_set_name());
     return 0;
 }

@@ -102,7 +102,7 @@ class Riesz(Kernel):
         return -0.5 * self.power / r2
 
     def relative_log(self, excess: Tensor, r2: Tensor) -> Tensor:
-        """-(power / 2) log(1 + excess / r2)."""
+        """-(power / 2) log(1 + excess / r2), where the ratio is at least 1e-7 - 1."""
         ratio = torch.where(excess == 0, 0.0, excess / r2.to(excess.dtype))
         return -0.5 * self.power * torch.log1p(ratio.clamp_min(_LEAST_RATIO))
 

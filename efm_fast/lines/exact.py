@@ -1,4 +1,4 @@
-"""The exact field of two sets of charges, in the form a map follows."""
+"""The exact field of two sets of charges, as a :class:`efm_fast.types.Field` that maps can follow."""
 
 from __future__ import annotations
 

@@ -39,11 +39,11 @@ def forward_map(
 
     With the defaults this is the paper's Algorithm 2: x += f_x / f_z dz at fixed dz from z = 0 to z = L. With
     ``spacing="log"`` the heights are spaced by a constant factor from both plates; a few midpoint steps then
-    do. Where the schedule stops short of the plate and the field knows where its lines arrive, the last step
-    is that jump and costs one more evaluation; a field that does not know ends at ``stop``.
+    do. If the schedule stops short of the plate and ``field.arrival`` can say where lines arrive, the last step is
+    a jump to that place and costs one more evaluation. Otherwise lines end at ``stop``.
 
-    Lines that truly turn back, or go behind the far plate, are misled by this map: :func:`full_map` is the
-    one that provably carries P to Q.
+    This map is wrong for lines that turn back or go behind the far plate. :func:`full_map` follows those too, and
+    provably carries P to Q.
 
     Args:
         field: exact or learned field.
@@ -94,7 +94,7 @@ def forward_map(
 
 
 def _exact_dtype(field: ExactField, x: Tensor) -> torch.dtype:
-    """The dtype in which lines from ``x`` are followed among the field's charges, which must be where ``x`` is."""
+    """Return the dtype in which lines from ``x`` are followed; the field's charges must be on the device of ``x``."""
     for name, charges in (("plus", field.plates.plus), ("minus", field.plates.minus)):
         checks.tensor(f"field.plates.{name}", charges, ndim=2, columns=x.shape[1])
         checks.same_device(f"field.plates.{name}", charges, x.device, "x0")
@@ -106,7 +106,7 @@ def _exact_dtype(field: ExactField, x: Tensor) -> torch.dtype:
 def _all_at_once(
     field: Field, x: Tensor, schedule: Heights, method: Method, steepest: float, every: int, *, fused: bool
 ) -> Lines:
-    """All lines at once, height by height, to the schedule's last one; ``fused`` steps may be the extension's."""
+    """Follow all lines at once, height by height, to the last height; ``fused``: the extension may take the steps."""
 
     def rate(at: Tensor, share: float) -> Tensor:
         t = now + share * schedule.dt
@@ -147,7 +147,7 @@ def _all_at_once(
 
 @dataclass(frozen=True)
 class _Advance:
-    """Steps from the schedule's time ``now`` by one call of the field and one pass over the samples."""
+    """One step from the schedule's time ``now``: one call of the field and one pass over the samples."""
 
     field: Field
     schedule: Heights
@@ -156,7 +156,7 @@ class _Advance:
     fused: bool
 
     def __call__(self, base: Tensor, at: Tensor, when: float, part: float) -> Tensor:
-        """From ``base`` by ``part`` of the step, along the slope at ``at`` and ``when`` of the step."""
+        """Move ``base`` by ``part`` of the step along the slope at ``at``, at the share ``when`` of the step."""
         t = self.now + when * self.schedule.dt
         z, scale = self.schedule.z(t), part * self.schedule.dt * self.schedule.dz_dt(t)
         height = at.new_full((len(at),), z)
@@ -170,7 +170,7 @@ class _Advance:
 
 
 def _landed(field: Field, lines: Lines, schedule: Heights) -> Lines:
-    """The lines after the jump to the plate, where the schedule stops short and the field knows the place."""
+    """Add the jump to the plate, if the schedule stops short of it and the field can say where lines arrive."""
     end = _landing(field, lines.end, schedule)
     if end is None:
         return lines

@@ -39,14 +39,14 @@ def full_map(
     """Carry samples of P to Q along field lines on both sides of both plates (EFM, Theorem 3.1).
 
     A line starts forward or backward in proportion to the flux on each side of the plus plate. Where it meets
-    the minus plate, from either side, it stops if the axial field changes sign across the plate, and else goes
+    the minus plate, from either side, it stops if the axial field changes sign across the plate. Otherwise it goes
     on with probability flux after over flux before. Both ratios follow from the direction alone: the tangential
     field is continuous across a plate, so the flux is in proportion to u_z / |u_t|. Lines cross the plus plate,
-    and either plane outside its plate, freely. A line that stops lands where the field says lines arrive, for
-    one evaluation more, or, from a field that cannot say, straight on.
+    and either plane outside its plate, freely. A line that stops lands where ``field.arrival`` says, for one more
+    evaluation. If the field cannot say, the line goes straight on to the plate.
 
-    Lines are followed in the logarithm of their distance to the charges, where near and far look alike, at one
-    evaluation per step (Adams and Bashforth's second order; a midpoint step begins it). Beyond the far radius
+    Steps are equal in the logarithm of the distance to the charges and cost one evaluation each (Adams and
+    Bashforth's second order; a midpoint step begins it). Beyond the far radius
     (three times the capacitor's size at D = 2, growing with D) the field is the dipole's and the line is taken
     along it at once; ``length`` counts that arc as its chord. A line stops for itself alone and then costs
     nothing. Its random decisions depend on ``seed`` and its ``index`` only; the rest of its path depends on its
@@ -93,17 +93,7 @@ def full_map(
         walk.advance(rows)
         if return_paths:
             paths.append(walk.points())
-    walk.status[walk.status == LineStatus.RUNNING] = int(LineStatus.STEP_LIMIT)
-    failed = walk.status == LineStatus.FAILED
-    return Lines(
-        end=torch.where(failed[:, None], math.nan, walk.x),
-        end_z=walk.z,
-        status=walk.status,
-        charge=None,
-        evaluations=walk.evaluations,
-        length=walk.length,
-        paths=torch.stack(paths) if return_paths else None,
-    )
+    return walk.ended(paths)
 
 
 def _discs(field: Field, support: Support, layer: float | None) -> DiscGeometry:
@@ -132,7 +122,7 @@ def _flux_ratio(after: Tensor, before: Tensor) -> Tensor:
 
 
 class _Walk:
-    """Lines under way; every tensor has one row per line, and a method moves the rows it is given."""
+    """State of all lines: every tensor has one row per line, and each method changes the rows it is given."""
 
     def __init__(
         self,
@@ -156,8 +146,22 @@ class _Walk:
         self.has_before = torch.zeros_like(started)
 
     def points(self) -> Tensor:
-        """Where the lines are, [N, D+1]."""
+        """Points (x, z) of all lines, [N, D+1]."""
         return torch.cat([self.x, self.z[:, None]], dim=1)
+
+    def ended(self, paths: list[Tensor]) -> Lines:
+        """The lines as they stand, with their ``paths``; those still under way have met the step limit."""
+        self.status[self.status == LineStatus.RUNNING] = int(LineStatus.STEP_LIMIT)
+        failed = self.status == LineStatus.FAILED
+        return Lines(
+            end=torch.where(failed[:, None], math.nan, self.x),
+            end_z=self.z,
+            status=self.status,
+            charge=None,
+            evaluations=self.evaluations,
+            length=self.length,
+            paths=torch.stack(paths) if paths else None,
+        )
 
     def depart(self) -> None:
         """Put each line on the side of the plus plate from which it starts."""
@@ -172,7 +176,7 @@ class _Walk:
         self.z[rows] = torch.where(self._uniform(rows) < backward, -height, height)
 
     def advance(self, rows: Tensor) -> None:
-        """One step, cut at a plate's layer where it meets one."""
+        """Take one step, and cut it short where it meets a plate's layer."""
         x, z = self.x[rows], self.z[rows]
         rate = self._rate(rows, x, z)
         move = self.step * self._mean_rate(rows, x, z, rate)

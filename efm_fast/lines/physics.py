@@ -1,6 +1,8 @@
-"""What physics says of a field and its lines, as numbers that a test or a bench can hold against a bound."""
+"""Physical invariants of a field and its lines, as numbers that tests and benches compare with bounds."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 import torch
@@ -9,7 +11,6 @@ from torch import Tensor
 from ..extras import extra
 from ..field import capacitor_field
 from . import seeds
-from .integrate.steps import TraceMethod
 from .record import Lines
 from .trace import trace_lines
 
@@ -18,7 +19,7 @@ with extra("train"):
 
 
 def cap_fraction(cosine: Tensor, n: int) -> Tensor:
-    """Fraction of the unit sphere of R^n within the angle of that cosine, float64."""
+    """Fraction of the unit sphere of R^n within the angle of cosine ``cosine``, float64."""
     c = cosine.double().clamp(-1.0, 1.0)
     beyond = torch.as_tensor(special.betainc(0.5, (n - 1) / 2, c.square().cpu().numpy()), device=c.device)
     return 0.5 - 0.5 * torch.sign(c) * beyond
@@ -49,30 +50,16 @@ def dipole_drift(
     *,
     seed: int = 0,
     dtype: torch.dtype = torch.float32,
-    method: TraceMethod | None = None,
-    step: float = 0.4,
-    tolerance: float | None = None,
-    max_steps: int = 2000,
+    **options: Any,
 ) -> tuple[Tensor, Lines]:
     """Largest departure of each line of a dipole from its invariant, [n_lines], and the lines.
 
-    Lines start uniformly on a sphere of radius 0.03 L around the positive charge; see :func:`trace_lines` for
-    the other arguments. A line that does not arrive has an infinite drift.
+    Lines start uniformly on a sphere of radius 0.03 L around the positive charge; ``options`` go on to
+    :func:`trace_lines`. A line that does not arrive has an infinite drift.
     """
     charge = torch.zeros(1, d, dtype=dtype, device="cpu")
     start = 0.03 * L * seeds.sphere(seed, torch.arange(n_lines, device="cpu"), 0, d + 1).to(dtype)
-    lines = trace_lines(
-        start[:, :-1],
-        start[:, -1],
-        charge,
-        charge,
-        L,
-        method=method,
-        step=step,
-        tolerance=tolerance,
-        max_steps=max_steps,
-        return_paths=True,
-    )
+    lines = trace_lines(start[:, :-1], start[:, -1], charge, charge, L, return_paths=True, **options)
     assert lines.paths is not None
     invariant = dipole_invariant(lines.paths, L)
     drift = (invariant - invariant[0]).abs().nan_to_num(0.0).amax(dim=0)
@@ -137,7 +124,7 @@ def gauss_flux(
     n_points: int = 4096,
     seed: int = 0,
 ) -> tuple[float, float]:
-    """Flux of the field through a sphere over 4 pi and its like, and its standard error: the charge inside.
+    """Charge inside a sphere by the flux through it (over S_{n-1}), and its standard error.
 
     Args:
         center: (x, z), [D+1], data units.

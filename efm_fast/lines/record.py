@@ -1,4 +1,4 @@
-"""What a bundle of field lines hands back."""
+"""The result of following field lines."""
 
 from __future__ import annotations
 

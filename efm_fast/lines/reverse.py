@@ -1,4 +1,4 @@
-"""The field as seen from the minus plate: what carries Q back to P.
+"""The field as seen from the minus plate, which carries Q back to P.
 
 A line followed backward, dx/ds = -E_x and dz/ds = -E_z, rises in z' = L - z along (-E_x, E_z). That is the field of
 a capacitor whose plates changed places: charges of the other sign, mirrored in the plane midway.

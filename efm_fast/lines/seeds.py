@@ -1,4 +1,4 @@
-"""Random numbers that belong to a sample, not to its batch.
+"""Random numbers of a sample, which do not depend on its batch.
 
 A number is a hash of (seed, sample index, draw): counter-based, so it is the same alone, in any batch, in any
 order and on any device. The hash is the splitmix64 finaliser (Steele, Lea and Flood, 2014), whose integer

@@ -15,17 +15,18 @@ from ..types import Plates
 from . import seeds
 from .engine import extension
 from .engine.charge_walk import ChargeWalk
-from .engine.choice import Engine, Problem, choose, takes_whole_lines
+from .engine.choice import Choice, Engine, Problem, choose, takes_whole_lines
 from .engine.summed_walk import SummedWalk
 from .geometry.discs import DiscGeometry
 from .geometry.nearest import nearest_charges
 from .geometry.support import Support
+from .integrate.embedded import PAIRS
 from .integrate.steps import StepRule, TraceMethod
 from .record import Lines
 
 #: Lines beyond this many capacitor sizes (per n / 3) are mirrored: the dipole is the field to about 1e-3 there.
 _FAR = 20.0
-#: Up to so many features torch's lines search their nearest charges, as the extension's do; above, sums tell.
+#: Up to so many features torch searches the nearest charges of its lines, as the extension does; above, sums give them.
 _SEARCHED = 64
 
 
@@ -52,9 +53,9 @@ def trace_lines(
     from Q to P are those of the swapped plates: ``trace_lines(x, L - z, minus, plus, L)``.
 
     A line ends on a negative charge once that charge owns it: every other charge is ten times as far, or its
-    field 1e-8 times as strong. Lines beyond twenty capacitor sizes follow the dipole's line to its mirror
-    image. Every line has its own steps and stops for itself; what it does depends on its batch no more than a
-    row of ``capacitor_field`` does.
+    field 1e-8 times as strong; above D = 64 once all others together weigh 1e-4 beside it. Lines beyond twenty
+    capacitor sizes follow the dipole's line to its mirror image. Every line has its own steps and stops for itself;
+    what it does depends on its batch no more than a row of ``capacitor_field`` does.
 
     Args:
         x: features of the starts, [N, D], data units; lines have its dtype, and are followed in float64 among
@@ -63,12 +64,15 @@ def trace_lines(
         plus: positive charges on z = 0, [M, D].
         minus: negative charges on z = L, [M', D].
         L: distance between the plates, data units.
-        method: "rk4" up to D = 16 and "dopri5" above by default; also "euler", "heun", "midpoint". Euler's
-            steps of 0.2 fail the flux test at D = 2, RK4's lose the dipole invariant at D = 64.
-        step: change of the distance to the nearest charge per step, over that distance, for all methods but
-            dopri5.
-        tolerance: local error over the distance to the nearest charge, for dopri5; 1e-4 / sqrt(D + 1) by default.
-        max_steps: lines that take more (dopri5: including rejected ones) end as STEP_LIMIT.
+        method: "rk4" up to D = 16 and "dopri5" above by default; also "bs23", "euler", "heun", "midpoint". Euler's
+            steps of 0.2 fail the flux test at D = 2, RK4's lose the dipole invariant at D = 64. Above D = 64, where
+            an evaluation is dear, the default is "bs23" unless paths are asked for: it finds the charge on which a
+            line ends in less than half of dopri5's evaluations, and the line's length to about two percent.
+        step: change of the distance to the nearest charge per step, over that distance, for methods without an
+            error of their own.
+        tolerance: local error over the distance to the nearest charge; 1e-4 / sqrt(D + 1) for "dopri5" and
+            2e-2 / sqrt(D + 1) for "bs23" by default.
+        max_steps: lines that take more, including rejected ones, end as STEP_LIMIT.
         backend: of the sums over charges, see :func:`efm_fast.riesz_sum`. With "auto" and "cpp" the extension
             integrates whole lines in one call where it can: up to D = 64 on the CPU and 16 on a CUDA device. A line
             is then bitwise the same alone and in any batch. Otherwise torch steps all lines at once.
@@ -86,39 +90,53 @@ def trace_lines(
         InputError: an argument has the wrong type, shape or range.
         BackendUnavailableError: ``backend`` was named and cannot serve.
     """
+    _check_places(x, z, plus, minus)
+    L = checks.length("L", L)
+    max_steps, every = checks.count("max_steps", max_steps), checks.count("every", every)
+    if method is None:
+        method = _default_method(x.shape[1], return_paths)
+    rule, choice = _rule(method, step, tolerance, x.shape[1]), choose(backend, engine)
+    at = x.to(working_dtype(x, plus, minus))
+    problem = Problem(at, z, Plates(plus, minus, L), precision, rule.method)
+    lines = _follow(problem, rule, choice, max_steps, every if return_paths else 0)
+    return lines.to(x.dtype if x.is_floating_point() else torch.float32)
+
+
+def _check_places(x: Tensor, z: Tensor, plus: Tensor, minus: Tensor) -> None:
     checks.tensor("x", x, ndim=2)
     checks.tensor("z", z, ndim=1, rows=len(x))
     for name, charges in (("plus", plus), ("minus", minus)):
         checks.tensor(name, charges, ndim=2, columns=x.shape[1])
     for name, other in (("z", z), ("plus", plus), ("minus", minus)):
         checks.same_device(name, other, x.device)
-    L = checks.length("L", L)
-    max_steps, every = checks.count("max_steps", max_steps), checks.count("every", every)
-    n = x.shape[1] + 1
-    rule = StepRule(
-        ("rk4" if n <= 17 else "dopri5") if method is None else method,
-        checks.positive("step", step),
-        1e-4 / math.sqrt(n) if tolerance is None else checks.positive("tolerance", tolerance),
-    )
-    checks.choice("method", rule.method, get_args(TraceMethod))
-    choice = choose(backend, engine)
 
-    returned = x.dtype if x.is_floating_point() else torch.float32
-    x = x.to(working_dtype(x, plus, minus))
-    discs, capture = _discs(plus, minus, L), max(0.1, 1e-8 ** (1.0 / (n - 1)))
-    problem = Problem(x, z, Plates(plus, minus, L), precision)
-    keep = every if return_paths else 0
+
+def _default_method(d: int, paths: bool) -> TraceMethod:
+    if d <= 16:
+        return "rk4"
+    return "dopri5" if d <= _SEARCHED or paths else "bs23"
+
+
+def _rule(method: TraceMethod, step: float, tolerance: float | None, d: int) -> StepRule:
+    """The rule of steps, with the default tolerance for ``d`` features."""
+    checks.choice("method", method, get_args(TraceMethod))
+    step = checks.positive("step", step)
+    if tolerance is not None:
+        return StepRule(method, step, checks.positive("tolerance", tolerance))
+    return StepRule(method, step, (2e-2 if method == "bs23" else 1e-4) / math.sqrt(d + 1))
+
+
+def _follow(problem: Problem, rule: StepRule, choice: Choice, max_steps: int, every: int) -> Lines:
+    """Follow the lines by the chosen engine; ``every``: how often paths are kept, 0 for never."""
+    d, plates = problem.x.shape[1], problem.plates
+    support = Support.of(plates.plus, plates.minus)
+    far = _FAR * ((d + 1) / 3) * (plates.L + support.plus_radius + support.minus_radius)
+    discs = DiscGeometry(support, plates.L, layer=0.0, aspect=1.0, far=far)
+    capture = max(0.1, 1e-8 ** (1.0 / d))
     if takes_whole_lines(problem, choice):
-        return extension.trace(problem, rule, discs, capture, max_steps, keep).to(returned)
-
-    walk = SummedWalk if rule.method == "dopri5" and n > _SEARCHED + 1 else ChargeWalk
-    return walk(problem, rule, discs, capture, choice.backend).run(max_steps, keep).to(returned)
-
-
-def _discs(plus: Tensor, minus: Tensor, L: float) -> DiscGeometry:
-    support = Support.of(plus, minus)
-    far = _FAR * ((plus.shape[1] + 1) / 3) * (L + support.plus_radius + support.minus_radius)
-    return DiscGeometry(support, L, layer=0.0, aspect=1.0, far=far)
+        return extension.trace(problem, rule, discs, capture, max_steps, every)
+    walk = SummedWalk if rule.method in PAIRS and d > _SEARCHED else ChargeWalk
+    return walk(problem, rule, discs, capture, choice.backend).run(max_steps, every)
 
 
 def launch(charges: Tensor, index: Tensor, *, seed: int = 0, share: float = 0.1) -> tuple[Tensor, Tensor]:

@@ -181,11 +181,15 @@ def bindings() -> Iterator[tuple[str, Callable[[], Any]]]:
     extension, f32 = native.extension(), native.extension().Dtype.float32
     x = torch.ones(N, D)
     good, null = native.matrix(x), (0, f32, N, D, D, 1)
-    options = {"weight": 0, "height2": 0, "softening2": 0.0, "kernel": extension.Kernel.riesz, "power": 4.0}
-    options |= {"bandwidth": 1.0, "first_self": -(2**63), "centre": 0, "wide": False}
+    options = {"kernel": extension.Kernel("riesz", [4.0]), "wide": False}
     request = extension.Request(x=good, y=good, **options)
     for name, a, b in (("x", null, good), ("y", good, null), ("rows", (*good[:2], -1, *good[3:]), good)):
         yield f"Request of a wrong {name}", lambda a=a, b=b: extension.Request(x=a, y=b, **options)
+    yield "Kernel of no such name", lambda: extension.Kernel("coulomb", [4.0])
+    for parameters in ([], [4.0, 1.0], None, ["two"]):
+        yield f"Kernel of {parameters}", lambda p=parameters: extension.Kernel("riesz", p)
+    for name in ("weight", "first_self", "softening2", "centre"):
+        yield f"Request with {name} of text", lambda n=name: setattr(request, n, "two")
     places = {"m": 0, "w": 0, "along": 0, "rest": 0, "is_double": False}
     yield "Result of no addresses", lambda: extension.Result(**places)
     sizes = (("m", N), ("w", N), ("along", N), ("rest", N * D))
@@ -201,29 +205,9 @@ def bindings() -> Iterator[tuple[str, Callable[[], Any]]]:
             f"bfloat16_sum, {threads} threads",
             lambda t=threads: extension.bfloat16_sum(request, result, nearest=99, threads=t),
         )
-        gradients = {"m": 0, "g_w": 0, "g_v": good, "g_x": 0, "g_y": 0, "g_weight": 0, "g_height2": 0}
         yield (
-            f"direct_backward, {threads} threads",
-            lambda g=gradients, t=threads: extension.direct_backward(
-                request, is_double=False, threads=t, **g
-            ),
-        )
-        yield (
-            f"centre_rows, {threads} threads",
-            lambda t=threads: extension.centre_rows(good, centre=0, out=0, squares=0, threads=t),
-        )
-        block = dict.fromkeys(("s", "y2", "q", "x2", "ref", "fate"), 0)
-        counts = {
-            "first_charge": 0,
-            "charges": 99,
-            "counted": 5,
-            "cutoff": -26.0,
-            "nearest": 8,
-            "threads": threads,
-        }
-        yield (
-            f"large_weigh, {threads} threads",
-            lambda b=block, c=counts: extension.large_weigh(request, result=result, **b, **c),
+            f"direct_backward of no gradients, {threads} threads",
+            lambda t=threads: extension.direct_backward(request, None, threads=t),
         )
         yield (
             f"slope_step, {threads} threads",
@@ -243,12 +227,33 @@ def bindings() -> Iterator[tuple[str, Callable[[], Any]]]:
                 f"{kind} of another record, {threads} threads",
                 lambda i=integrate, t=threads: i(extension.LineRows(), {}, {}, False, t),
             )
+    for g_v, m, what in ((good, 0, "no addresses"), (null, 8, "no matrix"), (good, None, "no number")):
+        arguments = {"m": m, "g_w": 8, "g_v": g_v, "is_double": False}
+        yield f"Gradients of {what}", lambda a=arguments: extension.Gradients(**a)
+    other = extension.Gradients(
+        m=native.address(kept["m"]),
+        g_w=native.address(kept["w"]),
+        g_v=native.matrix(x[1:]),
+        is_double=False,
+    )
+    yield "direct_backward of another shape", lambda: extension.direct_backward(request, other, threads=1)
+    yield "LargeSum without a centre", lambda: extension.LargeSum(request, result, 8)
+    centre = torch.zeros(D)
+    request.centre = native.address(centre)
+    for nearest in (0, 9, -1):
+        yield f"LargeSum of {nearest} nearest", lambda n=nearest: extension.LargeSum(request, result, n)
+    state = extension.LargeSum(request, result, 8)
+    yield "weigh before charges", lambda: state.weigh(8, 1)
+    yield "centre_points to nowhere", lambda: state.centre_points(0, 1)
+    for first, count in ((0, 0), (-1, 2), (0, N + 1), (N, 1), (2**62, 2**30)):
+        yield f"centre_charges {first} + {count}", lambda f=first, c=count: state.centre_charges(f, c, 8, 1)
+    yield "centre_charges to nowhere", lambda: state.centre_charges(0, N, 0, 1)
+    yield "centre_charges on no threads", lambda: state.centre_charges(0, N, native.address(x), 0)
     gone = torch.ones(N, D)
     gone.untyped_storage().resize_(0)
     yield "address of freed memory", lambda: native.address(gone)
     yield "matrix of freed memory", lambda: native.matrix(gone)
     yield "numbers of freed memory", lambda: native.plain(gone, torch.float64)
-    yield "large_finish", lambda: extension.large_finish(request, ref=0, result=result, fate=0)
 
 
 def _sized(record: Callable[[], Any]) -> Any:

@@ -48,7 +48,8 @@ def case(seed: int) -> Outcome:
     want = pairs(x, y, kernel, scale, **options)
     kept = torch.isfinite(want.log_scale)  # rows on a charge or without one pass nothing on
     upstream = tuple(torch.where(kept.view(-1, *[1] * (g.ndim - 1)), g, 0.0) for g in upstream)
-    got = _by_autograd(draw, x, y, kernel, scale, options, backend, precision, upstream, kept)
+    how = {"backend": backend, "precision": precision}
+    got = _by_autograd(draw, x, y, kernel, scale, options | how, upstream, kept)
     for name, (value, size) in _by_hand(want, x, y, kernel, scale, options, upstream).items():
         if name in got:
             error = (got[name].double() - value).reshape(len(value), -1).norm(dim=1)
@@ -64,8 +65,6 @@ def _by_autograd(
     kernel: str,
     scale: float,
     options: dict[str, Any],
-    backend: str,
-    precision: str,
     upstream: tuple[Tensor, ...],
     kept: Tensor,
 ) -> dict[str, Tensor]:
@@ -78,7 +77,7 @@ def _by_autograd(
     sum_, named = (riesz_sum, "power") if kernel == "riesz" else (gaussian_sum, "bandwidth")
     points, charges = held.pop("x"), held.pop("y")
     with draw.context():
-        total = sum_(points, charges, **{named: scale}, backend=backend, precision=precision, **held, **rest)
+        total = sum_(points, charges, **{named: scale}, **held, **rest)
         one = torch.ones_like(total.w)
         w = torch.where(kept, total.w, one)  # a division by zero would spoil the other rows
         mean = points - total.v / w[:, None]

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from kernel_cases import DEVICE, draw, kernels, request_of
+from kernel_cases import DEVICE, asked, draw, kernels, request_of
 
 from efm_fast.field import backends, riesz_sum
 from efm_fast.field.backends import triton as triton_backend
@@ -23,8 +23,8 @@ def compare(d: int, n: int, m: int, tolerance: float, **arguments: object) -> No
     arguments |= {"weight": weight, "height": height}
     generator = torch.Generator().manual_seed(1)
     g_w, g_v = torch.randn(n, generator=generator), torch.randn(n, d, generator=generator)
-    log_scale = kernels.log_sum(x, y, **arguments)[0]
-    got = kernels.log_sum_backward(x, y, log_scale, g_w.to(DEVICE), g_v.to(DEVICE), **arguments)
+    log_scale = kernels.log_sum(asked(x, y, **arguments))[0]
+    got = kernels.log_sum_backward(asked(x, y, **arguments), log_scale, g_w.to(DEVICE), g_v.to(DEVICE))
     request = request_of(x, y, precision="exact", **arguments)
     want = log_sum_backward(
         request, log_scale.cpu(), g_w.double(), g_v.double(), Needs(True, True, True, True)
@@ -40,7 +40,7 @@ def test_coulomb(d: int, n: int, m: int) -> None:
 
 
 def test_gaussian_softened_without_the_point_itself() -> None:
-    compare(3, 20, 40, 5e-5, kernel="gaussian", bandwidth=0.7, softening=0.2, first_self=3)
+    compare(3, 20, 40, 5e-5, bandwidth=0.7, softening=0.2, first_self=3)
 
 
 def test_blocks_of_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -52,10 +52,10 @@ def test_blocks_of_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_rows_without_a_scale_pass_nothing_on() -> None:
     x, y, _ = draw(3, 20, 2)
     x[1] = y[4]
-    log_scale = kernels.log_sum(x, y, power=3.0)[0]
+    log_scale = kernels.log_sum(asked(x, y, power=3.0))[0]
     assert log_scale[1] == math.inf
     one = torch.ones(3, device=DEVICE)
-    got = kernels.log_sum_backward(x, y, log_scale, one, one[:, None].expand(3, 2), power=3.0)
+    got = kernels.log_sum_backward(asked(x, y, power=3.0), log_scale, one, one[:, None].expand(3, 2))
     assert (got.x[1] == 0).all()
     assert got.x[0].abs().max() > 0
     assert all(torch.isfinite(gradient).all() for gradient in got)

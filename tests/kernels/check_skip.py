@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 import torch
-from kernel_cases import DEVICE, INTERPRET, assert_close, kernel_sum, kernels, true_sum
+from kernel_cases import DEVICE, INTERPRET, asked, assert_close, kernel_sum, kernels, true_sum
 
-launcher: Any = importlib.import_module(f"{kernels.__name__}.launch_gemm")
+launcher: Any = importlib.import_module(f"{kernels.__name__}.launch_chunked")
+group: Any = importlib.import_module(f"{kernels.__name__}.group")
 fused: Any = importlib.import_module(f"{kernels.__name__}.fused")
 seen_from_inside = pytest.mark.skipif(
     not INTERPRET, reason="only the interpreter shows which way a kernel went"
@@ -64,13 +65,13 @@ def test_the_fused_pass_skips_tiles(weight: str, monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr(fused, "need_of", recorded)
     arguments = {"power": 41.0, "height": height, "weight": weights(weight, len(y)), "precision": "fast"}
-    skipping = kernels.log_sum(x, y, **arguments)
+    skipping = kernels.log_sum(asked(x, y, **arguments))
     negligible = needs.count(fused.NEGLIGIBLE.value)
     # two blocks of points, each of four tiles the first of which is its own cluster
     assert negligible == (6 if weight == "none" else 0), f"{negligible} of {len(needs)} tiles skipped"
-    monkeypatch.setattr(launcher, "NEGLIGIBLE", 1e-36)
+    monkeypatch.setattr(group, "NEGLIGIBLE", 1e-36)
     needs.clear()
-    plain = kernels.log_sum(x, y, **arguments)
+    plain = kernels.log_sum(asked(x, y, **arguments))
     assert needs.count(fused.NEGLIGIBLE.value) < 6
     for one, other in zip(skipping, plain, strict=True):
         assert (one - other).abs().max() <= 2.0**-22 * other.abs().max()
@@ -92,7 +93,7 @@ def test_the_second_product_walks_only_the_tiles_that_matter(
     class Watched:
         def __getitem__(self, grid: tuple[int, ...]) -> Any:
             def launch(*args: Any, **kwargs: Any) -> None:
-                tiles, count = args[5], kwargs["TILES"]
+                tiles, count = kwargs["tiles"], kwargs["TILES"]
                 listed.extend(sorted(row[1 : row[0] + 1]) for row in tiles.tolist())
                 if everything:
                     tiles[:, 0] = count
@@ -104,8 +105,8 @@ def test_the_second_product_walks_only_the_tiles_that_matter(
     monkeypatch.setattr(launcher, "combine", Watched())
     # far above their plate the points see every charge of their cluster, and none alone
     arguments = {"power": d + 1.0, "height": 20.0 + height, "precision": "fast"}
-    skipping = kernels.log_sum(x, y, **arguments)
+    skipping = kernels.log_sum(asked(x, y, **arguments))
     assert listed == ([[0, 1, 2, 3]] if scattered else [[0]])
     everything = True
-    whole = kernels.log_sum(x, y, **arguments)
+    whole = kernels.log_sum(asked(x, y, **arguments))
     assert all(torch.equal(one, other) for one, other in zip(skipping, whole, strict=True))

@@ -6,7 +6,7 @@ import math
 
 import pytest
 import torch
-from kernel_cases import DEVICE, assert_close, draw, kernel_sum, kernels, true_sum
+from kernel_cases import DEVICE, asked, assert_close, draw, kernel_sum, kernels, true_sum
 
 
 @pytest.mark.parametrize("d", [1, 2, 3, 5, 16])
@@ -25,7 +25,7 @@ def test_any_power(power: float) -> None:
 
 def test_gaussian() -> None:
     x, y, height = draw(20, 90, 3)
-    arguments = {"kernel": "gaussian", "bandwidth": 0.3, "height": height}
+    arguments = {"bandwidth": 0.3, "height": height}
     assert_close(kernel_sum(x, y, **arguments), true_sum(x, y, **arguments), 1e-5)
 
 
@@ -89,16 +89,18 @@ def test_no_charge_counts() -> None:
 
 def test_repeats_are_bitwise_equal() -> None:
     x, y, height = draw(30, 4200, 2)
-    first = kernels.log_sum(x, y, power=3.0, height=height)
-    second = kernels.log_sum(x, y, power=3.0, height=height)
+    first = kernels.log_sum(asked(x, y, power=3.0, height=height))
+    second = kernels.log_sum(asked(x, y, power=3.0, height=height))
     assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
 
 
 def test_input_is_checked() -> None:
     x, y, _ = draw(4, 9, 2)
     with pytest.raises(ValueError, match="x, y: expected"):
-        kernels.log_sum(x, y[:, :1], power=3.0)
-    with pytest.raises(ValueError, match="power: expected above 0"):
-        kernels.log_sum(x, y)
+        kernels.log_sum(asked(x, y[:, :1], power=3.0))
+    with pytest.raises(ValueError, match="parameters: expected numbers above 0"):
+        asked(x, y, power=-3.0)
+    with pytest.raises(ValueError, match="kernel: expected riesz or gaussian, got 'yukawa'"):
+        kernels.Request(x, y, "yukawa", (3.0,))
     with pytest.raises(ValueError, match="height: expected"):
-        kernels.log_sum(x, y, power=3.0, height=torch.zeros(5))
+        kernels.log_sum(asked(x, y, power=3.0, height=torch.zeros(5)))

@@ -45,7 +45,15 @@ def draw(n: int, m: int, d: int, *, seed: int = 0, uint8: bool = False) -> tuple
 
 def kernel_sum(x: Tensor, y: Tensor, **arguments: Any) -> LogSum:
     """The kernels' sum, on the CPU."""
-    return LogSum(*(part.cpu() for part in kernels.log_sum(x, y, **arguments)))
+    return LogSum(*(part.cpu() for part in kernels.log_sum(asked(x, y, **arguments))))
+
+
+def asked(
+    x: Tensor, y: Tensor, *, power: float | None = None, bandwidth: float | None = None, **arguments: Any
+) -> Any:
+    """The sum as the kernels are asked for it: Riesz of that power, or Gaussian of that bandwidth."""
+    name, parameter = ("gaussian", bandwidth) if power is None else ("riesz", power)
+    return kernels.Request(x, y, name, (parameter,), **arguments)
 
 
 def true_sum(x: Tensor, y: Tensor, **arguments: Any) -> LogSum:
@@ -59,9 +67,7 @@ def request_of(
 ) -> SumRequest:
     """The same sum as the package asks for it, on the CPU."""
     kernel = Gaussian(bandwidth) if power is None else Riesz(power)  # type: ignore[arg-type]
-    moved = {
-        name: v.cpu() if isinstance(v, Tensor) else v for name, v in arguments.items() if name != "kernel"
-    }
+    moved = {name: value.cpu() if isinstance(value, Tensor) else value for name, value in arguments.items()}
     return SumRequest(x.cpu(), y.cpu(), kernel, **moved)
 
 

@@ -14,7 +14,7 @@ pytest.importorskip("triton", reason="the kernels need triton")
 if os.environ.get("TRITON_INTERPRET") == "1":
     pytest.skip("TRITON_INTERPRET is set: Triton's compiler is out of reach", allow_module_level=True)
 
-from kernel_cases import kernels
+from kernel_cases import asked, kernels
 
 ahead = kernels.ahead
 #: The kernels that take a sum's time, and what they must be made of.
@@ -33,7 +33,7 @@ def compile_call(
     """The hot kernels of one sum, compiled for ``arch``, by name."""
     with ahead.recorded(arch) as launches:
         y = torch.zeros(m, d, dtype=torch.uint8 if uint8 else torch.float32)
-        kernels.log_sum(torch.zeros(n, d), y, power=d + 1.0, **arguments)
+        kernels.log_sum(asked(torch.zeros(n, d), y, power=d + 1.0, **arguments))
     hot = {launch.name: launch for launch in launches if launch.name in HOT}
     return {name: ahead.compiled(launch, arch) for name, launch in hot.items()}
 
@@ -85,7 +85,7 @@ def test_every_architecture_has_shapes_that_its_neighbour_has_not() -> None:
 def test_arguments_are_typed_as_a_launch_types_them() -> None:
     """An unspecialised depth once cost ``distances`` its asynchronous copies, and no test saw it."""
     with ahead.recorded(90) as launches:
-        kernels.log_sum(torch.zeros(130, 784), torch.zeros(20_000, 784), power=785.0)
+        kernels.log_sum(asked(torch.zeros(130, 784), torch.zeros(20_000, 784), power=785.0))
     launch = next(launch for launch in launches if launch.name == "distances")
     kernel = launch.kernel
     depth = next(parameter for parameter in kernel.params if parameter.name == "depth")
@@ -101,7 +101,9 @@ def test_arguments_are_typed_as_a_launch_types_them() -> None:
 def test_gradients(arch: int) -> None:
     x, y = torch.zeros(64, 40), torch.zeros(100, 40)
     with ahead.recorded(arch) as launches:
-        kernels.log_sum_backward(x, y, torch.zeros(64), torch.zeros(64), torch.zeros(64, 40), power=41.0)
+        kernels.log_sum_backward(
+            asked(x, y, power=41.0), torch.zeros(64), torch.zeros(64), torch.zeros(64, 40)
+        )
     names = {launch.name for launch in launches}
     assert names == {"pair_coefficients", "gather"}
     for launch in launches:

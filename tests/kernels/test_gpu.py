@@ -12,7 +12,7 @@ import pytest
 import torch
 
 pytest.importorskip("triton", reason="the kernels need triton")
-from kernel_cases import kernels
+from kernel_cases import asked, kernels
 
 pytestmark = [
     pytest.mark.gpu,
@@ -84,39 +84,39 @@ def test_checks_natively(name: str, checks: dict[str, tuple[subprocess.Popen[str
 @pytest.mark.parametrize("shape", SHAPES)
 def test_hundred_repeats_are_bitwise_equal(shape: tuple[int, int, int]) -> None:
     x, y, height = inputs(*shape)
-    first = kernels.log_sum(x, y, power=shape[2] + 1.0, height=height)
+    first = kernels.log_sum(asked(x, y, power=shape[2] + 1.0, height=height))
     for _ in range(99):
-        assert_equal(first, kernels.log_sum(x, y, power=shape[2] + 1.0, height=height))
+        assert_equal(first, kernels.log_sum(asked(x, y, power=shape[2] + 1.0, height=height)))
 
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_graph_capture_side_stream_and_no_synchronisation(shape: tuple[int, int, int]) -> None:
     x, y, height = inputs(*shape)
     power = shape[2] + 1.0
-    plain = kernels.log_sum(x, y, power=power, height=height)
+    plain = kernels.log_sum(asked(x, y, power=power, height=height))
     side = torch.cuda.Stream()
     side.wait_stream(torch.cuda.current_stream())
     torch.cuda.set_sync_debug_mode("error")
     try:
         with torch.cuda.stream(side):
-            beside = kernels.log_sum(x, y, power=power, height=height)
+            beside = kernels.log_sum(asked(x, y, power=power, height=height))
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph):
-            captured = kernels.log_sum(x, y, power=power, height=height)
+            captured = kernels.log_sum(asked(x, y, power=power, height=height))
     finally:
         torch.cuda.set_sync_debug_mode("default")
     torch.cuda.current_stream().wait_stream(side)
     assert_equal(plain, beside)
     x.add_(0.5)
     graph.replay()
-    assert_equal(captured, kernels.log_sum(x, y, power=power, height=height))
+    assert_equal(captured, kernels.log_sum(asked(x, y, power=power, height=height)))
 
 
 @pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two CUDA devices")
 @pytest.mark.parametrize("shape", SHAPES)
 def test_second_device(shape: tuple[int, int, int]) -> None:
     results = [
-        kernels.log_sum(x, y, power=shape[2] + 1.0, height=height)
+        kernels.log_sum(asked(x, y, power=shape[2] + 1.0, height=height))
         for x, y, height in (inputs(*shape, device) for device in ("cuda:0", "cuda:1"))
     ]
     assert results[1][0].device.index == 1
@@ -128,11 +128,11 @@ def test_workspace_stays_under_256_mib(shape: tuple[int, int, int]) -> None:
     n, m, d = shape
     x, height = torch.randn(n, d, device="cuda"), torch.rand(n, device="cuda")
     y = torch.randn(m, d, device="cuda")
-    kernels.log_sum(x, y[:4096], power=d + 1.0, height=height)
+    kernels.log_sum(asked(x, y[:4096], power=d + 1.0, height=height))
     torch.cuda.synchronize()
     torch.cuda.reset_peak_memory_stats()
     before = torch.cuda.memory_allocated()
-    result = kernels.log_sum(x, y, power=d + 1.0, height=height)
+    result = kernels.log_sum(asked(x, y, power=d + 1.0, height=height))
     used = torch.cuda.max_memory_allocated() - before - sum(part.nbytes for part in result)
     assert used <= 256 * MIB, f"{used / MIB:.0f} MiB"
 

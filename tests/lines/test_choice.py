@@ -14,7 +14,8 @@ from efm_fast.field import backends, capacitor_field
 from efm_fast.lines import ExactField, Support, forward_map, full_map, trace_lines
 from efm_fast.lines.engine import extension
 from efm_fast.lines.integrate.slope_step import means_step
-from efm_fast.nets import LearnedField
+from efm_fast.methods.learned import LearnedField
+from efm_fast.methods.parametrisation import Parametrisation
 from efm_fast.types import PlatePosterior, Plates
 
 from .conftest import gaussian
@@ -194,7 +195,7 @@ def test_a_learned_field_names_a_missing_extension(monkeypatch):
         forward_map(Means(), gaussian(4, 0, 3), steps=2, backend="cpp")
 
 
-class _Linear:
+class _Linear(Parametrisation):
     """A parametrisation whose direction is the raw features, and one along z."""
 
     def direction(self, features, scalar, x, z):

@@ -4,9 +4,12 @@ import pytest
 import torch
 
 from efm_fast.config import Config
+from efm_fast.data import make_source
 from efm_fast.errors import InputError
 from efm_fast.lines import GraphedForwardMap, forward_map
-from efm_fast.nets import Geometry, build_field
+from efm_fast.methods import Problem, make_method
+from efm_fast.runs.run import untrained
+from efm_fast.types import Geometry
 
 from .conftest import gaussian
 
@@ -25,7 +28,8 @@ def test_a_replay_is_the_map():
     config = Config.load(
         {"name": "graph", "plus": {"name": "gaussian"}, "minus": {"name": "swiss_roll"}, "L": 3.0}
     )
-    field = build_field(config, GEOMETRY).cuda()
+    source = make_source("moons")
+    field = untrained(config, make_method(config.method, Problem(GEOMETRY, source, source, 0))).cuda()
     settings = {"steps": 6, "method": "midpoint", "spacing": "log"}
     graph = GraphedForwardMap(field, 32, 2, "cuda", **settings)
     for seed in range(3):

@@ -6,7 +6,7 @@ import torch
 from efm_fast.errors import InputError
 from efm_fast.lines import LineStatus, launch, trace_lines
 from efm_fast.lines.geometry.nearest import nearest_charges
-from efm_fast.lines.integrate.embedded import dormand_prince
+from efm_fast.lines.integrate.embedded import PAIRS
 from efm_fast.lines.physics import dipole_drift, flux_p_value, same_target
 
 from .conftest import gaussian, swiss_roll
@@ -109,20 +109,23 @@ def test_starts_lie_uniformly_on_their_spheres():
         launch(torch.zeros(2, 2), torch.tensor([0]))
 
 
-def test_dormand_prince_is_of_fifth_order():
+@pytest.mark.parametrize("name", PAIRS)
+def test_an_embedded_pair_is_of_its_order(name):
+    pair = PAIRS[name]
+
     def turn(p):
         return torch.stack([-p[:, 1], p[:, 0]], 1)
 
     start = torch.tensor([[1.0, 0.0]], dtype=torch.float64)
     errors, estimates = [], []
     for ds in (0.2, 0.1):
-        new, last, error = dormand_prince(turn, start, turn(start), torch.tensor([ds], dtype=torch.float64))
+        new, last, error = pair.advance(turn, start, turn(start), torch.tensor([ds], dtype=torch.float64))
         angle = torch.tensor(ds, dtype=torch.float64)
         errors.append(float((new - torch.stack([angle.cos(), angle.sin()])).norm()))
         estimates.append(float(error))
         assert torch.equal(last, turn(new))
-    assert errors[0] / errors[1] == pytest.approx(2**6, rel=0.15)
-    assert estimates[0] / estimates[1] == pytest.approx(2**5, rel=0.15)
+    assert errors[0] / errors[1] == pytest.approx(2 ** (pair.order + 1), rel=0.15)
+    assert estimates[0] / estimates[1] == pytest.approx(2**pair.order, rel=0.15)
 
 
 def test_nearest_charges_in_order():

@@ -1,268 +1,50 @@
-// The kernels of backward.h, written once: a unit includes its vec_*.h, then this, and defines
-// EFM_BACKWARD_KERNELS, the name of the function that hands them out.
+// Gradients of sums over charges by direct differences: the hand-over between the driver and the kernels.
+//
+// With diff = x_i - y_j, rho = exp(l_ij - m_i), slope = 2 dl/dr2 and upstream gradients g_w, g_v, a pair adds
+//     a = g_w_i + g_v_i . diff            b = q_j rho slope a
+//     to x_i:  b diff + q_j rho g_v_i     to y_j:  -(b diff + q_j rho g_v_i)
+//     to height_i^2 / 2:  b               to q_j:  rho a
+// Once points stand in the lanes and charges are broadcast, once the other way round; each side is summed by
+// itself, in a fixed order. With the sign of diff and of g_v turned in the second case, both are one loop.
 #pragma once
 
-#include <math.h>
-
-#include "sum/direct/backward.h"
-#include "sum/direct/left_out.h"
-#include "simd/power.h"
-
-namespace {
-
-using efm::BackwardLanes;
-using efm::PairPoints;
-using efm::Request;
-
-// A charge of weight zero may be nearer than the pivot, and its own gradient sees it: never nearer than this.
-constexpr double least_ratio = 1e-7;
-
-// One group of lanes, and what the points bring as the kernel's own type.
-template <class S>
-struct Side {
-    using T = typename S::T;
-    int64_t d;
-    const T* at;
-    const int64_t* self;
-    double* acc;
-    const T *h2, *base, *ref, *inv, *slope, *g_w, *g_v;
-};
-
-// A number of the points: a vector where they stand in the lanes, else that of the broadcast point j.
-template <class S, bool points_in_lanes>
-inline typename S::V of_point(const typename S::T* values, int64_t j) {
-    if constexpr (points_in_lanes) return S::load(values);
-    else return S::set(values[j]);
-}
-
-// Coulomb's power D + 1 with everything in registers
-template <class S, int D, bool points_in_lanes, bool weighted>
-void add_coulomb(const Side<S>& g, const DirectCharges& c) {
-    using T = typename S::T;
-    using V = typename S::V;
-    constexpr int W = S::W;
-    const T* other = static_cast<const T*>(c.y);
-    const T* q = static_cast<const T*>(c.q);
-    V at[D], diff[D], moment[D], first = S::set(T(0)), second = S::set(T(0));
-    for (int k = 0; k < D; ++k) {
-        at[k] = S::load(g.at + k * W);
-        moment[k] = S::set(T(0));
-    }
-    const V least = S::set(T(least_ratio));
-    for (int64_t j = 0; j < c.n; ++j) {
-        V r2 = of_point<S, points_in_lanes>(g.h2, j);
-        for (int k = 0; k < D; ++k) {
-            diff[k] = S::sub(at[k], S::set(other[j * D + k]));
-            r2 = S::fma(diff[k], diff[k], r2);
-        }
-        V u = S::mul(r2, of_point<S, points_in_lanes>(g.inv, j));
-        if constexpr (!points_in_lanes) u = S::max(least, u);
-        V rho = inverse_power<S, D + 1>(u);
-        V steep = inverse_power<S, D + 3>(u);  // rho over the ratio of the squared distances
-        V a = of_point<S, points_in_lanes>(g.g_w, j);
-        for (int k = 0; k < D; ++k) {
-            if constexpr (points_in_lanes) a = S::fma(S::load(g.g_v + k * W), diff[k], a);
-            else a = S::fma(S::set(g.g_v[j * D + k]), diff[k], a);
-        }
-        V b = S::mul(steep, a);
-        if constexpr (points_in_lanes) {
-            if constexpr (weighted) {
-                rho = S::mul(rho, S::set(q[j]));
-                b = S::mul(b, S::set(q[j]));
-            }
-            first = S::add(first, b);
-            second = S::add(second, rho);
-        } else {
-            b = S::mul(b, S::set(g.slope[j]));
-            first = S::fma(rho, a, first);
-            for (int k = 0; k < D; ++k) moment[k] = S::fma(rho, S::set(g.g_v[j * D + k]), moment[k]);
-        }
-        for (int k = 0; k < D; ++k) moment[k] = S::fma(b, diff[k], moment[k]);
-    }
-    if constexpr (points_in_lanes) {
-        const V slope = S::load(g.slope);
-        first = S::mul(first, slope);
-        for (int k = 0; k < D; ++k) moment[k] = S::mul(moment[k], slope);
-        S::fold(g.acc + (D + 1) * W, second);
-    }
-    S::fold(g.acc + D * W, first);
-    for (int k = 0; k < D; ++k) S::fold(g.acc + k * W, moment[k]);
-}
-
-// r2 and a of `B` partners at a time, [n][W] each
-template <class S, bool points_in_lanes, int B>
-inline void products_of(const Side<S>& g, const typename S::T* other, int64_t j, typename S::T* r2_out,
-                        typename S::T* a_out) {
-    using V = typename S::V;
-    constexpr int W = S::W;
-    V r2[B], a[B];
-    for (int b = 0; b < B; ++b) {
-        r2[b] = of_point<S, points_in_lanes>(g.h2, j + b);
-        a[b] = of_point<S, points_in_lanes>(g.g_w, j + b);
-    }
-    for (int64_t k = 0; k < g.d; ++k) {
-        const V at = S::load(g.at + k * W);
-        for (int b = 0; b < B; ++b) {
-            const V diff = S::sub(at, S::set(other[(j + b) * g.d + k]));
-            r2[b] = S::fma(diff, diff, r2[b]);
-            if constexpr (points_in_lanes) a[b] = S::fma(S::load(g.g_v + k * W), diff, a[b]);
-            else a[b] = S::fma(S::set(g.g_v[(j + b) * g.d + k]), diff, a[b]);
-        }
-    }
-    for (int b = 0; b < B; ++b) {
-        S::store(r2_out + (j + b) * W, r2[b]);
-        S::store(a_out + (j + b) * W, a[b]);
-    }
-}
-
-// rho of one row of pairs; all = r2 + base
-template <class S>
-inline typename S::V weight_of(const Request& r, typename S::V r2, typename S::V all, typename S::V ref,
-                               typename S::V inv) {
-    if (r.kernel == efm::Kernel::gaussian)
-        return gaussian_weight(S(), r2, ref, 0.5 / (r.bandwidth * r.bandwidth));
-    if (is_whole_power<S>(r.power))
-        return whole_power_of<S>(reciprocal_root<S>(S::mul(all, inv)), static_cast<int>(r.power));
-    return riesz_weight(S(), r2, ref, inv, 0.5 * r.power);
-}
-
-// r2 becomes q rho (rho where charges are in the lanes), and b is written beside it
-template <class S, bool points_in_lanes>
-void weigh_pairs(const Request& r, const Side<S>& g, const DirectCharges& c, typename S::T* tile,
-                 const typename S::T* a, typename S::T* b) {
-    using T = typename S::T;
-    using V = typename S::V;
-    constexpr int W = S::W;
-    const T* q = static_cast<const T*>(c.q);
-    const bool riesz = r.kernel == efm::Kernel::riesz;
-    for (int j = 0; j < c.n; ++j) {
-        const V ref = of_point<S, points_in_lanes>(g.ref, j), base = of_point<S, points_in_lanes>(g.base, j);
-        V r2 = S::load(tile + j * W);
-        if (riesz) r2 = S::max(S::mul(ref, S::set(T(least_ratio))), r2);
-        const V all = S::add(r2, base);
-        V rho = weight_of<S>(r, r2, all, ref, of_point<S, points_in_lanes>(g.inv, j));
-        if (points_in_lanes && q) rho = S::mul(rho, S::set(q[j]));
-        V slope = of_point<S, points_in_lanes>(g.slope, j);
-        if (riesz) slope = S::mul(slope, S::div(S::add(ref, base), all));
-        S::store(tile + j * W, rho);
-        S::store(b + j * W, S::mul(S::mul(rho, slope), S::load(a + j * W)));
-    }
-}
-
-// moments k0 ..  of `B` features at a time
-template <class S, bool points_in_lanes, int B>
-inline void moments_of(const Side<S>& g, const typename S::T* other, const typename S::T* rho,
-                       const typename S::T* weight, int n, int64_t k0) {
-    using V = typename S::V;
-    constexpr int W = S::W;
-    V at[B], moment[B];
-    for (int b = 0; b < B; ++b) {
-        at[b] = S::load(g.at + (k0 + b) * W);
-        moment[b] = S::set(0);
-    }
-    for (int64_t j = 0; j < n; ++j) {
-        const V w = S::load(weight + j * W);
-        for (int b = 0; b < B; ++b) {
-            moment[b] = S::fma(w, S::sub(at[b], S::set(other[j * g.d + k0 + b])), moment[b]);
-            if constexpr (!points_in_lanes)
-                moment[b] = S::fma(S::load(rho + j * W), S::set(g.g_v[j * g.d + k0 + b]), moment[b]);
-        }
-    }
-    for (int b = 0; b < B; ++b) S::fold(g.acc + (k0 + b) * W, moment[b]);
-}
-
-// Any kernel, any D: distances, weights and moments in turn
-template <class S, bool points_in_lanes>
-void add_any(const Request& r, const Side<S>& g, const DirectCharges& c, typename S::T* scratch) {
-    using T = typename S::T;
-    using V = typename S::V;
-    constexpr int W = S::W;
-    constexpr int64_t tile_size = efm::backward_max_block * efm::direct_max_width;
-    const T* other = static_cast<const T*>(c.y);
-    T *rho = scratch, *a = scratch + tile_size, *b = scratch + 2 * tile_size;
-
-    int64_t j = 0;
-    for (; j + 4 <= c.n; j += 4) products_of<S, points_in_lanes, 4>(g, other, j, rho, a);
-    for (; j < c.n; ++j) products_of<S, points_in_lanes, 1>(g, other, j, rho, a);
-    weigh_pairs<S, points_in_lanes>(r, g, c, rho, a, b);
-    leave_out<S>(g.self, c, rho, T(0));
-    leave_out<S>(g.self, c, b, T(0));
-
-    V first = S::set(0), second = S::set(0);
-    for (j = 0; j < c.n; ++j) {
-        if constexpr (points_in_lanes) {
-            first = S::add(first, S::load(b + j * W));
-            second = S::add(second, S::load(rho + j * W));
-        } else {
-            first = S::fma(S::load(rho + j * W), S::load(a + j * W), first);
-        }
-    }
-    S::fold(g.acc + g.d * W, first);
-    if constexpr (points_in_lanes) S::fold(g.acc + (g.d + 1) * W, second);
-
-    int64_t k = 0;
-    for (; k + 8 <= g.d; k += 8) moments_of<S, points_in_lanes, 8>(g, other, rho, b, c.n, k);
-    for (; k + 2 <= g.d; k += 2) moments_of<S, points_in_lanes, 2>(g, other, rho, b, c.n, k);
-    for (; k < g.d; ++k) moments_of<S, points_in_lanes, 1>(g, other, rho, b, c.n, k);
-}
-
-template <class S, int D, bool points_in_lanes>
-void add_coulomb_of(const Side<S>& g, const DirectCharges& c) {
-    if constexpr (points_in_lanes) {
-        if (c.q) return add_coulomb<S, D, true, true>(g, c);
-    }
-    add_coulomb<S, D, points_in_lanes, false>(g, c);
-}
-
-template <class S, bool points_in_lanes>
-void add_group(const Request& r, const Side<S>& g, const DirectCharges& c, typename S::T* scratch) {
-    const bool coulomb = r.kernel == efm::Kernel::riesz && r.power == static_cast<double>(g.d + 1);
-    switch (coulomb && !any_self_in<S>(g.self, c) ? g.d : 0) {
-        case 1: return add_coulomb_of<S, 1, points_in_lanes>(g, c);
-        case 2: return add_coulomb_of<S, 2, points_in_lanes>(g, c);
-        case 3: return add_coulomb_of<S, 3, points_in_lanes>(g, c);
-        case 4: return add_coulomb_of<S, 4, points_in_lanes>(g, c);
-        case 5: return add_coulomb_of<S, 5, points_in_lanes>(g, c);
-        case 6: return add_coulomb_of<S, 6, points_in_lanes>(g, c);
-        case 7: return add_coulomb_of<S, 7, points_in_lanes>(g, c);
-        case 8: return add_coulomb_of<S, 8, points_in_lanes>(g, c);
-        default: add_any<S, points_in_lanes>(r, g, c, scratch);
-    }
-}
-
-template <class S>
-void add(const Request& r, const BackwardLanes& lanes, const DirectCharges& c, const PairPoints& p,
-         bool points_in_lanes, void* scratch) {
-    using T = typename S::T;
-    constexpr int W = S::W;
-    if (c.n == 0) return;
-    FlushSubnormals flush;
-    for (int64_t i = 0; i < lanes.groups; ++i) {
-        const int64_t o = points_in_lanes ? i * W : 0;
-        auto values = [&](const void* v, int64_t each) { return static_cast<const T*>(v) + o * each; };
-        const Side<S> g{lanes.d,
-                        static_cast<const T*>(lanes.at) + i * lanes.d * W,
-                        lanes.self ? lanes.self + i * W : nullptr,
-                        lanes.acc + i * (lanes.d + 2) * W,
-                        values(p.h2, 1),
-                        values(p.base, 1),
-                        values(p.ref, 1),
-                        values(p.inv, 1),
-                        values(p.slope, 1),
-                        values(p.g_w, 1),
-                        values(p.g_v, lanes.d)};
-        if (points_in_lanes) add_group<S, true>(r, g, c, static_cast<T*>(scratch));
-        else add_group<S, false>(r, g, c, static_cast<T*>(scratch));
-    }
-}
-
-}  // namespace
+#include "sum/direct/direct_kernel.h"
 
 namespace efm {
 
-const BackwardKernels& EFM_BACKWARD_KERNELS() {
-    static const BackwardKernels kernels{F32::W, F64::W, add<F32>, add<F64>};
-    return kernels;
-}
+// What points bring to their pairs: in lanes [groups][width], broadcast [n]; g_v has d numbers for each.
+// T is the kernel's scalar.
+struct PairPoints {
+    const void* h2;     // T: in every r2, or else in base (see DirectPoints)
+    const void* base;
+    const void* pivot;  // T: without base
+    const void* inv;    // T: 1 / (pivot + base)
+    const void* slope;  // T: 2 dl/dr2 at the pivot
+    const void* g_w;
+    const void* g_v;    // negative where the points are broadcast
+};
+
+struct BackwardLanes {
+    int64_t d;
+    int groups;
+    const void* at;       // T [groups][d][width], points or charges
+    const int64_t* self;  // partner to leave out, [groups][width], or null
+    double* acc;          // [groups][d + 2][width]: d moments; with points in the lanes the sums of b and of
+                          // q rho, with charges that of rho a
+};
+
+constexpr int backward_max_block = 128;   // partners of one call
+constexpr int backward_scratch = 3 * backward_max_block * direct_max_width;  // scalars
+
+struct BackwardKernels {
+    int width32, width64;
+    // Adds the pairs of the lanes with the broadcast partners (charges with weights, or points).
+    void (*add32)(const Request&, const BackwardLanes&, const DirectCharges& partners, const PairPoints&,
+                  bool points_in_lanes, void* scratch);
+    void (*add64)(const Request&, const BackwardLanes&, const DirectCharges& partners, const PairPoints&,
+                  bool points_in_lanes, void* scratch);
+};
+EFM_KERNELS_PER_SET(BackwardKernels)
+
 
 }  // namespace efm

@@ -1,13 +1,13 @@
-#include "sum/direct/backward.h"
+#include "sum/direct/backward_sum.h"
 
 #include <algorithm>
 #include <cmath>
 #include <limits>
 #include <vector>
 
-#include "sum/direct/backward_sum.h"
+#include "core/elements.h"
+#include "sum/direct/backward_kernel.h"
 #include "sum/direct/charge_block.h"
-#include "simd/cpu.h"
 
 namespace efm {
 namespace {
@@ -16,7 +16,7 @@ namespace {
 template <class T>
 struct LivePoints {
     std::vector<int64_t> index;
-    std::vector<T> at, h2, base, ref, inv, slope, g_w, g_v;
+    std::vector<T> at, h2, base, pivot, inv, slope, g_w, g_v;
 
     LivePoints(const Request& r, const Gradients& g) {
         const int64_t n = r.x.rows, d = r.x.cols;
@@ -24,29 +24,35 @@ struct LivePoints {
             if (!std::isinf(g.m[i])) index.push_back(i);
         const int64_t live = static_cast<int64_t>(index.size());
         for (auto* values : {&at, &g_v}) values->resize(live * d);
-        for (auto* values : {&h2, &base, &ref, &inv, &slope, &g_w}) values->resize(live);
-        const bool apart = !is_small_coulomb(r);
-        for (int64_t k = 0; k < live; ++k) {
-            const int64_t i = index[k];
-            read_row(r.x, i, at.data() + k * d);
-            read_row(g.g_v, i, g_v.data() + k * d);
-            const double pivot = r.kernel == Kernel::riesz ? std::exp(-2.0 / r.power * g.m[i])
-                                                           : -2.0 * r.bandwidth * r.bandwidth * g.m[i];
-            const double shared = r.height2 ? r.height2[i] : r.softening2;
-            (apart ? base : h2)[k] = static_cast<T>(shared);
-            ref[k] = static_cast<T>(apart ? std::max(0.0, pivot - shared) : pivot);
-            inv[k] = static_cast<T>(1.0 / pivot);
-            slope[k] = static_cast<T>(r.kernel == Kernel::riesz ? -r.power / pivot : -1.0 / (r.bandwidth * r.bandwidth));
-            g_w[k] = static_cast<T>(g.g_w[i]);
-        }
+        for (auto* values : {&h2, &base, &pivot, &inv, &slope, &g_w}) values->resize(live);
+        with_kernel(r.kernel, [&](const auto& function) {
+            for (int64_t k = 0; k < live; ++k) {
+                read_row(r.x, index[k], at.data() + k * d);
+                read_row(g.g_v, index[k], g_v.data() + k * d);
+                set_pivot(function, r, g.m[index[k]], k);
+                g_w[k] = static_cast<T>(g.g_w[index[k]]);
+            }
+        });
     }
 
     int64_t count() const { return static_cast<int64_t>(index.size()); }
 
     // Whether the squared distances near the pivots keep their digits in T
     bool in_range(const Request& r) const {
-        if (r.kernel == Kernel::gaussian || sizeof(T) == 8) return true;
+        const bool singular = with_kernel(r.kernel, [](const auto& function) { return function.singular; });
+        if (!singular || sizeof(T) == 8) return true;
         return std::all_of(inv.begin(), inv.end(), [](T inverse) { return !(inverse > 1 / direct_tiny32 || inverse < 1e-30f); });
+    }
+
+private:
+    template <class Function>
+    void set_pivot(const Function& function, const Request& r, double m, int64_t k) {
+        const bool apart = !is_small_coulomb(r);
+        const double whole = function.squared_distance(m), shared = r.base(index[k]);
+        (apart ? base : h2)[k] = static_cast<T>(shared);
+        pivot[k] = static_cast<T>(apart ? std::max(0.0, whole - shared) : whole);
+        inv[k] = static_cast<T>(1.0 / whole);
+        slope[k] = static_cast<T>(2.0 * function.template slope<Scalar<double>>(whole));
     }
 };
 
@@ -68,7 +74,7 @@ class Backward {
 public:
     Backward(const Request& r, const Gradients& g, int threads, const Poll& poll)
         : r_(r), g_(g), threads_(threads), poll_(poll), d_(r.x.cols), points_(r, g),
-          width_(sizeof(T) == 4 ? backward_kernels().width32 : backward_kernels().width64),
+          width_(sizeof(T) == 4 ? best_kernels<BackwardKernels>().width32 : best_kernels<BackwardKernels>().width64),
           block_(std::clamp<int64_t>(32768 / (d_ * static_cast<int64_t>(sizeof(T))), 16, backward_max_block)) {}
 
     bool in_range() const { return points_.in_range(r_); }
@@ -94,7 +100,7 @@ private:
 
     void add(const BackwardLanes& lanes, const DirectCharges& partners, const PairPoints& p, bool points_in_lanes,
              std::vector<T>& scratch) const {
-        const BackwardKernels& kernels = backward_kernels();
+        const BackwardKernels& kernels = best_kernels<BackwardKernels>();
         (sizeof(T) == 4 ? kernels.add32 : kernels.add64)(r_, lanes, partners, p, points_in_lanes, scratch.data());
     }
 
@@ -102,12 +108,12 @@ private:
 
     bool over_points() {
         return in_groups(points_.count(), [&](int64_t first, int64_t count) {
-            std::vector<T> at, h2, base, ref, inv, slope, g_w, g_v, scratch(backward_scratch);
+            std::vector<T> at, h2, base, pivot, inv, slope, g_w, g_v, scratch(backward_scratch);
             to_lanes(points_.at.data(), first, count, d_, width_, at);
             to_lanes(points_.g_v.data(), first, count, d_, width_, g_v);
             to_lanes(points_.h2.data(), first, count, 1, width_, h2);
             to_lanes(points_.base.data(), first, count, 1, width_, base);
-            to_lanes(points_.ref.data(), first, count, 1, width_, ref);
+            to_lanes(points_.pivot.data(), first, count, 1, width_, pivot);
             to_lanes(points_.inv.data(), first, count, 1, width_, inv);
             to_lanes(points_.slope.data(), first, count, 1, width_, slope);
             to_lanes(points_.g_w.data(), first, count, 1, width_, g_w);
@@ -119,7 +125,7 @@ private:
             const int groups = groups_of(count);
             std::vector<double> acc(groups * (d_ + 2) * width_);
             const BackwardLanes lanes{d_, groups, at.data(), self.empty() ? nullptr : self.data(), acc.data()};
-            const PairPoints p{h2.data(), base.data(), ref.data(), inv.data(), slope.data(), g_w.data(), g_v.data()};
+            const PairPoints p{h2.data(), base.data(), pivot.data(), inv.data(), slope.data(), g_w.data(), g_v.data()};
             ChargeBlock<T> charges(r_, block_);
             for (int64_t j = 0; j < r_.y.rows; j += block_)
                 add(lanes, charges.read(j, std::min(block_, r_.y.rows - j)), p, true, scratch);
@@ -151,7 +157,7 @@ private:
             for (int64_t i = 0; i < live; i += block_) {
                 const DirectCharges partners{static_cast<int>(std::min(block_, live - i)), points_.at.data() + i * d_,
                                              nullptr, points_.index.data() + i};
-                const PairPoints p{points_.h2.data() + i,    points_.base.data() + i, points_.ref.data() + i,
+                const PairPoints p{points_.h2.data() + i,    points_.base.data() + i, points_.pivot.data() + i,
                                    points_.inv.data() + i,   points_.slope.data() + i, points_.g_w.data() + i,
                                    points_.g_v.data() + i * d_};
                 add(lanes, partners, p, false, scratch);

@@ -3,8 +3,8 @@
 
 #include <vector>
 
-#include "sum/direct/direct.h"
 #include "core/elements.h"
+#include "sum/direct/direct_kernel.h"
 
 namespace efm {
 

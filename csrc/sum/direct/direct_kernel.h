@@ -1,273 +1,55 @@
-// The direct kernels, written once and compiled per instruction set: a unit includes its vec_*.h, then this,
-// and defines EFM_DIRECT_KERNELS, the name of the function that hands the kernels out.
+// Sums over charges by direct differences: the hand-over between the driver and the kernels, which are
+// compiled once per instruction set. Lanes hold points, charges are broadcast.
 #pragma once
 
-#include <float.h>
-#include <math.h>
+#include <cstdint>
 
-#include "sum/direct/direct.h"
-#include "sum/direct/far_kernel.h"
-#include "sum/direct/left_out.h"
-#include "simd/power.h"
-
-namespace {
-
-using efm::DirectPoints;
-using efm::Request;
-
-template <class S>
-constexpr typename S::T tiny() {
-    return sizeof(typename S::T) == 4 ? typename S::T(efm::direct_tiny32) : typename S::T(efm::direct_tiny64);
-}
-
-template <class S>
-constexpr typename S::T largest() {
-    return sizeof(typename S::T) == 4 ? typename S::T(FLT_MAX) : typename S::T(DBL_MAX);
-}
-
-// One group of points: views into DirectPoints.
-template <class S>
-struct Group {
-    int64_t d;
-    const typename S::T* x;
-    const typename S::T* h2;
-    typename S::T* ref;
-    typename S::T* best;
-    double* acc;
-    const typename S::T* base;
-
-    typename S::V base_of() const { return base ? S::load(base) : S::set(0); }
-};
-
-// Lower the pivot r2 of the lanes where `nearest` is below it times `slack`, and rescale their sums.
-template <class S>
-bool lower_pivot(const Request& r, const Group<S>& g, typename S::V nearest, typename S::T slack) {
-    using T = typename S::T;
-    constexpr int W = S::W;
-    typename S::V ref = S::load(g.ref);
-    if (!S::any(S::less(nearest, S::mul(ref, S::set(slack))))) return false;
-    T fresh[W];
-    S::store(fresh, nearest);
-    bool lowered = false;
-    for (int i = 0; i < W; ++i) {
-        const T floor = r.kernel == efm::Kernel::riesz ? tiny<S>() : T(0);
-        const T to = fresh[i] > floor ? fresh[i] : floor;
-        const T from = g.ref[i];
-        if (!(to < from * slack)) continue;
-        double factor = 0.0;
-        if (from <= largest<S>()) {  // finite: there are sums to rescale
-            const double base = g.base ? g.base[i] : 0.0, a = to + base, b = from + base;
-            factor = r.kernel == efm::Kernel::riesz ? ::pow(a / b, 0.5 * r.power)
-                                                    : ::exp((double(to) - from) / (2.0 * r.bandwidth * r.bandwidth));
-        }
-        for (int64_t k = 0; k <= g.d; ++k) g.acc[k * W + i] *= factor;
-        g.ref[i] = to;
-        lowered = true;
-    }
-    return lowered;
-}
-
-template <class S, int D>
-inline typename S::V squared_distance(const typename S::V* x, typename S::V h2, const typename S::T* y,
-                                      typename S::V* diff) {
-    typename S::V r2 = h2;
-    for (int k = 0; k < D; ++k) {
-        diff[k] = S::sub(x[k], S::set(y[k]));
-        r2 = S::fma(diff[k], diff[k], r2);
-    }
-    return r2;
-}
-
-// Coulomb's power D + 1 with everything in registers. The pivot may lag behind the nearest charge as long as
-// no weight can overflow; a block in which one could is summed again from a lower pivot.
-template <class S, int D, bool weighted>
-void add_coulomb(const Request& r, const Group<S>& g, const DirectCharges& c) {
-    using T = typename S::T;
-    using V = typename S::V;
-    constexpr int W = S::W;
-    const T* y = static_cast<const T*>(c.y);
-    const T* q = static_cast<const T*>(c.q);
-    const T slack = static_cast<T>(::exp2(-160.0 / (D + 1)));
-    V x[D], diff[D], acc[D];
-    for (int k = 0; k < D; ++k) x[k] = S::load(g.x + k * W);
-    const V h2 = S::load(g.h2);
-
-    if (S::any(S::less(S::set(largest<S>()), S::load(g.ref)))) {  // the first charges: find a pivot
-        V nearest = S::load(g.best);
-        for (int j = 0; j < c.n; ++j) nearest = S::min(squared_distance<S, D>(x, h2, y + j * D, diff), nearest);
-        lower_pivot<S>(r, g, nearest, T(1));
-    }
-    for (int attempt = 0; attempt < 2; ++attempt) {
-        const V inv = S::div(S::set(T(1)), S::load(g.ref));
-        V nearest = S::load(g.best);
-        V total = S::set(T(0));
-        for (int k = 0; k < D; ++k) acc[k] = S::set(T(0));
-        for (int j = 0; j < c.n; ++j) {
-            V r2 = squared_distance<S, D>(x, h2, y + j * D, diff);
-            nearest = S::min(r2, nearest);
-            V weight = inverse_power<S, D + 1>(S::mul(r2, inv));
-            if constexpr (weighted) weight = S::mul(weight, S::set(q[j]));
-            total = S::add(total, weight);
-            for (int k = 0; k < D; ++k) acc[k] = S::fma(weight, diff[k], acc[k]);
-        }
-        S::store(g.best, nearest);
-        if (attempt == 0 && lower_pivot<S>(r, g, nearest, slack)) continue;
-        S::fold(g.acc, total);
-        for (int k = 0; k < D; ++k) S::fold(g.acc + (k + 1) * W, acc[k]);
-        return;
-    }
-}
-
-// r2 of every pair of a group and a block, [n][W], from `B` charges at a time
-template <class S, int B>
-inline void distances_of(const Group<S>& g, const typename S::T* y, typename S::T* r2) {
-    using V = typename S::V;
-    constexpr int W = S::W;
-    constexpr int64_t run = 128;  // features summed in one go: keeps float's rounding small at large D
-    V total[B];
-    for (int b = 0; b < B; ++b) total[b] = S::load(g.h2);
-    for (int64_t k0 = 0; k0 < g.d; k0 += run) {
-        const int64_t k1 = k0 + run < g.d ? k0 + run : g.d;
-        V part[B];
-        for (int b = 0; b < B; ++b) part[b] = S::set(0);
-        for (int64_t k = k0; k < k1; ++k) {
-            const V x = S::load(g.x + k * W);
-            for (int b = 0; b < B; ++b) {
-                V diff = S::sub(x, S::set(y[b * g.d + k]));
-                part[b] = S::fma(diff, diff, part[b]);
-            }
-        }
-        for (int b = 0; b < B; ++b) total[b] = S::add(total[b], part[b]);
-    }
-    for (int b = 0; b < B; ++b) S::store(r2 + b * W, total[b]);
-}
-
-// acc[k0 ..] += sum_j weight_j (x - y_j) for `B` features at a time
-template <class S, int B>
-inline void displacements_of(const Group<S>& g, const typename S::T* y, const typename S::T* weight, int n,
-                             int64_t k0) {
-    using V = typename S::V;
-    constexpr int W = S::W;
-    V x[B], acc[B];
-    for (int b = 0; b < B; ++b) {
-        x[b] = S::load(g.x + (k0 + b) * W);
-        acc[b] = S::set(0);
-    }
-    for (int j = 0; j < n; ++j) {
-        const V w = S::load(weight + j * W);
-        for (int b = 0; b < B; ++b) acc[b] = S::fma(w, S::sub(x[b], S::set(y[j * g.d + k0 + b])), acc[b]);
-    }
-    for (int b = 0; b < B; ++b) S::fold(g.acc + (1 + k0 + b) * W, acc[b]);
-}
-
-template <class S>
-void weigh(const Request& r, const Group<S>& g, int n, typename S::T* tile) {
-    using T = typename S::T;
-    using V = typename S::V;
-    constexpr int W = S::W;
-    const V ref = S::load(g.ref), base = g.base_of();
-    const V inv = S::div(S::set(T(1)), S::add(ref, base));
-    if (r.kernel == efm::Kernel::gaussian) {
-        const double rate = 0.5 / (r.bandwidth * r.bandwidth);
-        for (int j = 0; j < n; ++j)
-            S::store(tile + j * W, gaussian_weight(S(), S::load(tile + j * W), ref, rate));
-    } else if (is_whole_power<S>(r.power)) {
-        const int p = static_cast<int>(r.power);
-        for (int j = 0; j < n; ++j) {
-            V y = reciprocal_root<S>(S::mul(S::add(S::load(tile + j * W), base), inv));
-            S::store(tile + j * W, whole_power_of<S>(y, p));
-        }
-    } else {
-        for (int j = 0; j < n; ++j)
-            S::store(tile + j * W, riesz_weight(S(), S::load(tile + j * W), ref, inv, 0.5 * r.power));
-    }
-}
-
-// Any kernel, any D: distances, weights and displacements in turn, the block's weights in scratch.
-template <class S>
-void add_any(const Request& r, const Group<S>& g, const int64_t* self, const DirectCharges& c, void* scratch) {
-    using T = typename S::T;
-    using V = typename S::V;
-    constexpr int W = S::W;
-    const T* y = static_cast<const T*>(c.y);
-    const T* q = static_cast<const T*>(c.q);
-    T* tile = static_cast<T*>(scratch);
-
-    int j = 0;
-    for (; j + 8 <= c.n; j += 8) distances_of<S, 8>(g, y + j * g.d, tile + j * W);
-    for (; j < c.n; ++j) distances_of<S, 1>(g, y + j * g.d, tile + j * W);
-
-    const bool gaps = leave_out<S>(self, c, tile, static_cast<T>(HUGE_VAL));
-    V nearest = S::load(g.best);
-    for (j = 0; j < c.n; ++j) nearest = S::min(S::load(tile + j * W), nearest);
-    S::store(g.best, nearest);
-    lower_pivot<S>(r, g, nearest, T(1));
-
-    weigh<S>(r, g, c.n, tile);
-    if (gaps) leave_out<S>(self, c, tile, T(0));
-    V total = S::set(0);
-    for (j = 0; j < c.n; ++j) {
-        V w = S::load(tile + j * W);
-        if (q) {
-            w = S::mul(w, S::set(q[j]));
-            S::store(tile + j * W, w);
-        }
-        total = S::add(total, w);
-    }
-    S::fold(g.acc, total);
-
-    int64_t k = 0;
-    for (; k + 8 <= g.d; k += 8) displacements_of<S, 8>(g, y, tile, c.n, k);
-    for (; k + 2 <= g.d; k += 2) displacements_of<S, 2>(g, y, tile, c.n, k);
-    for (; k < g.d; ++k) displacements_of<S, 1>(g, y, tile, c.n, k);
-}
-
-template <class S, int D>
-void add_coulomb_or_any(const Request& r, const Group<S>& g, const int64_t* self, const DirectCharges& c,
-                        void* scratch) {
-    if (any_self_in<S>(self, c)) add_any<S>(r, g, self, c, scratch);
-    else if (c.q) add_coulomb<S, D, true>(r, g, c);
-    else add_coulomb<S, D, false>(r, g, c);
-}
-
-template <class S>
-void add(const Request& r, const DirectPoints& p, const DirectCharges& c, void* scratch) {
-    using T = typename S::T;
-    constexpr int W = S::W;
-    if (c.n == 0) return;
-    FlushSubnormals flush;
-    const int64_t d = p.d;
-    const bool coulomb = r.kernel == efm::Kernel::riesz && r.power == static_cast<double>(d + 1);
-    for (int i = 0; i < p.groups; ++i) {
-        Group<S> g{d,
-                   static_cast<const T*>(p.x) + i * d * W,
-                   static_cast<const T*>(p.h2) + i * W,
-                   static_cast<T*>(p.ref) + i * W,
-                   static_cast<T*>(p.best) + i * W,
-                   p.acc + i * (d + 1) * W,
-                   p.base ? static_cast<const T*>(p.base) + i * W : nullptr};
-        const int64_t* self = p.self ? p.self + i * W : nullptr;
-        switch (coulomb ? d : 0) {
-            case 1: add_coulomb_or_any<S, 1>(r, g, self, c, scratch); break;
-            case 2: add_coulomb_or_any<S, 2>(r, g, self, c, scratch); break;
-            case 3: add_coulomb_or_any<S, 3>(r, g, self, c, scratch); break;
-            case 4: add_coulomb_or_any<S, 4>(r, g, self, c, scratch); break;
-            case 5: add_coulomb_or_any<S, 5>(r, g, self, c, scratch); break;
-            case 6: add_coulomb_or_any<S, 6>(r, g, self, c, scratch); break;
-            case 7: add_coulomb_or_any<S, 7>(r, g, self, c, scratch); break;
-            case 8: add_coulomb_or_any<S, 8>(r, g, self, c, scratch); break;
-            default: add_any<S>(r, g, self, c, scratch);
-        }
-    }
-}
-
-}  // namespace
+#include "core/request.h"
+#include "simd/dispatch.h"
 
 namespace efm {
 
-const DirectKernels& EFM_DIRECT_KERNELS() {
-    static const DirectKernels kernels{EFM_DIRECT_NAME, F32::W, F64::W, add<F32>, add<F64>, add_far};
-    return kernels;
-}
+// Some points, in groups of `width` lanes, and what was summed for them so far. T is the kernel's scalar.
+//
+// What all pairs of a point have in common, height^2 + softening^2, comes as h2 or as base (see LogSum). As base it is no
+// part of r2, pivot and best.
+struct DirectPoints {
+    int64_t d;
+    int groups;
+    const void* x;        // T [groups][d][width]
+    const void* h2;       // T [groups][width], in every r2
+    const int64_t* self;  // charge to leave out, [groups][width], or null
+    void* pivot;          // T [groups][width], +inf before the first charge
+    void* best;           // T [groups][width]: smallest r2
+    double* acc;          // [groups][1 + d][width]: sum of weights, then of weights times differences
+    const void* base = nullptr;  // T [groups][width]: a weight is that of r2 + base; null for 0
+};
+
+// Charges of non-zero weight, in one packed block.
+struct DirectCharges {
+    int n;
+    const void* y;         // T [n][d]
+    const void* q;         // T [n], or null for all ones
+    const int64_t* index;  // [n], ascending
+};
+
+struct DirectKernels {
+    int width32, width64;
+    // Adds the charges to the points' sums; scratch holds direct_max_charges * width scalars.
+    void (*add32)(const Request&, const DirectPoints&, const DirectCharges&, void* scratch);
+    void (*add64)(const Request&, const DirectPoints&, const DirectCharges&, void* scratch);
+};
+EFM_KERNELS_PER_SET(DirectKernels)
+
+// Whether the sum is Coulomb's in so few features that a kernel holds all in registers. It takes heights as h2: at
+// powers this small the rounding of r2 does not show.
+bool is_small_coulomb(const Request& r);
+
+constexpr int direct_max_charges = 256;
+constexpr int direct_max_width = 16;
+// below these an r2 has lost digits to underflow, and the driver sums the point again in long double
+constexpr float direct_tiny32 = 1e-30f;
+constexpr double direct_tiny64 = 1e-280;
+
 
 }  // namespace efm

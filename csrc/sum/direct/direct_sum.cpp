@@ -1,14 +1,15 @@
-#include "sum/direct/direct.h"
+#include "sum/direct/direct_sum.h"
 
 #include <algorithm>
 #include <cmath>
 #include <limits>
 #include <vector>
 
+#include "core/logsum.h"
+#include "sum/direct/careful.h"
 #include "sum/direct/charge_block.h"
-#include "simd/cpu.h"
-#include "sum/direct/direct_sum.h"
-#include "sum/direct/far.h"
+#include "sum/direct/direct_kernel.h"
+#include "sum/direct/far_sum.h"
 
 namespace efm {
 namespace {
@@ -19,7 +20,7 @@ class PointTile {
 public:
     PointTile(const Request& r, int width, int groups)
         : r_(r), width_(width), d_(r.x.cols), row_(d_), x_(groups * d_ * width), h2_(groups * width),
-          base_(groups * width), ref_(groups * width), best_(groups * width), acc_(groups * (d_ + 1) * width),
+          base_(groups * width), pivot_(groups * width), best_(groups * width), acc_(groups * (d_ + 1) * width),
           self_(groups * width), apart_(!is_small_coulomb(r)) {}
 
     void load(const int64_t* points, int64_t count) {
@@ -31,63 +32,62 @@ public:
             read_row(r_.x, point, row_.data());
             T* x = x_.data() + (i / width_) * d_ * width_ + i % width_;
             for (int64_t k = 0; k < d_; ++k) x[k * width_] = row_[k];
-            (apart_ ? base_ : h2_)[i] = static_cast<T>(shared(point));
+            (apart_ ? base_ : h2_)[i] = static_cast<T>(r_.base(point));
             self_[i] = r_.first_self == no_self ? -1 : point - r_.first_self;
         }
-        std::fill(ref_.begin(), ref_.end(), std::numeric_limits<T>::infinity());
+        std::fill(pivot_.begin(), pivot_.end(), std::numeric_limits<T>::infinity());
         std::fill(best_.begin(), best_.end(), std::numeric_limits<T>::infinity());
         std::fill(acc_.begin(), acc_.end(), 0.0);
     }
 
     DirectPoints view() {
-        return {d_, groups_, x_.data(), h2_.data(), r_.first_self == no_self ? nullptr : self_.data(), ref_.data(),
+        return {d_, groups_, x_.data(), h2_.data(), r_.first_self == no_self ? nullptr : self_.data(), pivot_.data(),
                 best_.data(), acc_.data(), apart_ ? base_.data() : nullptr};
     }
 
     template <class Out>
-    void write(const Result& out) const {
+    void write(const Result& out) {
         std::vector<double> sums(d_ + 1);
-        for (int64_t i = 0; i < count_; ++i) {
-            const int64_t point = points_[i];
-            const double* acc = acc_.data() + (i / width_) * (d_ + 1) * width_ + i % width_;
-            const double base = apart_ ? shared(point) : 0.0, best = best_[i] + base, ref = ref_[i] + base;
-            double m = -std::numeric_limits<double>::infinity();
-            double scale = 0.0;
-            if (r_.kernel == Kernel::riesz) {
-                if (best < std::numeric_limits<double>::infinity()) {
-                    m = -0.5 * r_.power * std::log(best);
-                    scale = std::pow(best / ref, 0.5 * r_.power);
-                }
-            } else if (best < std::numeric_limits<double>::infinity()) {
-                const double rate = 0.5 / (r_.bandwidth * r_.bandwidth);
-                m = -rate * best;
-                scale = std::exp(rate * (static_cast<double>(best_[i]) - ref_[i]));
+        with_kernel(r_.kernel, [&](const auto& function) {
+            for (int64_t i = 0; i < count_; ++i) {
+                const int64_t point = points_[i];
+                double m = sum_of(function, i, sums.data());
+                const bool finite = std::isfinite(static_cast<T>(r_.base(point))) &&
+                                    std::all_of(sums.begin(), sums.end(), [](double part) { return std::isfinite(part); });
+                if (!finite || (function.singular && too_near(i))) careful_point(r_, point, &m, sums.data());
+                out.m[point] = m;
+                out.w[point] = sums[0];
+                if (r_.centre) out.along[point] = 0.0;
+                std::transform(sums.begin() + 1, sums.end(), static_cast<Out*>(out.rest) + point * d_,
+                               [](double part) { return static_cast<Out>(part); });
             }
-            bool finite = std::isfinite(static_cast<T>(shared(point)));
-            for (int64_t k = 0; k <= d_; ++k) {
-                sums[k] = acc[k * width_] * scale;
-                finite = finite && std::isfinite(sums[k]);
-            }
-            const bool underflow = r_.kernel == Kernel::riesz && best < (sizeof(T) == 4 ? direct_tiny32 : direct_tiny64);
-            if (!finite || underflow) careful_point(r_, point, &m, sums.data());
-            out.m[point] = m;
-            out.w[point] = sums[0];
-            if (r_.centre) out.along[point] = 0.0;
-            Out* rest = static_cast<Out*>(out.rest) + point * d_;
-            for (int64_t k = 0; k < d_; ++k) rest[k] = static_cast<Out>(sums[k + 1]);
-        }
+        });
     }
 
 private:
-    // height^2 + softening^2
-    double shared(int64_t point) const { return r_.height2 ? r_.height2[point] : r_.softening2; }
+    // What all r2 of a point have in common and its pivot has not
+    double base_of(int64_t i) const { return apart_ ? r_.base(points_[i]) : 0.0; }
+
+    bool too_near(int64_t i) const {
+        return best_[i] + base_of(i) < static_cast<double>(sizeof(T) == 4 ? direct_tiny32 : direct_tiny64);
+    }
+
+    // The sums of one point about its nearest charge; returns m.
+    template <class Function>
+    double sum_of(const Function& function, int64_t i, double* sums) {
+        double* acc = acc_.data() + (i / width_) * (d_ + 1) * width_ + i % width_;
+        LogSum<T> sum{pivot_[i], acc, d_ + 1, width_, base_of(i)};
+        sum.rescale(function, best_[i]);
+        for (int64_t k = 0; k <= d_; ++k) sums[k] = acc[k * width_];
+        return sum.log_scale(function);
+    }
 
     const Request& r_;
     int width_;
     int64_t d_, count_ = 0;
     const int64_t* points_ = nullptr;
     int groups_ = 0;
-    std::vector<T> row_, x_, h2_, base_, ref_, best_;
+    std::vector<T> row_, x_, h2_, base_, pivot_, best_;
     std::vector<double> acc_;
     std::vector<int64_t> self_;
     bool apart_;
@@ -95,7 +95,7 @@ private:
 
 template <class T>
 bool sum(const Request& r, const std::vector<int64_t>& near, const Result& out, int threads, const Poll& poll) {
-    const DirectKernels& kernels = direct_kernels();
+    const DirectKernels& kernels = best_kernels<DirectKernels>();
     const int width = sizeof(T) == 4 ? kernels.width32 : kernels.width64;
     const int64_t n = static_cast<int64_t>(near.size()), m = r.y.rows, d = r.x.cols;
 
@@ -125,84 +125,7 @@ bool sum(const Request& r, const std::vector<int64_t>& near, const Result& out, 
 
 }  // namespace
 
-namespace {
-
-bool counts(const Request& r, int64_t point, int64_t j) {
-    if (r.first_self != no_self && j == point - r.first_self) return false;
-    return !(r.weight && r.weight[j] == 0.0);
-}
-
-// Charges exactly at x: true if there are any, with their weights added up. Most rows differ in their first
-// feature, so this reads little more than that.
-bool coincident_weight(const Request& r, int64_t point, const double* x, double* total) {
-    bool found = false;
-    *total = 0.0;
-    with_elements(r.y, [&](auto* data) {
-        for (int64_t j = 0; j < r.y.rows; ++j) {
-            const auto* row = data + j * r.y.row_stride;
-            int64_t k = 0;
-            while (k < r.y.cols && static_cast<double>(row[k * r.y.col_stride]) == x[k]) ++k;
-            if (k < r.y.cols || !counts(r, point, j)) continue;
-            found = true;
-            *total += r.weight ? r.weight[j] : 1.0;
-        }
-    });
-    return found;
-}
-
-}  // namespace
-
-void careful_point(const Request& r, int64_t point, double* m, double* sums) {
-    const int64_t d = r.x.cols;
-    const double nan = std::numeric_limits<double>::quiet_NaN();
-    std::vector<double> x(d), y(d);
-    std::vector<long double> total(d + 1);
-    read_row(r.x, point, x.data());
-    const long double h2 = r.height2 ? r.height2[point] : r.softening2;
-
-    auto square = [&](int64_t j) {
-        read_row(r.y, j, y.data());
-        long double r2 = h2;
-        for (int64_t k = 0; k < d; ++k) {
-            const long double diff = static_cast<long double>(x[k]) - y[k];
-            r2 += diff * diff;
-        }
-        return r2;
-    };
-
-    bool bad = !std::isfinite(static_cast<double>(h2));
-    for (double value : x) bad = bad || !std::isfinite(value);
-    long double nearest = std::numeric_limits<long double>::infinity();
-    double on_it = 0.0;
-    if (!bad && h2 == 0.0L && r.kernel == Kernel::riesz && coincident_weight(r, point, x.data(), &on_it)) {
-        *m = std::numeric_limits<double>::infinity();
-        std::fill(sums, sums + d + 1, 0.0);
-        sums[0] = on_it;
-        return;
-    }
-    for (int64_t j = 0; j < r.y.rows && !bad; ++j) {
-        if (!counts(r, point, j)) continue;
-        const long double r2 = square(j);
-        bad = !std::isfinite(r2);
-        nearest = std::min(nearest, r2);
-    }
-    if (bad) {
-        *m = nan;
-        std::fill(sums, sums + d + 1, nan);
-        return;
-    }
-    const long double rate = r.kernel == Kernel::riesz ? 0.5L * r.power : 0.5L / (r.bandwidth * r.bandwidth);
-    for (int64_t j = 0; j < r.y.rows; ++j) {
-        if (!counts(r, point, j)) continue;
-        const long double r2 = square(j);
-        const long double log_weight = r.kernel == Kernel::riesz ? -rate * std::log(r2 / nearest) : -rate * (r2 - nearest);
-        const long double weight = std::exp(log_weight) * (r.weight ? r.weight[j] : 1.0);
-        total[0] += weight;
-        for (int64_t k = 0; k < d; ++k) total[k + 1] += weight * (static_cast<long double>(x[k]) - y[k]);
-    }
-    *m = static_cast<double>(r.kernel == Kernel::riesz ? -rate * std::log(nearest) : -rate * nearest);
-    for (int64_t k = 0; k <= d; ++k) sums[k] = static_cast<double>(total[k]);
-}
+bool is_small_coulomb(const Request& r) { return r.x.cols <= 8 && is_coulomb(r.kernel, r.x.cols); }
 
 bool direct_sum(const Request& r, const Result& out, int threads, const Poll& poll) {
     const NearAndFar points = tell_far_points(r, threads, poll);

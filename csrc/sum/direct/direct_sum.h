@@ -10,7 +10,4 @@ namespace efm {
 // charges, so the result does not depend on the number of threads. Returns false if `poll` broke it off.
 bool direct_sum(const Request& r, const Result& out, int threads, const Poll& poll);
 
-// One point in long double: for points on or next to a charge, and for overflow. sums is [1 + D].
-void careful_point(const Request& r, int64_t point, double* m, double* sums);
-
 }  // namespace efm

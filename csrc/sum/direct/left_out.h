@@ -1,7 +1,7 @@
 // Pairs of a point and its own charge, which a sum may leave out. Included per instruction set.
 #pragma once
 
-#include "sum/direct/direct.h"
+#include "sum/direct/direct_kernel.h"
 
 namespace {
 

@@ -3,8 +3,8 @@
 
 #include <vector>
 
-#include "sum/large/product.h"
 #include "core/elements.h"
+#include "sum/large/product.h"
 
 namespace efm {
 
@@ -13,11 +13,11 @@ class ChargeRows {
 public:
     ChargeRows(const Matrix& y, int64_t features)
         : y_(y), stride_(features + 16),  // off the power of two that would map all rows to one cache set
-          ready_(y.dtype == Dtype::f32 && y.col_stride == 1), buffer_(ready_ ? 0 : amx_panel * stride_) {}
+          ready_(y.dtype == Dtype::f32 && y.col_stride == 1), buffer_(ready_ ? 0 : panel_size * stride_) {}
 
     // Points rows [32] at `count` features from `first` on of the charges from `charge` up to `end`; null past it.
     void read(int64_t charge, int64_t end, int64_t first, int64_t count, const float** rows) {
-        for (int c = 0; c < amx_panel; ++c) {
+        for (int c = 0; c < panel_size; ++c) {
             const int64_t j = charge + c;
             rows[c] = nullptr;
             if (j >= end) continue;
@@ -38,7 +38,7 @@ private:
 };
 
 inline void advance(const float** rows, int64_t features) {
-    for (int c = 0; c < amx_panel; ++c)
+    for (int c = 0; c < panel_size; ++c)
         if (rows[c]) rows[c] += features;
 }
 

@@ -9,11 +9,11 @@
 
 namespace efm {
 
-constexpr int amx_panel = 32;         // rows of an A panel, columns of a B panel
-constexpr int amx_step = 32;          // summed indices of one step
-constexpr int amx_step_words = 2048;  // uint16 of one step of one panel
+constexpr int panel_size = 32;         // rows of an A panel, columns of a B panel
+constexpr int step_size = 32;          // summed indices of one step
+constexpr int step_words = 2048;  // uint16 of one step of one panel
 
-struct AmxKernels {
+struct ProductKernels {
     bool (*enable)();  // asks the system for the tiles; false if it refuses
     void (*begin)();   // before a thread's first product
     void (*end)();     // after its last
@@ -36,11 +36,11 @@ struct AmxKernels {
     void (*accumulate)(float* target, int64_t stride, const float* block, int rows, int columns, bool first);
 };
 
-const AmxKernels& amx_kernels();
+const ProductKernels& product_kernels();
 
 struct TileSession {
-    TileSession() { amx_kernels().begin(); }
-    ~TileSession() { amx_kernels().end(); }
+    TileSession() { product_kernels().begin(); }
+    ~TileSession() { product_kernels().end(); }
 };
 
 }  // namespace efm

@@ -2,8 +2,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "simd/dispatch.h"
 #include "sum/large/product.h"
-#include "simd/cpu.h"
 
 namespace {
 
@@ -52,8 +52,8 @@ void multiply(const uint16_t* a, const uint16_t* b, const int* steps, int count,
     _tile_zero(2);
     _tile_zero(3);
     for (int i = 0; i < count; ++i) {
-        const uint16_t* ak = a + static_cast<int64_t>(steps[i]) * amx_step_words;
-        const uint16_t* bk = b + static_cast<int64_t>(steps[i]) * amx_step_words;
+        const uint16_t* ak = a + static_cast<int64_t>(steps[i]) * step_words;
+        const uint16_t* bk = b + static_cast<int64_t>(steps[i]) * step_words;
         _tile_loadd(6, bk, 64);
         _tile_loadd(7, bk + 512, 64);
         _tile_loadd(4, ak + 1024, 64);
@@ -76,7 +76,7 @@ void multiply_hi(const uint16_t* a, const uint16_t* b, int count, float* out) {
     _tile_zero(1);
     _tile_zero(2);
     _tile_zero(3);
-    for (int i = 0; i < count; ++i, a += amx_step_words, b += amx_step_words) {
+    for (int i = 0; i < count; ++i, a += step_words, b += step_words) {
         _tile_loadd(6, b, 64);
         _tile_loadd(7, b + 512, 64);
         _tile_loadd(4, a, 64);
@@ -128,8 +128,8 @@ void by_rows(float* out, F&& add) {
 void multiply_avx512(const uint16_t* a, const uint16_t* b, const int* steps, int count, bool exact_b, float* out) {
     by_rows(out, [&](RowSums& sums, int rows) {
         for (int i = 0; i < count; ++i) {
-            const uint16_t* ak = a + static_cast<int64_t>(steps[i]) * amx_step_words + rows;
-            const uint16_t* bk = b + static_cast<int64_t>(steps[i]) * amx_step_words;
+            const uint16_t* ak = a + static_cast<int64_t>(steps[i]) * step_words + rows;
+            const uint16_t* bk = b + static_cast<int64_t>(steps[i]) * step_words;
             sums.add(ak + 1024, bk);
             sums.add(ak, bk);
             if (!exact_b) sums.add(ak, bk + 1024);
@@ -139,7 +139,7 @@ void multiply_avx512(const uint16_t* a, const uint16_t* b, const int* steps, int
 
 void multiply_hi_avx512(const uint16_t* a, const uint16_t* b, int count, float* out) {
     by_rows(out, [&](RowSums& sums, int rows) {
-        for (int i = 0; i < count; ++i) sums.add(a + i * amx_step_words + rows, b + i * amx_step_words);
+        for (int i = 0; i < count; ++i) sums.add(a + i * step_words + rows, b + i * step_words);
     });
 }
 
@@ -277,13 +277,13 @@ void accumulate(float* target, int64_t stride, const float* block, int rows, int
 
 namespace efm {
 
-const AmxKernels& amx_kernels() {
-    static const AmxKernels tiles{enable,       begin,     end,    multiply,  multiply_hi, pack_a,
+const ProductKernels& product_kernels() {
+    static const ProductKernels tiles{enable,       begin,     end,    multiply,  multiply_hi, pack_a,
                                   pack_columns, pack_sums, square, accumulate};
-    static const AmxKernels vectors{nothing_to_enable,  nothing_to_do, nothing_to_do, multiply_avx512,
+    static const ProductKernels vectors{nothing_to_enable,  nothing_to_do, nothing_to_do, multiply_avx512,
                                     multiply_hi_avx512, pack_a,        pack_columns,  pack_sums,
                                     square,             accumulate};
-    static const bool has_tiles = cpu_has_amx() && enable();
+    static const bool has_tiles = instruction_set() == InstructionSet::amx && enable();
     return has_tiles ? tiles : vectors;
 }
 

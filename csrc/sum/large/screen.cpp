@@ -2,10 +2,8 @@
 
 #include <algorithm>
 #include <cfloat>
-#include <cmath>
 
-#include "simd/cpu.h"
-#include "core/elements.h"
+#include "sum/row_kernel.h"
 
 namespace efm {
 namespace {
@@ -17,14 +15,13 @@ constexpr double sampled_share = 0.25;  // the nearest of a sample is farther th
 // Whether few of the sampled charges can matter for this point.
 bool is_peaked(const Request& r, float cutoff, int64_t point, RowScratch& scratch) {
     const float* x = static_cast<const float*>(r.x.data) + point * r.x.row_stride;
-    const double h2 = r.height2 ? r.height2[point] : r.softening2;
     double r2[sampled_charges];
     for (int k = 0; k < sampled_charges; ++k) {
         const int64_t j = k * r.y.rows / sampled_charges;
-        r2[k] = row_kernels().distance(x, large_charge(r, j, scratch.rows.data()), r.x.cols) + h2;
+        r2[k] = best_kernels<RowKernels>().distance(x, large_charge(r, j, scratch.rows.data()), r.x.cols) + r.base(point);
     }
-    const double ref = *std::min_element(r2, r2 + sampled_charges);
-    const double limit = ref + large_reach(r, ref, cutoff) + screen_doubt(false) * ref;
+    const double pivot = *std::min_element(r2, r2 + sampled_charges);
+    const double limit = pivot + large_reach(r, pivot, cutoff) + screen_doubt(false) * pivot;
     return std::count_if(r2, r2 + sampled_charges, [&](double value) { return value < limit; }) <
            sampled_share * sampled_charges;
 }
@@ -39,32 +36,32 @@ bool screen_pays(const Request& r, float cutoff) {
     return peaked > sampled_points / 2;
 }
 
-bool screen_row(const Request& r, const LargeBlock& b, int64_t row, const LargeState& state, double doubt,
-                RowScratch& scratch) {
-    const RowKernels& kernels = row_kernels();
-    const int64_t point = b.first_point + row;
-    const float* x = static_cast<const float*>(r.x.data) + point * r.x.row_stride;
-    const double h2 = r.height2 ? r.height2[point] : r.softening2;
-    float* s = b.s + row * b.stride;
-    large_hide_self(r, b, row);
+bool screen_row(const LargeBlock& b, int64_t number, const LargeSums& sums, double doubt, RowScratch& scratch) {
+    const LargeKernels& kernels = best_kernels<LargeKernels>();
+    const Request& r = sums.request;
+    const float* y2 = b.chunk.square.data();
+    const int charges = b.chunk.count;
+    const LargeRow row(r, b, number);
+    float* s = row.s;
+    row.hide_self(r, b.chunk);
 
-    const int closest = kernels.closest(s, b.y2, b.charges);
+    const int closest = kernels.closest(s, y2, charges);
     if (closest < 0) return true;
     const auto exact = [&](int j) {
-        return kernels.distance(x, large_charge(r, b.first_charge + j, scratch.rows.data()), r.x.cols);
+        const float* y = large_charge(r, b.chunk.first + j, scratch.rows.data());
+        return best_kernels<RowKernels>().distance(row.x, y, r.x.cols);
     };
-    const double ref = std::min(state.ref[point], exact(closest) + h2);
-    const double limit = ref + large_reach(r, ref, b.cutoff) - h2 - b.x2[row] * (1.0 - doubt);
-    const int most = large_few(b.charges);
+    const double pivot = std::min(sums.pivot[row.point], exact(closest) + row.base);
+    const double limit = pivot + large_reach(r, pivot, sums.cutoff) - row.base - row.x2 * (1.0 - doubt);
+    const int most = large_few(charges);
     int* index = scratch.index(most);
-    int count = kernels.within(s, b.y2, static_cast<float>(1.0 - doubt), static_cast<float>(limit), b.charges, most, index);
+    int count = kernels.within(s, y2, static_cast<float>(1.0 - doubt), static_cast<float>(limit), charges, most, index);
     if (count > most) return false;
     if (count == 0) index[count++] = closest;  // so that a chunk too far to matter is not taken for an empty one
 
     float* kept = scratch.value(most);
-    for (int k = 0; k < count; ++k)
-        kept[k] = static_cast<float>(0.5 * (b.y2[index[k]] - (exact(index[k]) - b.x2[row])));
-    std::fill(s, s + b.charges, -FLT_MAX);  // a product that makes the distance infinite
+    for (int k = 0; k < count; ++k) kept[k] = static_cast<float>(0.5 * (y2[index[k]] - (exact(index[k]) - row.x2)));
+    std::fill(s, s + charges, -FLT_MAX);  // a product that makes the distance infinite
     for (int k = 0; k < count; ++k) s[index[k]] = kept[k];
     return true;
 }

@@ -15,7 +15,6 @@ bool screen_pays(const Request& r, float cutoff);
 
 // One row of rounded products: those that can matter become exact, the others infinitely far. False if they are too
 // many, and the row is to be multiplied in full.
-bool screen_row(const Request& r, const LargeBlock& b, int64_t row, const LargeState& state, double doubt,
-                RowScratch& scratch);
+bool screen_row(const LargeBlock& b, int64_t row, const LargeSums& sums, double doubt, RowScratch& scratch);
 
 }  // namespace efm

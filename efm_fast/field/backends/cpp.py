@@ -10,7 +10,7 @@ from ...native import address, matrix
 from ..logsum import CentredSum, LogSum
 from ..request import SumRequest, centre_of
 from . import cpp_large
-from .cpp_request import KERNELS, Pairs
+from .cpp_request import Pairs, kernels
 from .gradient import Needs
 
 _EXACT_IN_FLOAT32 = (torch.float32, torch.float16, torch.bfloat16, torch.uint8, torch.int8, torch.int16)
@@ -26,8 +26,8 @@ def why_not(request: SumRequest) -> str | None:
         return missing
     if request.x.device.type != "cpu":
         return f"it computes on the CPU, and the points are on {request.x.device}"
-    if request.kernel.name not in KERNELS:
-        return f"it knows the kernels {', '.join(KERNELS)}, not {request.kernel.name}"
+    if request.kernel.name not in kernels():
+        return f"it knows the kernels {', '.join(kernels())}, not {request.kernel.name}"
     if request.y.dtype not in native.DTYPES:
         return f"it does not read charges of dtype {request.y.dtype}"
     if request.x.shape[1] > _DIRECT_DIMENSION and request.precision != "exact" and _wide(request):
@@ -115,16 +115,16 @@ def log_sum_backward(
     g_x, g_y = zeros(needs.x, n, d), zeros(needs.y, len(request.y), d)
     g_weight = zeros(needs.weight, len(request.y))
     g_height = zeros(needs.height and request.height is not None, n)
-    wanted = {"g_x": g_x, "g_y": g_y, "g_weight": g_weight, "g_height2": g_height}
-    extension.direct_backward(
-        pairs.native,
-        **{name: address(out, dtype) if len(out) else 0 for name, out in wanted.items()},
+    gradients = extension.Gradients(
         m=address(m, torch.float64, (n,), name="m"),
         g_w=address(g_w, torch.float64, (n,), name="g_w"),
         g_v=matrix(g_v, name="g_v"),
         is_double=dtype == torch.float64,
-        threads=torch.get_num_threads(),
     )
+    wanted = {"x": g_x, "y": g_y, "weight": g_weight, "height2": g_height}
+    for name, buffer in wanted.items():
+        setattr(gradients, name, address(buffer, dtype) if len(buffer) else 0)
+    extension.direct_backward(pairs.native, gradients, threads=torch.get_num_threads())
     if request.height is not None and len(g_height):
         g_height = g_height * request.height.to(dtype)
     return g_x, g_y, g_weight, g_height

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ... import native
-from ...native import address, matrix
+from ...native import address
 from ..logsum import CentredSum
 from . import reference
 from .cpp_request import Pairs
@@ -32,58 +32,19 @@ def centred_sum(pairs: Pairs, out: CentredSum, result: Any, nearest: int) -> Non
         result: the same as the extension takes them.
         nearest: charges of each chunk that are summed by direct difference.
     """
-    extension, threads = native.extension(), torch.get_num_threads()
+    threads = torch.get_num_threads()
     n, d = pairs.x.shape
-    centre = pairs.centre
-    assert centre is not None
-    assert out.along is not None
-    for total in (out.w, out.along, out.rest):
-        total.zero_()
-    ref = torch.full((n,), torch.inf, dtype=torch.float64)
-    fate = torch.zeros(n, dtype=torch.uint8)
-    x, x2 = _centred(pairs.x, centre)
-    cutoff = extension.large_cutoff(pairs.native)
+    state = native.extension().LargeSum(pairs.native, result, nearest)
+    x = torch.empty(n, d, dtype=torch.float32)
+    state.centre_points(address(x), threads)
     width = max(256, min(_CHUNK_CHARGES, _CHUNK_BYTES // (4 * d), _CHUNK_PAIRS // n))
     for columns in reference.blocks(len(pairs.y), width):
-        y, squares = _centred(pairs.y[columns], centre)
-        weight = None if pairs.weight is None else pairs.weight[columns]
-        y2 = squares if weight is None else torch.where(weight != 0, squares, torch.inf)
-        y2, q = y2.float(), None if weight is None else weight.float()
-        if not torch.isfinite(squares).all():
-            fate.fill_(1)  # a charge that is not a number spoils every point
+        y = torch.empty(len(pairs.y[columns]), d, dtype=torch.float32)
+        state.centre_charges(columns.start, len(y), address(y), threads)
         products = torch.mm(x, y.T)
-        extension.large_weigh(
-            pairs.native,
-            first_charge=columns.start,
-            charges=len(y),
-            s=address(products),
-            y2=address(y2),
-            q=address(q),
-            x2=address(x2),
-            counted=len(y) if weight is None else int(torch.count_nonzero(weight)),
-            cutoff=cutoff,
-            nearest=nearest,
-            ref=address(ref),
-            result=result,
-            fate=address(fate),
-            threads=threads,
-        )
+        state.weigh(address(products), threads)
         _displace(out.rest, products, y)
-    extension.large_finish(pairs.native, ref=address(ref), result=result, fate=address(fate))
-
-
-def _centred(a: Tensor, centre: Tensor) -> tuple[Tensor, Tensor]:
-    """a - centre in float32 and its squared norms in float64."""
-    out = torch.empty(a.shape, dtype=torch.float32)
-    squares = torch.empty(len(a), dtype=torch.float64)
-    native.extension().centre_rows(
-        matrix(a),
-        centre=address(centre),
-        out=address(out),
-        squares=address(squares),
-        threads=torch.get_num_threads(),
-    )
-    return out, squares
+    state.finish()
 
 
 def _displace(rest: Tensor, weights: Tensor, y: Tensor) -> None:

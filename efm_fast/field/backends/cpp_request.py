@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -14,13 +13,11 @@ from ...native import address, matrix
 from ..request import SumRequest
 from . import reference
 
-_NO_SELF = -(2**63)
-_PARAMETERS: dict[str, Callable[[float], dict[str, float]]] = {
-    "riesz": lambda power: {"power": power, "bandwidth": math.nan},
-    "gaussian": lambda bandwidth: {"power": math.nan, "bandwidth": bandwidth},
-}
-#: Names of the kernel functions that the extension knows.
-KERNELS = tuple(_PARAMETERS)
+
+@lru_cache(maxsize=1)
+def kernels() -> tuple[str, ...]:
+    """Names of the kernel functions that the extension knows."""
+    return tuple(native.extension().kernels())
 
 
 class Pairs:
@@ -56,12 +53,12 @@ class Pairs:
         self.native = extension.Request(
             x=matrix(self.x, name="x"),
             y=matrix(self.y, name="y"),
-            weight=address(self.weight, torch.float64, (m,), name="weight"),
-            height2=address(self._height2, torch.float64, (n,), name="height"),
-            softening2=request.softening**2,
-            kernel=getattr(extension.Kernel, request.kernel.name),
-            **_PARAMETERS[request.kernel.name](*request.kernel.parameters),
-            first_self=_NO_SELF if request.first_self is None else request.first_self,
-            centre=address(self.centre, torch.float32, (d,), name="centre"),
+            kernel=extension.Kernel(request.kernel.name, request.kernel.parameters),
             wide=wide,
         )
+        self.native.weight = address(self.weight, torch.float64, (m,), name="weight")
+        self.native.height2 = address(self._height2, torch.float64, (n,), name="height")
+        self.native.softening2 = request.softening**2
+        self.native.centre = address(self.centre, torch.float32, (d,), name="centre")
+        if request.first_self is not None:
+            self.native.first_self = request.first_self

@@ -167,7 +167,8 @@ def _gemm_chunk(
     if request.precision != "fast":
         hidden = ~present if needs.weight else ~present | (charge == 0)
         index = r2.masked_fill(hidden, torch.inf).topk(min(_NEAREST, len(y)), dim=1, largest=False).indices
-        _near_pairs(request, points, rows, columns, index, charge, present, needs, out)
+        near = charge.expand_as(present).gather(1, index), present.gather(1, index)
+        _near_pairs(request, points, rows, columns, index, near, needs, out)
         present = present.scatter(1, index, False)
     offset = points.g_w + (points.g_v * x_centred).sum(1)
     a = offset[:, None] - points.g_v @ y_centred.T
@@ -187,13 +188,15 @@ def _near_pairs(
     rows: slice,
     columns: slice,
     index: Tensor,
-    charge: Tensor,
-    present: Tensor,
+    near: tuple[Tensor, Tensor],
     needs: Needs,
     out: _Gradients,
 ) -> None:
-    """Add the pairs of each point with charges ``index`` [rows, k] by direct difference, squares in float64."""
-    charge, present = charge.expand_as(present).gather(1, index), present.gather(1, index)
+    """Add the pairs of each point with charges ``index`` [rows, k] by direct difference, squares in float64.
+
+    ``near`` are those pairs' charges and which of them count, as from :func:`_presence`.
+    """
+    charge, present = near
     y, dtype = request.y[columns], points.x.dtype
     for part in reference.blocks(len(index), max(1, _GATHER_ELEMENTS // (index.shape[1] * y.shape[1]))):
         block = _Rows(*(value[part] for value in vars(points).values()))

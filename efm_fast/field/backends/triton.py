@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
@@ -13,7 +11,6 @@ from ..request import SumRequest
 from .gradient import Needs
 
 _CHARGES = (torch.float32, torch.bfloat16, torch.float16, torch.uint8)
-_PARAMETERS = {"riesz": ("power",), "gaussian": ("bandwidth",)}
 _TRITON = (3, 5)  # older ones cannot compile the kernels, or put more into shared memory than there is
 _CAPABILITY = (8, 0)  # bfloat16 on the tensor cores
 
@@ -23,8 +20,8 @@ def why_not(request: SumRequest) -> str | None:
     device = request.x.device
     if device.type != "cuda" and not kernels.INTERPRET:
         return f"its kernels run on CUDA devices, and the points are on {device}"
-    if request.kernel.name not in _PARAMETERS:
-        return f"it knows the kernels {', '.join(_PARAMETERS)}, not {request.kernel.name}"
+    if request.kernel.name not in kernels.KERNELS:
+        return f"it knows the kernels {', '.join(kernels.KERNELS)}, not {request.kernel.name}"
     if request.x.dtype != torch.float32:
         return f"it computes in float32, and the points are {request.x.dtype}"
     if request.y.dtype not in _CHARGES:
@@ -37,21 +34,24 @@ def why_not(request: SumRequest) -> str | None:
     return None
 
 
-def _arguments(request: SumRequest) -> dict[str, Any]:
-    return {
-        "kernel": request.kernel.name,
-        **dict(zip(_PARAMETERS[request.kernel.name], request.kernel.parameters, strict=True)),
-        "softening": request.softening,
-        "weight": request.weight,
-        "height": request.height,
-        "first_self": request.first_self,
-    }
+def _asked(request: SumRequest) -> kernels.Request:
+    """``request`` as the kernels take it."""
+    return kernels.Request(
+        request.x,
+        request.y,
+        request.kernel.name,
+        request.kernel.parameters,
+        softening=request.softening,
+        weight=request.weight,
+        height=request.height,
+        first_self=request.first_self,
+        precision=request.precision,
+    )
 
 
 def log_sum(request: SumRequest) -> LogSum:
     """The sum of ``request``: m float64 [N], w and v float32."""
-    m, w, v = kernels.log_sum(request.x, request.y, precision=request.precision, **_arguments(request))
-    return LogSum(m, w, v)
+    return LogSum(*kernels.log_sum(_asked(request)))
 
 
 def log_sum_backward(
@@ -64,15 +64,13 @@ def log_sum_backward(
     if request.precision == "exact" or request.x.shape[1] > kernels.plan.BACKWARD_D:
         return None
     found = kernels.log_sum_backward(
-        request.x,
-        request.y,
+        _asked(request),
         m,
         g_w,
         g_v,
         needs_x=needs.x or needs.height,
         needs_y=needs.y,
         needs_weight=needs.weight,
-        **_arguments(request),
     )
     nothing = g_v.new_zeros(0)
     x, y, weight, height = (

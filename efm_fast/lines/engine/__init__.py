@@ -1,1 +1,1 @@
-"""Who integrates the lines of an exact field: the extension, all steps in one call, or torch, step by step."""
+"""The two engines that follow lines: the extension takes whole lines in one call, torch takes one step of all lines."""

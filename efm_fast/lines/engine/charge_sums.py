@@ -1,8 +1,7 @@
-"""The exact field of two sets of charges, prepared once for many evaluations, with what a line must know beside it.
+"""The exact field of two sets of charges, for many evaluations, with the distance to the nearest charge beside it.
 
-The sums already know how far the nearest charges are and how much the others weigh beside them: their log scale is the
-log kernel of the nearest charge. So lines at many features need no search of their own, which would cost more than the
-sums.
+The log scale of a sum is the log kernel of the nearest charge, and its weight tells how much the other charges weigh
+beside that one. So lines at many features need no search, which would cost more than the sums.
 """
 
 from __future__ import annotations
@@ -18,13 +17,12 @@ from ...field.kernel import Riesz
 from ...field.logsum import CentredSum
 from ...field.request import SumRequest, centre_of
 from ...field.torch_op import call
-from ..integrate.steps import unit
 from .choice import Problem
 
 
 @dataclass(frozen=True)
 class View:
-    """What N points see of the charges.
+    """The field at N points, and the charges near them.
 
     Attributes:
         direction: unit direction of the field, [N, D+1]; zero where it vanishes.
@@ -39,9 +37,6 @@ class View:
     def __getitem__(self, rows: Tensor) -> View:
         return View(self.direction[rows], self.nearest[rows], self.others[rows])
 
-    def __setitem__(self, rows: Tensor, new: View) -> None:
-        self.direction[rows], self.nearest[rows], self.others[rows] = new.direction, new.nearest, new.others
-
 
 class ChargeSums:
     """The field of ``problem``'s charges by the sums of ``backend``, evaluated at many points in turn."""
@@ -52,7 +47,7 @@ class ChargeSums:
         self.centre = centre_of(problem.plates.plus, problem.plates.minus).to(problem.x.device)
 
     def __call__(self, points: Tensor) -> View:
-        """What ``points`` [N, D+1] see, data units."""
+        """Evaluate the field at ``points`` [N, D+1], data units."""
         x, z, L = points[:, :-1], points[:, -1], self.plates.L
         plus = self._plate(x, self.plates.plus, z)
         minus = self._plate(x, self.plates.minus, z.double() - L)
@@ -61,7 +56,7 @@ class ChargeSums:
             _of_charge_one(*part) for part in ((plus, self.plates.plus), (minus, self.plates.minus))
         )
         others = minus.w - 1.0 + torch.exp(plus.m - minus.m) * plus.w
-        direction = unit(superposed(plus, minus, x, z, L).direction.to(points.dtype))
+        direction = superposed(plus, minus, x, z, L).direction.to(points.dtype)
         return View(direction, torch.exp(log_nearest), others)
 
     def _plate(self, x: Tensor, charges: Tensor, height: Tensor) -> CentredSum:
@@ -77,5 +72,5 @@ class ChargeSums:
 
 
 def _of_charge_one(total: CentredSum, charges: Tensor) -> CentredSum:
-    """The sum over ``charges`` that share one unit of charge."""
+    """Scale a sum over ``charges`` to one unit of charge on the plate."""
     return replace(total, m=total.m - math.log(len(charges)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -10,14 +11,14 @@ from torch import Tensor
 from ..exact import ExactField
 from ..geometry.discs import DiscGeometry
 from ..geometry.nearest import nearest_charges
-from ..integrate.embedded import EVALUATIONS, dormand_prince, next_step
+from ..integrate.embedded import PAIRS
 from ..integrate.steps import TABLEAUS, StepRule, arc_step, runge_kutta, unit
 from ..record import Lines, LineStatus
 from .choice import Problem
 
 
 class ChargeWalk:
-    """Lines under way; every tensor has one row per line, and a method moves the rows it is given."""
+    """State of all lines: every tensor has one row per line, and each method changes the rows it is given."""
 
     #: How many lines may be under way at a time; None for all.
     window: int | None = None
@@ -41,7 +42,9 @@ class ChargeWalk:
         self.length = points.new_zeros(len(points))
         self.ds = points.new_full((len(points),), torch.inf)
         self.first = torch.zeros_like(points)
-        if rule.method == "dopri5":
+        self.pair = PAIRS.get(rule.method)
+        self.rejected = torch.zeros_like(started)
+        if self.pair is not None:
             self._evaluate_first(started.nonzero()[:, 0])
 
     def run(self, max_steps: int, every: int) -> Lines:
@@ -74,7 +77,7 @@ class ChargeWalk:
         )
 
     def advance(self, rows: Tensor) -> None:
-        """Land the lines that a charge owns; one step, or one attempt at it, of the others."""
+        """End the lines that a charge owns, and try one step of the others."""
         points = self.points[rows]
         own, index = nearest_charges(points, self.minus, self.L, 2)
         positive, positive_index = nearest_charges(points, self.plus, 0.0, 1)
@@ -98,36 +101,47 @@ class ChargeWalk:
 
     def _step(self, rows: Tensor, offset: Tensor) -> None:
         """Step lines that are at ``offset`` from their nearest charge, [N, D+1]."""
-        points, distance, method = self.points[rows], offset.norm(dim=1), self.rule.method
-        if method == "dopri5":
-            new, ds = self._embedded_step(rows, points, distance)
+        points, distance = self.points[rows], offset.norm(dim=1)
+        if self.pair is not None:
+            accepted, new, ds, last = self._attempt(rows, distance, self.field)
+            self.first[rows] = torch.where(accepted[:, None], last, self.first[rows])
+            new, ds = torch.where(accepted[:, None], new, points), torch.where(accepted, ds, 0.0)
         else:
             first = self.field(points)
             ds = arc_step(self.rule.step, distance, (offset * first).sum(dim=1) / distance)
-            new = runge_kutta(lambda p, _: self.field(p), points, ds[:, None], method, first)
-            self.evaluations[rows] += len(TABLEAUS[method][0])
+            new = runge_kutta(lambda p, _: self.field(p), points, ds[:, None], self.rule.method, first)  # type: ignore[arg-type]
+            self.evaluations[rows] += len(TABLEAUS[self.rule.method][0])
             self.first[rows] = first
         self.length[rows] += ds
         self._settle(rows, new)
 
-    def _embedded_step(self, rows: Tensor, points: Tensor, distance: Tensor) -> tuple[Tensor, Tensor]:
-        """New points and the arc length to them; the old points and zero where the attempt was rejected."""
+    def _attempt(
+        self, rows: Tensor, distance: Tensor, field: Callable[[Tensor], Tensor]
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Try one step of the embedded pair, for lines at ``distance`` from their nearest charge.
+
+        Returns:
+            Which lines may take it, bool [N], where it leads, [N, D+1], its arc length, [N], and the direction there.
+        """
+        assert self.pair is not None
         ds = torch.minimum(self.ds[rows], distance)
-        new, last, error = dormand_prince(self.field, points, self.first[rows], ds)
+        new, last, error = self.pair.advance(field, self.points[rows], self.first[rows], ds)
         allowed = self.rule.tolerance * distance
         accepted = error <= allowed
-        self.ds[rows] = next_step(ds, error, allowed)
-        self.evaluations[rows] += EVALUATIONS
-        self.first[rows] = torch.where(accepted[:, None], last, self.first[rows])
-        return torch.where(accepted[:, None], new, points), torch.where(accepted, ds, 0.0)
+        following = self.pair.next_step(ds, error, allowed)
+        if self.pair.patient:
+            following = torch.where(accepted & self.rejected[rows], torch.minimum(following, ds), following)
+        self.ds[rows], self.rejected[rows] = following, ~accepted
+        self.evaluations[rows] += self.pair.evaluations
+        return accepted, new, ds, last
 
     def _settle(self, rows: Tensor, new: Tensor) -> None:
-        """Take lines to their new points, those beyond the far radius to their mirror image."""
+        """Move lines to their new points, and those beyond the far radius to their mirror image."""
         x, z, mirrored = self.discs.mirror(new[:, :-1], new[:, -1])
         self.points[rows] = torch.cat([x, z[:, None]], dim=1)
         lost = ~torch.isfinite(new).all(dim=1) | (self.first[rows] == 0).all(dim=1)
         self.status[rows] = torch.where(lost, int(LineStatus.FAILED), self.status[rows])
-        if self.rule.method == "dopri5":
+        if self.pair is not None:
             self._evaluate_first(rows[mirrored])
 
     def field(self, points: Tensor) -> Tensor:
@@ -135,7 +149,7 @@ class ChargeWalk:
         return unit(self.exact.direction(points[:, :-1], points[:, -1]).to(points.dtype))
 
     def _evaluate_first(self, rows: Tensor) -> None:
-        """The direction with which an embedded step begins."""
+        """Evaluate the direction with which the next step of an embedded pair begins."""
         if len(rows):
             self.first[rows] = self.field(self.points[rows])
             self.evaluations[rows] += 1

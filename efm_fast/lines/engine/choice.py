@@ -29,7 +29,7 @@ WholeLines = Literal["never", "where it can", "always"]
 ENVIRONMENT_VARIABLE = "EFM_FAST_LINES"
 
 _EXTENSION = "cpp"  # its name among the backends
-_DIMENSION_CPU = 64  # above it the sums over charges are matrix products, which want all lines at once
+_DIMENSION_CPU = 64  # above it the sums are matrix products, which are fast for many lines at once only
 _DTYPES_CPU = (torch.float32, torch.float64)
 _HERE = 4  # frames from a warning to the caller of a map
 
@@ -51,16 +51,17 @@ class Choice:
 
 @dataclass(frozen=True)
 class Problem:
-    """Lines from ``x`` [N, D], ``z`` [N] among the charges of ``plates``, and the precision of their sums."""
+    """Lines from ``x`` [N, D], ``z`` [N] among the charges of ``plates``, with the sums' precision and the method."""
 
     x: Tensor
     z: Tensor
     plates: Plates
     precision: Precision = "default"
+    method: str | None = None
 
 
 def choose(backend: str, engine: str | None = None) -> Choice:
-    """What ``backend``, or the older ``engine``, or the environment asks for.
+    """Return what ``backend``, the older ``engine`` or the environment asks for.
 
     Raises:
         InputError: no backend, or no engine, has that name.
@@ -70,7 +71,6 @@ def choose(backend: str, engine: str | None = None) -> Choice:
     if older == "torch":
         return Choice(backend, "never", torch_alone=True)
     if older == "extension":
-        # another backend's sums are none of the extension's: `chosen_lines` says so
         return Choice(backend, "always")
     return Choice(
         backend,
@@ -80,7 +80,7 @@ def choose(backend: str, engine: str | None = None) -> Choice:
 
 
 def _older_spelling(engine: str | None, backend: str) -> str:
-    """What ``engine=`` or EFM_FAST_LINES asks for, with a warning; "auto" where neither says a word."""
+    """Return what ``engine=`` or EFM_FAST_LINES asks for, with a warning; "auto" where neither is given."""
     names = ("auto", "torch", "extension")
     what, asked = "engine", "auto" if engine is None else checks.choice("engine", engine, names)
     if asked == "auto" and backend == "auto" and ENVIRONMENT_VARIABLE in os.environ:
@@ -98,7 +98,7 @@ def _older_spelling(engine: str | None, backend: str) -> str:
 
 
 def takes_whole_lines(problem: Problem, choice: Choice) -> bool:
-    """Whether the extension integrates these lines.
+    """Return whether the extension integrates these lines.
 
     Raises:
         BackendUnavailableError: whole lines were asked for and it cannot serve; the text says why.
@@ -114,7 +114,7 @@ def takes_whole_lines(problem: Problem, choice: Choice) -> bool:
 
 
 def fuses_steps(choice: Choice) -> bool:
-    """Whether the extension may take the steps between two calls of a learned field.
+    """Return whether the extension may take the steps between two calls of a learned field.
 
     Raises:
         BackendUnavailableError: the extension was named and is missing, or was to take whole lines.
@@ -127,7 +127,7 @@ def fuses_steps(choice: Choice) -> bool:
 
 
 def why_not(problem: Problem) -> str | None:
-    """A sentence that says why the extension cannot integrate these lines whole; None if it can."""
+    """Return a sentence that says why the extension cannot integrate these lines whole; None if it can."""
     missing = native.why_missing()
     if missing is not None:
         return missing
@@ -139,6 +139,8 @@ def why_not(problem: Problem) -> str | None:
         return "a gradient, a transform or a compiler asks for every step, and it takes all in one call"
     if problem.precision == "exact" and problem.x.dtype != torch.float64:
         return "precision='exact' of float32 lines sums in float64, which it does for float64 lines only"
+    if problem.method == "bs23":
+        return "it has no steps of method 'bs23'"
     kind = problem.x.device.type
     if kind == "cpu":
         return _why_not_on_the_cpu(problem.x)

@@ -12,7 +12,7 @@ from torch import Tensor
 from ... import native
 from ...types import Plates
 from ..geometry.discs import DiscGeometry
-from ..integrate.embedded import ERROR, ROWS
+from ..integrate.embedded import PAIRS
 from ..integrate.heights import Heights
 from ..integrate.steps import TABLEAUS, StepRule
 from ..record import Lines
@@ -134,10 +134,11 @@ class Bundle:
 
 
 def _tableau(extension: ModuleType, method: str) -> Any:
-    """An explicit method of ``TABLEAUS``, or Dormand and Prince's pair, as the extension takes it."""
+    """An explicit method of ``TABLEAUS``, or an embedded pair, as the extension takes it."""
     tableau = extension.Tableau()
-    if method == "dopri5":
-        tableau.rows, tableau.weights, tableau.error = ROWS, (*ROWS[-1], 0.0), ERROR
+    if method in PAIRS:
+        pair = PAIRS[method]
+        tableau.rows, tableau.weights, tableau.error = pair.rows, (*pair.rows[-1], 0.0), pair.error
     else:
         _, rows, tableau.weights = TABLEAUS[method]
         tableau.rows = rows[1:]
@@ -151,9 +152,9 @@ def trace(
     extension = native.extension()
     bundle = Bundle.of(problem, max_steps // every + 2 if every else 0, every)
     d = bundle.x.shape[1]
-    center, axis = (part.to(bundle.x).contiguous() for part in discs.dipole())
+    center, axis = (part.to(bundle.x).contiguous() for part in discs.dipole)
     how = extension.TraceRule()
-    how.tableau, how.embedded = _tableau(extension, rule.method), rule.method == "dopri5"
+    how.tableau, how.embedded = _tableau(extension, rule.method), rule.method in PAIRS
     how.step, how.tolerance, how.capture, how.far = rule.step, rule.tolerance, capture, discs.far
     how.center, how.axis = bundle.address("center", center, (d,)), bundle.address("axis", axis, (d + 1,))
     how.max_steps = max_steps

@@ -7,22 +7,21 @@ from torch import Tensor
 
 from ..geometry.discs import DiscGeometry
 from ..geometry.nearest import nearest_of_candidates
-from ..integrate.embedded import EVALUATIONS, dormand_prince, next_step
 from ..integrate.steps import StepRule
 from .charge_sums import ChargeSums, View
 from .charge_walk import ChargeWalk
 from .choice import Problem
 
-#: A minus charge owns a line where all other charges together weigh less than this beside it. From there the line runs
-#: straight to it: with shares of others up to s the ratio of any other charge's distance to its own grows as long as
-#: 2 s < log(1 / s) / D, which holds up to D = 46,000.
+#: A minus charge owns a line where all other charges together weigh less than this, and less than 1 / D, beside it. The
+#: line then runs straight to that charge: while others have a share s of the field, the ratio of their distances to the
+#: owner's grows if 2 s < log(1 / s) / D, and with it their share falls.
 _OTHERS = 1e-4
 
 
 class SummedWalk(ChargeWalk):
-    """Lines by the embedded pair, whose sums tell how far the nearest charges are and which one owns the line."""
+    """Lines by an embedded pair; the sums give the distance to the nearest charge and tell which charge owns a line."""
 
-    # sums reach their rate at some hundred points: with more lines waiting for their turn few sums are of few points
+    # sums reach their full rate at some hundred points; lines that wait fill the places of those that end
     window = 512
 
     def __init__(
@@ -35,8 +34,8 @@ class SummedWalk(ChargeWalk):
         super().__init__(problem, rule, discs, capture, backend)
 
     def advance(self, rows: Tensor) -> None:
-        """Land the lines that a charge owns; one step, or one attempt at it, of the others."""
-        owned = self.seen_others[rows] <= _OTHERS
+        """End the lines that a charge owns, and try one step of the others."""
+        owned = self.seen_others[rows] <= min(_OTHERS, 1.0 / self.plus.shape[1])
         if owned.any():
             ends = rows[owned]
             distance, index = nearest_of_candidates(self.points[ends], self.minus, self.L, self.sums.centre)
@@ -49,22 +48,17 @@ class SummedWalk(ChargeWalk):
 
     def _summed_step(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """New points and the arc length to them; the old points and zero where the attempt was rejected."""
-        points, distance = self.points[rows], self.seen_nearest[rows].to(self.ds.dtype)
-        views: list[View] = []
+        view = None
 
-        def direction(at: Tensor) -> Tensor:
-            views[:] = [self.sums(at)]
-            return views[0].direction
+        def direction(points: Tensor) -> Tensor:
+            nonlocal view
+            view = self.sums(points)
+            return view.direction
 
-        ds = torch.minimum(self.ds[rows], distance)
-        new, _, error = dormand_prince(direction, points, self.first[rows], ds)
-        allowed = self.rule.tolerance * distance
-        accepted = error <= allowed
-        self.ds[rows] = next_step(ds, error, allowed)
-        self.evaluations[rows] += EVALUATIONS
-        done = accepted.nonzero()[:, 0]
-        self._keep(rows[done], views[0][done])
-        return torch.where(accepted[:, None], new, points), torch.where(accepted, ds, 0.0)
+        accepted, new, ds, _ = self._attempt(rows, self.seen_nearest[rows].to(self.ds.dtype), direction)
+        assert view is not None  # of the last stage, which is where the step leads
+        self._keep(rows[accepted], view[accepted])
+        return torch.where(accepted[:, None], new, self.points[rows]), torch.where(accepted, ds, 0.0)
 
     def _keep(self, rows: Tensor, view: View) -> None:
         self.first[rows] = view.direction

@@ -5,6 +5,7 @@ Everything is row by row. Lateral lengths count 1 / ``aspect`` where a distance 
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import torch
@@ -15,7 +16,7 @@ from .support import Support
 
 @dataclass(frozen=True)
 class DiscGeometry:
-    """Discs that hold the charges, and the lengths at which a full map changes its ways, in data units.
+    """Discs that hold the charges, and the lengths at which a map treats lines differently, in data units.
 
     Attributes:
         support: discs of both plates.
@@ -80,7 +81,7 @@ class DiscGeometry:
         Returns:
             New x [N, D], new z [N], and which points were mirrored, bool [N].
         """
-        center, axis = (part.to(x) for part in self.dipole())
+        center, axis = (part.to(x) for part in self.dipole)
         lateral, axial = x - center, z - 0.5 * self.L
         outward = (lateral * axis[:-1]).sum(dim=1) + axial * axis[-1]
         away = torch.hypot(lateral.norm(dim=1), axial) > self.far
@@ -88,6 +89,7 @@ class DiscGeometry:
         twice = torch.where(mirrored, 2 * outward, 0.0)
         return x - twice[:, None] * axis[:-1], z - twice * axis[-1], mirrored
 
+    @functools.cached_property
     def dipole(self) -> tuple[Tensor, Tensor]:
         """Features of the point midway between the plates' centres, [D], and the unit dipole, [D+1]; float64."""
         s = self.support

@@ -1,4 +1,4 @@
-"""Distances from points to their nearest charges, by direct differences."""
+"""Distances from points to their nearest charges."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _BLOCK_ELEMENTS = 1 << 24
 
 
 def nearest_charges(points: Tensor, charges: Tensor, plate: float, count: int) -> tuple[Tensor, Tensor]:
-    """The ``count`` nearest charges of one plate.
+    """The ``count`` nearest charges of one plate, by direct differences.
 
     Args:
         points: (x, z), [N, D+1], data units.
@@ -39,7 +39,7 @@ def nearest_charges(points: Tensor, charges: Tensor, plate: float, count: int) -
 def nearest_of_candidates(
     points: Tensor, charges: Tensor, plate: float, centre: Tensor, candidates: int = 4
 ) -> tuple[Tensor, Tensor]:
-    """The nearest charge of one plate, of the few that a matrix product finds; for points that one charge is close to.
+    """The nearest charge of one plate, among the few that a matrix product finds; for points close to one charge.
 
     Args:
         points: (x, z), [N, D+1], data units.

@@ -1,4 +1,4 @@
-"""Where the charges are: what a full map needs to know of the data."""
+"""The discs that hold the charges: all that a full map needs to know of the data."""
 
 from __future__ import annotations
 

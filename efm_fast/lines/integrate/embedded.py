@@ -1,56 +1,68 @@
-"""Dormand and Prince's embedded pair, one step of every line at a time (J. Comput. Appl. Math. 6, 1980)."""
+"""Embedded pairs of explicit Runge-Kutta methods: one step of every line at a time, and the length of the next."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-#: Rows of the matrix from the second stage on; the last one is also the fifth-order weights.
-ROWS: tuple[tuple[float, ...], ...] = (
-    (1 / 5,),
-    (3 / 40, 9 / 40),
-    (44 / 45, -56 / 15, 32 / 9),
-    (19372 / 6561, -25360 / 2187, 64448 / 6561, -212 / 729),
-    (9017 / 3168, -355 / 33, 46732 / 5247, 49 / 176, -5103 / 18656),
-    (35 / 384, 0.0, 500 / 1113, 125 / 192, -2187 / 6784, 11 / 84),
-)
-#: Fifth-order minus fourth-order weights.
-ERROR: tuple[float, ...] = (
-    71 / 57600,
-    0.0,
-    -71 / 16695,
-    71 / 1920,
-    -17253 / 339200,
-    22 / 525,
-    -1 / 40,
-)
-#: Evaluations per step: seven stages, of which the first is the last one of the step before.
-EVALUATIONS = len(ROWS)
 
+@dataclass(frozen=True)
+class EmbeddedPair:
+    """Two methods of neighbouring order with common stages, of which the last is the first of the next step.
 
-def dormand_prince(
-    direction: Callable[[Tensor], Tensor], points: Tensor, first: Tensor, ds: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
-    """One step of length ``ds`` along dp/ds = direction(p).
-
-    Args:
-        direction: unit direction of the field at points, [N, D+1] to [N, D+1].
-        points: [N, D+1], data units.
-        first: direction at ``points``.
-        ds: step of each line, [N], data units.
-
-    Returns:
-        New points, the direction there, and the size of the local error, [N], data units.
+    Attributes:
+        rows: of the matrix from the second stage on; the last one is also the weights of the higher order.
+        error: weights of the higher less those of the lower order, one per stage.
+        order: power of the step with which the error of one step grows.
+        safety: share of the step that would just be allowed.
+        growth: most by which a step grows from one to the next.
+        patient: whether the step after a rejected one grows not at all. Near a sharp turn, where the error leaps, that
+            saves half the rejections.
     """
-    stages = [first]
-    new = points
-    for row in ROWS:
-        new = points + ds[:, None] * _combine(row, stages)
-        stages.append(direction(new))
-    error = ds * _combine(ERROR, stages).norm(dim=1)
-    return new, stages[-1], error
+
+    rows: tuple[tuple[float, ...], ...]
+    error: tuple[float, ...]
+    order: int
+    safety: float = 0.9
+    growth: float = 5.0
+    patient: bool = False
+
+    @property
+    def evaluations(self) -> int:
+        """Evaluations per step: its first stage is the last one of the step before."""
+        return len(self.rows)
+
+    def advance(
+        self, direction: Callable[[Tensor], Tensor], points: Tensor, first: Tensor, ds: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """One step of length ``ds`` along dp/ds = direction(p).
+
+        Args:
+            direction: unit direction of the field at points, [N, D+1] to [N, D+1].
+            points: [N, D+1], data units.
+            first: direction at ``points``.
+            ds: step of each line, [N], data units.
+
+        Returns:
+            New points, the direction there, and the size of the local error, [N], data units.
+        """
+        stages = [first]
+        new = points
+        for row in self.rows:
+            new = points + ds[:, None] * _combine(row, stages)
+            stages.append(direction(new))
+        error = ds * _combine(self.error, stages).norm(dim=1)
+        return new, stages[-1], error
+
+    def next_step(self, ds: Tensor, error: Tensor, allowed: Tensor) -> Tensor:
+        """Step for the next attempt, [N], data units."""
+        share = allowed / error.clamp_min(torch.finfo(error.dtype).tiny)
+        factor = self.safety * share ** (1.0 / self.order)
+        # a NaN error, from a stage on a charge, shrinks the step as a large one does
+        return ds * factor.nan_to_num(0.2).clamp(0.2, self.growth)
 
 
 def _combine(weights: tuple[float, ...], stages: list[Tensor]) -> Tensor:
@@ -61,8 +73,26 @@ def _combine(weights: tuple[float, ...], stages: list[Tensor]) -> Tensor:
     return total
 
 
-def next_step(ds: Tensor, error: Tensor, allowed: Tensor) -> Tensor:
-    """Step for the next attempt, [N], data units: the error is of fifth order in it."""
-    factor = 0.9 * (allowed / error.clamp_min(torch.finfo(error.dtype).tiny)) ** 0.2
-    # a NaN error, from a stage on a charge, shrinks the step as a large one does
-    return ds * factor.nan_to_num(0.2).clamp(0.2, 5.0)
+#: Dormand and Prince (J. Comput. Appl. Math. 6, 1980); Bogacki and Shampine (Appl. Math. Lett. 2, 1989).
+PAIRS: dict[str, EmbeddedPair] = {
+    "dopri5": EmbeddedPair(
+        rows=(
+            (1 / 5,),
+            (3 / 40, 9 / 40),
+            (44 / 45, -56 / 15, 32 / 9),
+            (19372 / 6561, -25360 / 2187, 64448 / 6561, -212 / 729),
+            (9017 / 3168, -355 / 33, 46732 / 5247, 49 / 176, -5103 / 18656),
+            (35 / 384, 0.0, 500 / 1113, 125 / 192, -2187 / 6784, 11 / 84),
+        ),
+        error=(71 / 57600, 0.0, -71 / 16695, 71 / 1920, -17253 / 339200, 22 / 525, -1 / 40),
+        order=5,
+    ),
+    "bs23": EmbeddedPair(
+        rows=((1 / 2,), (0.0, 3 / 4), (2 / 9, 1 / 3, 4 / 9)),
+        error=(-5 / 72, 1 / 12, 1 / 9, -1 / 8),
+        order=3,
+        safety=0.8,
+        growth=3.0,
+        patient=True,
+    ),
+}

@@ -1,4 +1,4 @@
-"""One step of samples along a learned field, in one pass over them: what stands between two calls of a network."""
+"""One step of samples along a learned field, taken between two calls of the network in one pass over the samples."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def means_step(
     *,
     fused: bool = True,
 ) -> Tensor:
-    """The same for the field of plate means at features ``at`` [N, D] and height ``z``, never written out."""
+    """The same step along the field of plate means at ``at`` [N, D] and height ``z``, without its direction."""
     share, plus, minus = posterior.share_plus, posterior.mean_plus, posterior.mean_minus
     tensors = {"base": base, "at": at, "share": share, "plus": plus, "minus": minus}
     if fused and _served(tensors):
@@ -50,7 +50,7 @@ def means_step(
 
 
 def _served(tensors: dict[str, Tensor]) -> bool:
-    """Whether the extension can take these tensors: float32, no shape that would broadcast, nobody watching."""
+    """Whether the extension can take these tensors: float32, of whole shapes, with no gradient or transform."""
     place = tensors["base"].device
     if (
         any(t.dtype != torch.float32 or t.device != place for t in tensors.values())
@@ -63,7 +63,7 @@ def _served(tensors: dict[str, Tensor]) -> bool:
 
 
 def _shapes(tensors: dict[str, Tensor]) -> list[tuple[int, ...]]:
-    """The shapes in which the extension reads ``tensors``: that of the samples, [N, D], but for two."""
+    """The shapes in which the extension reads ``tensors``: [N, D], except for "share" and "direction"."""
     n, d = tensors["base"].shape
     return [{"share": (n,), "direction": (n, d + 1)}.get(name, (n, d)) for name in tensors]
 

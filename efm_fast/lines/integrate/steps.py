@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 Method = Literal["euler", "heun", "midpoint", "rk4"]
-TraceMethod = Literal["dopri5", "rk4", "heun", "midpoint", "euler"]
+TraceMethod = Literal["dopri5", "bs23", "rk4", "heun", "midpoint", "euler"]
 
 #: Butcher tableaus of the explicit methods: nodes, rows of the matrix, weights.
 TABLEAUS: dict[str, tuple[tuple[float, ...], tuple[tuple[float, ...], ...], tuple[float, ...]]] = {
@@ -34,8 +34,8 @@ class StepRule:
 
     Attributes:
         method: an explicit method whose steps change the distance to the nearest charge by about ``step`` of
-            it, or "dopri5", Dormand and Prince's embedded pair, whose steps keep the local error within
-            ``tolerance`` times that distance and never exceed it.
+            it, or an embedded pair, whose steps keep the local error within ``tolerance`` times that distance and
+            never exceed it.
         step: dimensionless.
         tolerance: dimensionless.
     """
@@ -87,7 +87,7 @@ def _advance(x: Tensor, dt: float | Tensor, weights: tuple[float, ...], stages: 
 
 
 def unit(direction: Tensor, aspect: float = 1.0) -> Tensor:
-    """The direction scaled to length one where lateral lengths count 1 / ``aspect``; zero stays zero."""
+    """Scale the direction to length one, with lateral lengths counted 1 / ``aspect``; zero stays zero."""
     # dividing by the largest part first keeps the squares of any positive multiple in range
     largest = direction.abs().amax(dim=1, keepdim=True)
     scaled = direction / torch.where(largest > 0, largest, 1.0)
@@ -96,7 +96,7 @@ def unit(direction: Tensor, aspect: float = 1.0) -> Tensor:
 
 
 def arc_step(step: float, scale: Tensor, gain: Tensor) -> Tensor:
-    """Arc length that changes ``scale`` by about the factor 1 + ``step``, towards the charges as away, [N].
+    """Arc length that changes ``scale`` by about the factor 1 + ``step``, towards the charges and away from them, [N].
 
     Args:
         step: dimensionless.

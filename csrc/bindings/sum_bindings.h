@@ -1,0 +1,10 @@
+// The sums' part of the module.
+#pragma once
+
+#include <pybind11/pybind11.h>
+
+namespace efm {
+
+void bind_sums(pybind11::module_& module);
+
+}  // namespace efm

@@ -1,0 +1,58 @@
+"""Launcher of the fused pass: a medium number of features, doubtful pairs by direct difference."""
+
+from __future__ import annotations
+
+import torch
+import triton
+from torch import Tensor
+
+from . import group, plan
+from .fused import sum_fused
+from .group import Group, Parts, by_groups
+from .platform import INTERPRET, LAUNCH, processors, shape_index
+from .request import Request, Sums
+
+
+def launch_fused(request: Request) -> Sums:
+    """Sum in one pass of split-precision matrix products; workspace as in :mod:`plan`."""
+    return by_groups(request, plan.padded_width(request.d, plan.fused_shapes(shape_index(request.x))), _group)
+
+
+def _cut(request: Request) -> Tensor:
+    """What a row's total must exceed, in units of a charge's weight, for that charge not to matter: float32 [1]."""
+    least = request.m / group.NEGLIGIBLE
+    if request.weight is None:
+        return torch.full((1,), least, device=request.x.device)
+    return request.weight.abs().amax().mul(least).reshape(1)
+
+
+def _group(request: Request, rows: slice, centre: Tensor, out: Sums) -> None:
+    shapes, form = plan.fused_shapes(shape_index(request.x)), request.form
+    width = plan.padded_width(request.d, shapes)
+    shape = shapes[width]
+    device, n = request.x.device, rows.stop - rows.start
+    padded = triton.cdiv(n, plan.ROWS) * plan.ROWS
+    chunk = plan.fused_chunk(request.m, padded, width)
+    count, per_split = plan.fused_splits(padded, chunk, width, shape, processors(request.x))
+    points = Group(request, rows, centre, width, plan.ROWS, count, out.v)
+    charges = Parts.empty(chunk, width, device, low=request.y.dtype != torch.uint8, wide=False)
+    pivots = points.pivots(count)
+    unsigned = points.unsigned(count)
+    marks = torch.empty(padded, chunk // 32, dtype=torch.int32, device=device)
+    cut = _cut(request)
+    for first in range(0, request.m, chunk):
+        y, q = request.chunk(first, chunk)
+        charges.fill(y, centre, q)
+        points.limit(charges)
+        sum_fused[(padded // shape.block_n, count)](
+            xh=points.points.high, xl=points.points.low, c=points.c, near=points.near, doubtful=points.doubtful,
+            yh=charges.high, yl=charges.low, y2=charges.norm2, q=q, cuts=cut, marks=marks, pivots=pivots,
+            totals=unsigned, rests=points.totals, sums=points.sums, rows=padded, charges=len(y), per_split=per_split,
+            chunk=chunk, words=chunk // 32, self_offset=request.self_offset(first, rows.start), rate=form.rate,
+            second=form.second, heavy=points.heavy, WIDTH=width, KIND=form.kind, VANISHES=form.vanishes(),
+            HAS_XL=points.points.low is not None, HAS_YL=charges.low is not None, HAS_Q=q is not None,
+            HAS_SELF=request.first_self is not None, EMULATED=INTERPRET, BLOCK_N=shape.block_n, BLOCK_M=shape.block_m,
+            **shape.options, **LAUNCH,
+        )  # fmt: skip
+        points.rescore(y, q, marks, 0, n)
+    points.finish(pivots, out)
