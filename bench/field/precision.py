@@ -8,20 +8,18 @@ from __future__ import annotations
 import argparse
 import json
 import platform
-import subprocess
-from pathlib import Path
 from typing import Any, get_args
 
 import torch
 
+from bench.common.record import RESULTS, ROOT, write_result
+from bench.pages.render import source
 from efm_fast.field import backends, capacitor_field
 from efm_fast.field.kernel import Riesz
 from efm_fast.field.queries import KINDS, QuerySet, query_set
 from efm_fast.field.request import Precision, SumRequest
 from efm_fast.types import CapacitorField
 
-ROOT = Path(__file__).resolve().parents[2]
-RESULTS = ROOT / "bench" / "results"
 PAGE = ROOT / "docs" / "measurements" / "precision.md"
 SIZES = {
     2: (256, 2048),
@@ -99,27 +97,19 @@ def measure(device: str) -> list[dict[str, Any]]:
     return rows
 
 
-def _conditions(device: str) -> dict[str, str]:
-    git = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True)
-    name = torch.cuda.get_device_name(device) if device.startswith("cuda") else platform.machine() + " CPU"
-    return {
-        "device": name,
-        "torch": torch.__version__,
-        "python": platform.python_version(),
-        "commit": git.stdout.strip(),
-    }
+def _device_name(device: str) -> str:
+    return torch.cuda.get_device_name(device) if device.startswith("cuda") else f"{platform.machine()} CPU"
 
 
 def document(reports: list[dict[str, Any]]) -> str:
     """The text of docs/measurements/precision.md for these measurements."""
     parts = [INTRODUCTION]
     for report in reports:
-        conditions, rows = report["conditions"], report["rows"]
+        rows = report["rows"]
         for backend in dict.fromkeys(row["backend"] for row in rows):
-            parts.append(f"## {backend}, {conditions['device']}\n")
-            parts.append(f"torch {conditions['torch']}, commit {conditions['commit']}.\n")
+            parts.append(f"## {backend}, {report['device']}\n")
             parts.append(_table([row for row in rows if row["backend"] == backend]))
-    parts.append("Measured by `python -m bench.field.precision`.\n")
+        parts.append(source(report))
     return "\n".join(parts)
 
 
@@ -147,9 +137,8 @@ def main() -> None:
     )
     parser.add_argument("--device", default="cpu", help="torch device, as cpu or cuda")
     device = parser.parse_args().device
-    report = {"conditions": _conditions(device), "rows": measure(device)}
-    path = RESULTS / f"precision-{torch.device(device).type}.json"
-    path.write_text(json.dumps(report, indent=1) + "\n")
+    name = f"precision-{torch.device(device).type}"
+    path = write_result(name, {"device": _device_name(device), "rows": measure(device)})
     reports = [json.loads(file.read_text()) for file in sorted(RESULTS.glob("precision-*.json"))]
     PAGE.write_text(document(reports))
     print(f"wrote {path.relative_to(ROOT)} and {PAGE.relative_to(ROOT)}")

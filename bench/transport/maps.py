@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -59,13 +60,21 @@ def _travel(run: Run, n: int, options: Ways) -> list[dict[str, Any]]:
     ]
 
 
-def _trained(options: Ways, **method: Any) -> Measure:
-    """Train with the settings of ``method``, then measure every way to sample in ``options``."""
+@dataclass(frozen=True)
+class Trained:
+    """Train, then measure; a record rather than a closure, for it goes to worker processes.
 
-    def run_and_measure(preset: str, overrides: Overrides, n: int) -> list[dict[str, Any]]:
-        return _travel(train(preset, {**method, **overrides}, progress=False), n, options)
+    Attributes:
+        ways: how the trained run is sampled.
+        method: settings of the method, which a row's own may change.
+    """
 
-    return run_and_measure
+    ways: Ways
+    method: Overrides = field(default_factory=dict)
+
+    def __call__(self, preset: str, overrides: Overrides, n: int) -> list[dict[str, Any]]:
+        """Numbers of every way to sample."""
+        return _travel(train(preset, {**self.method, **overrides}, progress=False), n, self.ways)
 
 
 def exact_maps(preset: str, overrides: Overrides, n: int) -> list[dict[str, Any]]:
@@ -112,18 +121,18 @@ _STEPS = [("{} evaluations", {"map": "forward", "steps": steps}) for steps in (2
 _FLOW, _PFGM = {"method.name": "flow_matching"}, {"method.name": "pfgm"}
 
 #: The full map and the forward map at their own settings.
-learned_maps = _trained([("learned, full", {"map": "full"}), ("learned, forward", {"map": "forward"})])
+learned_maps = Trained([("learned, full", {"map": "full"}), ("learned, forward", {"map": "forward"})])
 #: Flow matching with the same network and budget, 100 and 10 Euler steps.
-flow_maps = _trained([("{} Euler steps", {"steps": steps}) for steps in (100, 10)], **_FLOW)
+flow_maps = Trained([("{} Euler steps", {"steps": steps}) for steps in (100, 10)], _FLOW)
 #: PFGM with the same network and budget, from its own prior: adaptive Runge-Kutta, and 100 Euler steps.
-pfgm_maps = _trained([("Runge-Kutta", {}), ("{} Euler steps", {"steps": 100})], **_PFGM)
+pfgm_maps = Trained([("Runge-Kutta", {}), ("{} Euler steps", {"steps": 100})], _PFGM)
 #: The forward map at several numbers of steps.
-digit_maps = _trained(_STEPS)
+digit_maps = Trained(_STEPS)
 #: The full map at its own settings and the forward map of 13 evaluations.
-generated_digit_maps = _trained(
+generated_digit_maps = Trained(
     [("full map", {"map": "full"}), ("forward map", {"map": "forward", "steps": 6})]
 )
 #: Flow matching on digits.
-flow_digit_maps = _trained([("{} evaluations", {"steps": steps}) for steps in (20, 160)], **_FLOW)
+flow_digit_maps = Trained([("{} evaluations", {"steps": steps}) for steps in (20, 160)], _FLOW)
 #: PFGM on digits. An adaptive solver's count differs between seeds, so the name of the map does not hold it.
-pfgm_digit_maps = _trained([("Runge-Kutta", {}), ("{} evaluations", {"steps": 20})], **_PFGM)
+pfgm_digit_maps = Trained([("Runge-Kutta", {}), ("{} evaluations", {"steps": 20})], _PFGM)

@@ -93,3 +93,16 @@ def test_a_cpu_sum_imports_no_triton():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+def test_an_old_triton_is_refused_with_both_versions(monkeypatch):
+    kernels = pytest.importorskip("efm_fast.kernels", reason="needs triton")
+    from types import SimpleNamespace
+
+    from efm_fast.field.backends import triton
+
+    x = SimpleNamespace(device=torch.device("cuda"), dtype=torch.float32)
+    request = SimpleNamespace(x=x, y=x, kernel=Riesz(3.0))
+    monkeypatch.setattr(kernels, "INTERPRET", False)
+    monkeypatch.setattr(kernels, "VERSION", (3, 4))
+    assert triton.why_not(request) == "it needs Triton 3.5 or newer, and this is 3.4"

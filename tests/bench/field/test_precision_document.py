@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from bench.common import record
 from bench.field import precision
 from efm_fast.field.queries import promised_error
 
@@ -34,4 +35,6 @@ def test_a_small_measurement(monkeypatch):
     rows = precision.measure("cpu")
     assert {row["d"] for row in rows} == {2, 17}
     assert "torch" in {row["backend"] for row in rows}
-    assert "| 17 | twin |" in precision.document([{"conditions": precision._conditions("cpu"), "rows": rows}])
+    assert "| 17 | twin |" in precision.document(
+        [{**record.conditions(), "name": "x", "device": "CPU", "rows": rows}]
+    )
