@@ -106,3 +106,9 @@ def test_an_old_triton_is_refused_with_both_versions(monkeypatch):
     monkeypatch.setattr(kernels, "INTERPRET", False)
     monkeypatch.setattr(kernels, "VERSION", (3, 4))
     assert triton.why_not(request) == "it needs Triton 3.5 or newer, and this is 3.4"
+
+
+def test_a_default_device_that_was_taken_back_is_none():
+    torch.set_default_device("meta")
+    torch.set_default_device(None)
+    assert riesz_sum(torch.zeros(1, 2), torch.ones(3, 2), power=3.0).w.item() == pytest.approx(3.0)
