@@ -63,7 +63,8 @@ def assert_refused(folder: Path, *words: str) -> None:
 
 def as_before(folder: Path, stop: int | None = None, **changed: Tensor) -> None:
     """Rewrite a run as version 0.1 left it: unsealed, its weights beside its state (of step 0 if ``stop``)."""
-    state = load_file(folder / "state.safetensors") | changed
+    # the loaded tensors are the file itself, which is about to be overwritten
+    state = {k: v.clone() for k, v in load_file(folder / "state.safetensors").items()} | changed
     state.pop("geometry", None)
     save_file(state, folder / "state.safetensors", LAYOUT_BEFORE[0])
     weights = {k.removeprefix("average.module."): v for k, v in state.items() if k.startswith("average.m")}
