@@ -62,7 +62,7 @@ def test_a_loaded_run_samples_the_same(run) -> None:  # type: ignore[no-untyped-
         sample(run, n=3, map="backward")  # type: ignore[arg-type]
     with pytest.raises(InputError, match=r"^steps: the full map takes max_steps, got steps=3"):
         sample(run, n=3, steps=3)
-    with pytest.raises(InputError, match=r"^max_steps: .* the forward map takes steps, got max_steps=3"):
+    with pytest.raises(InputError, match=r"^max_steps: the forward map takes steps, got max_steps=3"):
         sample(run, n=3, map="forward", max_steps=3)
 
 
