@@ -165,6 +165,7 @@ STUDIES: dict[str, Study] = {
                     ("efm_fast", 0), ("flow matching", 0), w2="low", outliers="low", evaluations="low"
                 ),
                 *questions(("efm_fast", 0), ("flow matching", 1), w2="low", evaluations="low"),
+                *questions(("efm_fast", 0), ("OT-CFM", 1), w2="low", outliers="low", evaluations="low"),
                 *questions(("efm_fast", 0), ("PFGM", 0), w2="low", outliers="low", evaluations="low"),
                 *questions(("efm_fast", 0), ("exact field", 1), w2="low", evaluations="low"),
             ),
@@ -236,6 +237,7 @@ STUDIES: dict[str, Study] = {
             (
                 *questions(("efm_fast", 0), ("flow matching", 0), **_DIGITS_ASK),
                 *questions(("efm_fast", 0), ("flow matching", 1), **_DIGITS_ASK),
+                *questions(("efm_fast", 0), ("OT-CFM", 0), **_DIGITS_ASK),
                 *questions(("efm_fast", 0), ("the paper's recipe", 3), **_DIGITS_ASK),
             ),
             images=True,
@@ -281,6 +283,7 @@ STUDIES: dict[str, Study] = {
             _GENERATION_COLUMNS,
             (
                 *questions(("efm_fast", 0), ("flow matching", 1), **_GENERATION_ASK),
+                *questions(("efm_fast", 0), ("OT-CFM", 1), **_GENERATION_ASK),
                 *questions(("efm_fast", 0), ("PFGM", 0), **_GENERATION_ASK),
             ),
             images=True,
