@@ -15,7 +15,7 @@ $(READY): pyproject.toml setup.py $(wildcard csrc/*/* csrc/*/*/*)
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "efm_fast needs Python 3.10 or newer")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --editable '.[test]'
+	$(BIN)/python -m pip install --quiet --editable '.[test,docs]'
 	touch $@
 
 demo: setup ## Train Gaussian -> Swiss roll, measure it, and say where the pictures are
@@ -39,7 +39,6 @@ oldest: ## Install the oldest versions of everything that is promised, and run t
 	$(OLD)/bin/python -m pytest -n auto --maxprocesses 8 --dist worksteal -p no:cacheprovider $(OLDTESTS)
 
 docs: setup ## Build the documentation site into site/; a warning is an error
-	$(BIN)/python -m pip install --quiet --editable '.[docs]'
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 faults: setup ## Fail every write of a training run in turn, go on, and compare bit for bit

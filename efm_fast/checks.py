@@ -128,10 +128,15 @@ def count(name: str, value: object) -> int:
     return whole
 
 
+def is_finite(value: Tensor) -> Tensor:
+    """Whether each number is finite, for every floating dtype: torch.isfinite does not serve all of 8 bits."""
+    return torch.isfinite(value.float() if value.dtype.itemsize == 1 else value)
+
+
 def finite(name: str, value: Tensor) -> Tensor:
     """Return ``value`` if it holds no NaN and no infinity, else raise InputError with the first bad place."""
-    if value.is_floating_point() and not torch.isfinite(value).all():
-        bad = (~torch.isfinite(value)).nonzero()
+    if value.is_floating_point() and not (fine := is_finite(value)).all():
+        bad = (~fine).nonzero()
         raise InputError(
             f"{name}: expected finite numbers, got {len(bad)} NaN or infinite, the first at {tuple(bad[0].tolist())}"
         )

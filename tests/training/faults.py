@@ -15,6 +15,7 @@ import ctypes
 import itertools
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -337,9 +338,9 @@ def strike(every: int, folder: Path) -> list[str]:
 def preload(folder: Path) -> str:
     """Compile faults.c and return the path of the library."""
     library = folder / "faults.so"
-    compiler = os.environ.get("CC") or shutil.which("cc") or "gcc"
+    compiler = shlex.split(os.environ.get("CC") or shutil.which("cc") or "gcc")
     source = Path(__file__).with_name("faults.c")
-    subprocess.run([compiler, "-shared", "-fPIC", "-O1", "-o", library, source, "-ldl"], check=True)
+    subprocess.run([*compiler, "-shared", "-fPIC", "-O1", "-o", library, source, "-ldl"], check=True)
     return str(library)
 
 

@@ -13,6 +13,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from ... import checks
 from ..logsum import CentredSum, LogSum
 from ..request import SumRequest, centre_of
 from . import reference
@@ -57,8 +58,7 @@ def _spoilt(total: CentredSum, request: SumRequest, extra: Tensor) -> CentredSum
     bad = ~(torch.isfinite(request.x).all(1) & torch.isfinite(extra))
     for part in (request.y, request.weight):
         if part is not None and part.is_floating_point():
-            # torch.isfinite does not serve every dtype of 8 bits
-            bad = bad | ~torch.isfinite(part.float() if part.dtype.itemsize == 1 else part).all()
+            bad = bad | ~checks.is_finite(part).all()
     m, w = (torch.where(bad, torch.nan, part) for part in (total.m, total.w))
     along = None if total.along is None else torch.where(bad, torch.nan, total.along)
     return CentredSum(m, w, along, torch.where(bad[:, None], torch.nan, total.rest), total.centre)
