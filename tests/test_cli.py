@@ -170,9 +170,9 @@ OWN = """
 import torch
 from efm_fast.data import Source, register_source
 
-@register_source("ring")
+@register_source("cli_ring")
 class Ring(Source):
-    name, shape = "ring", (2,)
+    name, shape = "cli_ring", (2,)
 
     def draw(self, n, generator, split="train"):
         angle = 6.2832 * torch.rand(n, generator=generator)
@@ -188,7 +188,7 @@ def test_sources_of_ones_own_are_imported(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path])
     own = ("--import", "my_sources")
-    ring = ("minus={name: ring}", "name=a", "-q", "--n", "50")
+    ring = ("minus={name: cli_ring}", "name=a", "-q", "--n", "50")
     assert run(monkeypatch, "train", "gaussian_to_mixture", *TINY, *ring) == 1
     assert run(monkeypatch, "train", "gaussian_to_mixture", *TINY, *ring, *own) == 0
     # a fresh process knows nothing of it
