@@ -146,6 +146,7 @@ def transport_pairs(plus: Tensor, minus: Tensor, generator: Generator) -> tuple[
         from torchcfm.optimal_transport import OTPlanSampler
 
     plan = torch.from_numpy(OTPlanSampler(method="exact").get_map(plus, minus)).to(plus.device)
-    # torchcfm's own draws take numpy's global random state
-    pair = torch.multinomial(plan.flatten(), len(plus), replacement=True, generator=generator)
-    return plus[pair // len(minus)], minus[pair % len(minus)]
+    # torchcfm's own draws take numpy's global random state; all rows of a plan weigh the same
+    row = torch.randint(len(plus), (len(plus),), generator=generator, device=plus.device)
+    column = torch.multinomial(plan[row], 1, generator=generator)[:, 0]
+    return plus[row], minus[column]

@@ -6,9 +6,8 @@ The training loop, the run folder, the samplers' door, the metrics and the pages
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import ClassVar, Protocol
 
 from torch import Generator, Tensor, nn
 
@@ -34,10 +33,6 @@ class Points(Protocol):
 
     @property
     def z(self) -> Tensor: ...  # noqa: D102
-
-
-Strategy = Callable[..., Any]
-"""Inter-plate points of one's own, see :class:`efm_fast.methods.interplate.InterplateStrategy`."""
 
 
 class MethodSettings(Section):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -101,3 +102,16 @@ def test_a_flow_learns_a_shift(tmp_path: object) -> None:
     ends = sample(run, x0, steps=10).end
     moved = ends - x0
     assert float((moved - torch.tensor([3.0, 0.0])).norm(dim=1).median()) < 0.5
+
+
+def test_pairs_of_a_large_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A plan of 4200 x 4200 has more entries than torch.multinomial draws from at once."""
+    from torchcfm.optimal_transport import OTPlanSampler
+
+    count = 4200
+    shifted = np.roll(np.eye(count), 1, axis=1) / count
+    monkeypatch.setattr(OTPlanSampler, "get_map", lambda self, x0, x1: shifted)
+    rows = torch.arange(float(count))[:, None]
+    left, right = transport_pairs(rows, rows, generator())
+    assert torch.equal((left + 1) % count, right)
+    assert len(left.unique()) > count / 2
