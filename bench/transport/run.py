@@ -13,6 +13,7 @@ one process and one torch thread per core.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import statistics
 import tempfile
 import textwrap
@@ -86,9 +87,14 @@ def cells(study: Study, table: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def run_study(study: Study, seeds: int, quick: bool, pool: ProcessPoolExecutor) -> None:
+def run_study(
+    study: Study, seeds: int, quick: bool, pool: ProcessPoolExecutor, steps: int | None = None
+) -> None:
     """Run all rows of a study over seeds; print and write what they give, anew after every seed."""
     settings = QUICK[study.images] if quick else {}
+    if steps is not None:
+        settings = {**settings, "train.steps": steps}
+        study = dataclasses.replace(study, title=f"{study.title}; {steps} steps only")
     jobs = [
         [
             pool.submit(run_row, row, seed, settings, study.samples(quick))
@@ -133,10 +139,11 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3, help="seeds per row (default 3)")
     parser.add_argument("--quick", action="store_true", help="short training, one seed")
     parser.add_argument("--jobs", type=int, default=torch.get_num_threads(), help="rows run side by side")
+    parser.add_argument("--steps", type=int, help="optimiser steps of every row, if not the presets' own")
     options = parser.parse_args()
     unknown = sorted(set(options.studies) - set(ALL))
     if unknown or options.seeds < 1 or options.jobs < 1:
         parser.error(f"expected studies from {', '.join(ALL)}, seeds and jobs of at least 1; got {unknown}")
     with ProcessPoolExecutor(options.jobs, get_context("spawn")) as pool:
         for name in options.studies or ALL:
-            run_study(ALL[name], 1 if options.quick else options.seeds, options.quick, pool)
+            run_study(ALL[name], 1 if options.quick else options.seeds, options.quick, pool, options.steps)
