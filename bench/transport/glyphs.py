@@ -35,6 +35,18 @@ def _batch(rows: int) -> dict[str, object]:
     return {"method.pairs.kind": "optimal_transport", "method.pairs.rows": rows}
 
 
+#: The field itself: learned between coupled charges, and by the settings of the presets of images.
+_FIELD = {
+    "method.name": "field_matching",
+    "method.points.strategy": "coupled",
+    "method.points.nearest": "0.005 s",
+    "method.points.charges": 4096,
+    "method.sample.map": "forward",
+    "method.sample.margin": 0.02,
+}
+_FLUX = {**_FIELD, "method.points.strategy": "flux"}
+_FORWARD = Trained([("{} evaluations", {"map": "forward", "steps": steps}) for steps in (2, 4, 10)])
+
 GLYPHS: dict[str, Study] = {
     study.name: study
     for study in (
@@ -51,6 +63,17 @@ GLYPHS: dict[str, Study] = {
                 *questions((_OURS, 1), ("OT-CFM, 512", 1), **_ASK),
                 *questions((_OURS, 1), ("OT-CFM, 128", 1), **_ASK),
             ),
+            images=True,
+        ),
+        Study(
+            "glyphs_field",
+            "The field itself on coloured 3s to 2s of unseen font families, 16 x 16, D = 768: where it is learned",
+            (
+                Row("between coupled charges", _PRESET, _FORWARD, _FIELD),
+                Row("flux points", _PRESET, _FORWARD, _FLUX),
+            ),
+            _COLUMNS,
+            questions(("between coupled charges", 1), ("flux points", 1), **_ASK),
             images=True,
         ),
     )
