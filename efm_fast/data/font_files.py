@@ -6,6 +6,7 @@ import hashlib
 import os
 import re
 import warnings
+import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,7 +62,7 @@ class FontSheet:
         try:
             with np.load(path, allow_pickle=False) as found:
                 return cls.of(torch.from_numpy(found["pixels"]), found["families"].tolist())
-        except (OSError, ValueError, KeyError, EOFError, BadZipFile):
+        except (OSError, ValueError, KeyError, EOFError, NotImplementedError, BadZipFile, zlib.error):
             return None
 
 

@@ -7,6 +7,7 @@ translation keeps. Fonts are split by family, and the families of the test split
 from __future__ import annotations
 
 import functools
+import hashlib
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -27,7 +28,9 @@ from .tools import existing
 SIZES = range(8, 129)
 _LEAST_FONTS = 20  # fewer say nothing about unseen families
 _DRAWN_BY = 1  # raised when the same fonts give other pixels
-HOW_TO_INSTALL = "apt-get install --no-install-recommends texlive-fonts-extra fonts-aenigma (or `make fonts`)"
+HOW_TO_INSTALL = (
+    "make fonts, which is: apt-get install --no-install-recommends texlive-fonts-extra fonts-aenigma ..."
+)
 
 
 class GlyphShapes(ColouredShapes):
@@ -166,8 +169,6 @@ def cache_folder() -> Path:
 
 
 def _key(files: Iterable[Path], characters: str, size: int) -> str:
-    import hashlib
-
     with extra("train"):
         import PIL
     digest = hashlib.blake2b(f"{_DRAWN_BY} {PIL.__version__} {size} {characters}".encode(), digest_size=12)
