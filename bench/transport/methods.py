@@ -96,8 +96,8 @@ METHODS: dict[str, Study] = {
     for study in (
         Study(
             "methods",
-            "All methods, Gaussian to Swiss roll: one network, 4000 steps of 256",
-            _rows("gaussian_to_swissroll", {"train.steps": 4000}, published=True),
+            "All methods, Gaussian to Swiss roll: one network, 3000 steps of 256; solver and evaluations",
+            _rows("gaussian_to_swissroll", {"train.steps": 3000}, published=True),
             MAP_COLUMNS,
             tuple(
                 q
@@ -107,7 +107,7 @@ METHODS: dict[str, Study] = {
         ),
         Study(
             "digit_methods",
-            "All methods, noise to coloured digits, D = 192: one network, 2000 steps of 256",
+            "All methods, noise to coloured digits, D = 192: one network, 2000 steps of 256; solver, evaluations",
             _rows("digits_generation", {"train.steps": 2000}, published=False),
             GENERATION_COLUMNS,
             tuple(q for other in _OTHERS for q in questions(("field matching", 0), other, **GENERATION_ASK)),
