@@ -2,6 +2,7 @@
 
     python -m bench.transport                    every study, three seeds: some hours on two cores
     python -m bench.transport toy digits         these studies only
+    python -m bench.transport methods            all methods on the toy, W2 against evaluations; half an hour
     python -m bench.transport --quick            short training, one seed: under ten minutes; a smoke test of
                                                  the studies, not a statement about quality
 
@@ -28,10 +29,12 @@ from tqdm.auto import tqdm
 
 from bench.common.record import WIDTH, print_table, write_result
 from bench.transport.glyphs import GLYPHS
-from bench.transport.studies import STUDIES, Row, Study
+from bench.transport.methods import METHODS
+from bench.transport.studies import STUDIES as OURS
+from bench.transport.studies import Row, Study
 from bench.transport.verdict import COLUMNS, answer, summary
 
-ALL = STUDIES | GLYPHS
+STUDIES = {**OURS, **METHODS, **GLYPHS}
 QUICK = {False: {"train.steps": 400, "train.ema": 0.98}, True: {"train.steps": 200, "train.ema": 0.98}}
 """Settings of a short training of the toy (False) and of images (True): its average must not remember its start."""
 
@@ -135,15 +138,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("studies", nargs="*", metavar="STUDY", help=f"any of {', '.join(ALL)}; default all")
+    parser.add_argument(
+        "studies", nargs="*", metavar="STUDY", help=f"any of {', '.join(STUDIES)}; default all"
+    )
     parser.add_argument("--seeds", type=int, default=3, help="seeds per row (default 3)")
     parser.add_argument("--quick", action="store_true", help="short training, one seed")
     parser.add_argument("--jobs", type=int, default=torch.get_num_threads(), help="rows run side by side")
     parser.add_argument("--steps", type=int, help="optimiser steps of every row, if not the presets' own")
     options = parser.parse_args()
-    unknown = sorted(set(options.studies) - set(ALL))
+    unknown = sorted(set(options.studies) - set(STUDIES))
     if unknown or options.seeds < 1 or options.jobs < 1:
-        parser.error(f"expected studies from {', '.join(ALL)}, seeds and jobs of at least 1; got {unknown}")
+        parser.error(
+            f"expected studies from {', '.join(STUDIES)}, seeds and jobs of at least 1; got {unknown}"
+        )
     with ProcessPoolExecutor(options.jobs, get_context("spawn")) as pool:
-        for name in options.studies or ALL:
-            run_study(ALL[name], 1 if options.quick else options.seeds, options.quick, pool, options.steps)
+        for name in options.studies or STUDIES:
+            run_study(
+                STUDIES[name], 1 if options.quick else options.seeds, options.quick, pool, options.steps
+            )
