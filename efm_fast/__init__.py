@@ -32,6 +32,7 @@ _HOME = {
     "gaussian_sum": ".field",
     "kernel_sum": ".field",
     "load": ".runs",
+    "method_for": ".runs",
     "potential": ".field",
     "register_kernel": ".field",
     "resume": ".training",

@@ -49,7 +49,7 @@ def _held_out(plus: Source, minus: Source, n: int, seed: int) -> tuple[Tensor, T
     return x0, target, other
 
 
-def _travel(run: Run, n: int, options: Ways) -> list[dict[str, Any]]:
+def travel(run: Run, n: int, options: Ways) -> list[dict[str, Any]]:
     """Numbers of a trained run for every way to sample in ``options``, from the method's prior where it has one."""
     x0, target, other = _held_out(run.plus, run.minus, n, run.config.seed)
     if run.method.has_prior:
@@ -74,7 +74,7 @@ class Trained:
 
     def __call__(self, preset: str, overrides: Overrides, n: int) -> list[dict[str, Any]]:
         """Numbers of every way to sample."""
-        return _travel(train(preset, {**self.method, **overrides}, progress=False), n, self.ways)
+        return travel(train(preset, {**self.method, **overrides}, progress=False), n, self.ways)
 
 
 def exact_maps(preset: str, overrides: Overrides, n: int) -> list[dict[str, Any]]:
@@ -114,7 +114,7 @@ def biased_digit_maps(preset: str, overrides: Overrides, n: int) -> list[dict[st
     plus, minus = (make_source(spec, seed=config.seed) for spec in (config.plus, config.minus))
     inner = FluxPoints(nearest=measure_lengths(config, plus, minus).nearest)
     run = train(config, strategy=ForeignTarget(plus, minus, inner), progress=False)
-    return _travel(run, n, _STEPS)
+    return travel(run, n, _STEPS)
 
 
 _STEPS = [("{} evaluations", {"map": "forward", "steps": steps}) for steps in (2, 4, 6, 14)]

@@ -2,6 +2,7 @@
 
     python -m bench.transport                    every study, three seeds: some hours on two cores
     python -m bench.transport toy digits         these studies only
+    python -m bench.transport methods            all methods on the toy, W2 against evaluations; half an hour
     python -m bench.transport --quick            short training, one seed: under ten minutes; a smoke test of
                                                  the studies, not a statement about quality
 
@@ -26,9 +27,12 @@ import torch
 from tqdm.auto import tqdm
 
 from bench.common.record import WIDTH, print_table, write_result
-from bench.transport.studies import STUDIES, Row, Study
+from bench.transport.methods import METHODS
+from bench.transport.studies import STUDIES as OURS
+from bench.transport.studies import Row, Study
 from bench.transport.verdict import COLUMNS, answer, summary
 
+STUDIES = {**OURS, **METHODS}
 QUICK = {False: {"train.steps": 400, "train.ema": 0.98}, True: {"train.steps": 200, "train.ema": 0.98}}
 """Settings of a short training of the toy (False) and of images (True): its average must not remember its start."""
 

@@ -14,10 +14,12 @@ from ..plugins import own_class
 from ..sections import Choice, Section
 from .field_matching import FieldMatching
 from .flow_matching import FlowMatching
+from .interaction_field import InteractionField
 from .interplate import InterplatePoints, InterplateStrategy
 from .learned import LearnedField
 from .method import Method, MethodSettings, Problem, Travel
 from .pfgm import PFGM
+from .pfgmpp import PFGMPP
 
 with extra("train"):
     from pydantic import BeforeValidator, Field, SerializeAsAny
@@ -39,7 +41,9 @@ __all__ = [
 METHODS: dict[str, type[Method]] = {
     "field_matching": FieldMatching,
     "flow_matching": FlowMatching,
+    "interaction_field": InteractionField,
     "pfgm": PFGM,
+    "pfgm++": PFGMPP,
 }
 
 

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import functools
+import math
+from dataclasses import dataclass
 from typing import Annotated, Literal
 
+import torch
 from torch import Generator, Tensor
 
 from ..errors import InputError
 from ..extras import extra
 from ..lines import ExactField, Lines, Support, forward_map, full_map, mirrored, reversed_field
+from ..lines.integrate.heights import Heights
 from ..sections import Choice, Length, PositiveFloat, PositiveInt, Section, length_in_data_units
-from ..types import Field as FieldProtocol
-from ..types import Plates
+from ..types import Plates, PosteriorField
 from .interplate import BoxPoints, FluxPoints, InterplatePoints, InterplateStrategy, LinearPoints
 from .learned import LearnedField
 from .line_bank import LineBank
 from .method import Method, MethodSettings, Problem, Travel
 from .parametrisation import DirectField, Parametrisation, PlateMeans
+from .samplers import EXPONENTIAL, Held, Solver, carry, rho_spaced
 from .targets import Normalization
 
 with extra("train"):
@@ -104,8 +108,33 @@ class FieldSampleSettings(Section):
         description="forward: share of L left out at the minus plate, if not margin",
     )
     forward_steps: PositiveInt = Field(default=40, description="forward: number of steps")
+    solver: Solver = Field(
+        default="midpoint",
+        description="forward: heun and midpoint take 2 evaluations a step, the others 1; exponential and multistep"
+        " hold plate means and share",
+    )
+    spacing: Literal["log", "uniform", "rho"] = Field(
+        default="log",
+        description="forward: heights by constant factors from both plates, of equal distance, or equidistant in the"
+        " root of order 7 of the distance from the minus plate (exponential and multistep)",
+    )
     step: PositiveFloat = Field(default=0.35, description="full: step over the distance to the charges")
     max_steps: PositiveInt = Field(default=200, description="full: lines that take more steps end unfinished")
+
+    def heights(self, L: float, start: float, stop: float, steps: int) -> list[float]:
+        """``steps`` + 1 heights from ``start`` to ``stop``, and the plate at L."""
+        if self.spacing == "rho":
+            return [*(L - h for h in rho_spaced(L - start, L - stop, steps, 7.0)), L]
+        schedule = Heights(self.spacing, L, start, stop, steps)
+        return [*(schedule.z(schedule.first + k * schedule.dt) for k in range(steps)), stop, L]
+
+    @model_validator(mode="after")
+    def _refuse_rho_for_other_solvers(self) -> FieldSampleSettings:
+        if self.spacing == "rho" and self.solver not in EXPONENTIAL:
+            raise InputError(
+                f"method.sample.spacing: rho takes solver = exponential or multistep, got solver = {self.solver}"
+            )
+        return self
 
 
 class FieldMatchingSettings(MethodSettings):
@@ -128,7 +157,11 @@ class FieldMatchingSettings(MethodSettings):
     )
 
     @model_validator(mode="after")
-    def _refuse_idle_normalization(self) -> FieldMatchingSettings:
+    def _refuse_what_has_no_effect(self) -> FieldMatchingSettings:
+        if self.parametrisation == "direct" and self.sample.solver in EXPONENTIAL:
+            raise InputError(
+                f"method.sample.solver: {self.sample.solver} takes method.parametrisation = plate_means, got direct"
+            )
         if self.normalization == "superposition":
             return self
         for key, value, used in (
@@ -144,6 +177,36 @@ class FieldMatchingSettings(MethodSettings):
     def lengths(self, s: float, scale: float) -> tuple[float, float]:
         """L and ``points.nearest``, data units."""
         return length_in_data_units(self.L, s), length_in_data_units(self.points.nearest, s)
+
+
+@dataclass(frozen=True)
+class PlateMeansFlow:
+    """dx/dz = kappa (x - m+) / z - (1 - kappa) (x - m-) / (L - z) of a field; kappa is the share of flux."""
+
+    field: PosteriorField
+
+    def held(self, x: Tensor, z: float) -> Held:
+        """kappa, m+ and m-."""
+        posterior = self.field.posterior(x, x.new_full((len(x),), z, dtype=torch.float64))
+        assert posterior is not None
+        above = posterior.share_plus * z
+        below = (1.0 - posterior.share_plus) * (self.field.L - z)
+        return (above / (above + below))[:, None], posterior.mean_plus, posterior.mean_minus
+
+    def velocity(self, held: Held, x: Tensor, z: float) -> Tensor:
+        """dx/dz."""
+        kappa, plus, minus = held
+        return kappa * (x - plus) / z - (1.0 - kappa) * (x - minus) / (self.field.L - z)
+
+    def advance(self, held: Held, x: Tensor, z: float, new_z: float) -> Tensor:
+        """The way from the segment between the means grows as z^kappa (L - z)^(1 - kappa), which is 0 on a plate."""
+        (kappa, plus, minus), L = held, self.field.L
+        between = torch.lerp(plus, minus, z / L)
+        if not 0.0 < new_z < L:
+            return plus if new_z <= 0.0 else minus
+        kappa = kappa.clamp(0.0, 1.0)  # extrapolated shares may leave the interval
+        growth = torch.exp(kappa * math.log(new_z / z) + (1.0 - kappa) * math.log((L - new_z) / (L - z)))
+        return torch.lerp(plus, minus, new_z / L) + growth * (x - between)
 
 
 class FieldMatching(Method):
@@ -228,33 +291,43 @@ class FieldMatching(Method):
 
     def sample(self, field: LearnedField, x0: Tensor, support: Support, travel: Travel) -> Lines:
         """Follow the field's lines by the full or the forward map, see :func:`efm_fast.sample`."""
-        settings, kind = self.settings.sample, travel.map or self.map
-        followed: FieldProtocol = reversed_field(field) if travel.reverse else field
-        if kind == "full":
-            self.refuse(travel, "steps", takes="max_steps")
-            lines = full_map(
-                followed,
-                x0,
-                support=support.exchanged() if travel.reverse else support,
-                step=settings.step,
-                max_steps=settings.max_steps if travel.max_steps is None else travel.max_steps,
-                seed=travel.seed,
-                return_paths=travel.return_paths,
-            )
-        else:
-            self.refuse(travel, "max_steps", takes="steps")
-            landing = settings.margin if settings.landing is None else settings.landing
-            lines = forward_map(
-                followed,
-                x0,
-                steps=settings.forward_steps if travel.steps is None else travel.steps,
-                method="midpoint",
-                spacing="log",
-                start=settings.margin * field.L,
-                stop=field.L - landing * field.L,
-                return_paths=travel.return_paths,
-            )
+        if (travel.map or self.map) == "forward":
+            return self._forward(field, x0, travel)
+        self.refuse(travel, "steps", takes="max_steps")
+        settings = self.settings.sample
+        lines = full_map(
+            reversed_field(field) if travel.reverse else field,
+            x0,
+            support=support.exchanged() if travel.reverse else support,
+            step=settings.step,
+            max_steps=settings.max_steps if travel.max_steps is None else travel.max_steps,
+            seed=travel.seed,
+            return_paths=travel.return_paths,
+        )
         return mirrored(lines, field.L) if travel.reverse else lines
+
+    def _forward(self, field: LearnedField, x0: Tensor, travel: Travel) -> Lines:
+        self.refuse(travel, "max_steps", takes="steps")
+        settings, L = self.settings.sample, field.L
+        landing = settings.margin if settings.landing is None else settings.landing
+        start, stop = settings.margin * L, L - landing * L
+        steps = settings.forward_steps if travel.steps is None else travel.steps
+        if settings.solver in EXPONENTIAL:
+            spaced = settings.heights(L, start, stop, steps)
+            way = [L - z for z in spaced] if travel.reverse else spaced
+            flow = PlateMeansFlow(field)
+            return carry(flow, x0, way, settings.solver, lands=True, return_paths=travel.return_paths)
+        lines = forward_map(
+            reversed_field(field) if travel.reverse else field,
+            x0,
+            steps=steps,
+            method=settings.solver,  # type: ignore[arg-type]  # the others are exponential
+            spacing="log" if settings.spacing == "log" else "uniform",
+            start=start,
+            stop=stop,
+            return_paths=travel.return_paths,
+        )
+        return mirrored(lines, L) if travel.reverse else lines
 
     def exact(self, plates: Plates) -> ExactField:
         """The field of the plates' charges."""

@@ -20,6 +20,7 @@ from ..types import Geometry, Plates
 from .learned import LearnedField
 from .method import Method, MethodSettings, Problem, Travel
 from .parametrisation import Parametrisation
+from .samplers import Held, carry
 
 with extra("train"):
     from pydantic import Field
@@ -28,8 +29,8 @@ with extra("train"):
 class FlowSampleSettings(Section):
     """How samples follow the velocity."""
 
-    solver: Literal["euler", "heun", "midpoint", "rk4"] = Field(
-        default="euler", description="steps with 1, 2, 2 or 4 evaluations"
+    solver: Literal["euler", "heun", "midpoint", "rk4", "multistep"] = Field(
+        default="euler", description="steps with 1, 2, 2, 4 or 1 evaluations"
     )
     steps: PositiveInt = Field(default=20, description="number of steps")
 
@@ -86,6 +87,25 @@ class Velocity(Parametrisation):
         return (features[:, 0] - target).square().mean()
 
 
+@dataclass(frozen=True)
+class VelocityFlow:
+    """dx/dz = v / L of a learned field."""
+
+    field: LearnedField
+
+    def held(self, x: Tensor, z: float) -> Held:
+        """The velocity v, data units per unit of time."""
+        return (self.field.direction(x, x.new_full((len(x),), z))[:, :-1],)
+
+    def velocity(self, held: Held, x: Tensor, z: float) -> Tensor:
+        """v / L."""
+        return held[0] / self.field.L
+
+    def advance(self, held: Held, x: Tensor, z: float, new_z: float) -> Tensor:
+        """x + (z' - z) v / L."""
+        return x + (new_z - z) / self.field.L * held[0]
+
+
 class FlowMatching(Method):
     """Points on straight paths between pairs of data, and the mean velocity there.
 
@@ -123,11 +143,16 @@ class FlowMatching(Method):
         """Follow the velocity by the settings' solver, in ``travel.steps`` steps."""
         self.refuse(travel, "max_steps", takes="steps")
         settings = self.settings.sample
+        steps = settings.steps if travel.steps is None else travel.steps
+        if settings.solver == "multistep":
+            heights = [field.L * k / steps for k in range(steps + 1)]
+            way = heights[::-1] if travel.reverse else heights
+            return carry(VelocityFlow(field), x0, way, "multistep", return_paths=travel.return_paths)
         followed: FieldProtocol = reversed_field(field) if travel.reverse else field
         lines = forward_map(
             followed,
             x0,
-            steps=settings.steps if travel.steps is None else travel.steps,
+            steps=steps,
             method=settings.solver,
             return_paths=travel.return_paths,
         )

@@ -44,7 +44,7 @@ class LearnedField(nn.Module):
 
     def forward(self, x: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
         """Raw features [N, groups, D] and scalar [N]."""
-        return self.backbone(x, z)
+        return self.backbone(self.parametrisation.inputs(x, z), z)
 
     @_without_history
     def direction(self, x: Tensor, z: Tensor) -> Tensor:

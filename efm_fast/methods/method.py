@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import Any, ClassVar, Protocol
 
 from torch import Generator, Tensor, nn
 
+from .. import checks
 from ..data import Source
 from ..errors import InputError
 from ..lines import Lines, Support
@@ -33,6 +34,14 @@ class Points(Protocol):
 
     @property
     def z(self) -> Tensor: ...  # noqa: D102
+
+
+@dataclass(frozen=True)
+class Location:
+    """Points x [N, D] at heights z [N], data units, and nothing else."""
+
+    x: Tensor
+    z: Tensor
 
 
 class MethodSettings(Section):
@@ -131,6 +140,34 @@ class Method(ABC):
             generator: the only source of randomness, on the charges' device; a function of (seed, step).
             step: optimiser step.
         """
+
+    def sample_location(
+        self, x0: Tensor, x1: Tensor, generator: Generator, step: int = 0
+    ) -> tuple[Tensor, Tensor, Any]:
+        """Where to learn and what, for a training loop of one's own (``efm_fast.method`` makes a method for data).
+
+        Args:
+            x0: data on the plus plate, [N, D]; a method with a prior of its own does not look at them.
+            x1: data on the minus plate, [N, D].
+            generator: the only source of randomness, on the data's device.
+            step: of the optimiser, for methods that keep something over steps.
+
+        Returns:
+            Heights z [N], points x [N, D], and the target there, which :meth:`loss` takes: a tensor, or the record that
+            the ``target`` of the method's parametrisation documents.
+
+        Raises:
+            InputError: x0 and x1 are not [N, D] of the same N and of the method's D.
+        """
+        checks.tensor("x0", x0, ndim=2, columns=len(self.problem.geometry.centre))
+        checks.tensor("x1", x1, ndim=2, columns=x0.shape[1], rows=len(x0))
+        points = self.points(Plates(x0, x1, self.problem.geometry.L), len(x0), generator, step)
+        return points.z, points.x, self.parametrisation.target(points)
+
+    def loss(self, field: nn.Module, z: Tensor, x: Tensor, target: Any) -> Tensor:
+        """The mean loss of a learned field, from :meth:`field`, where :meth:`sample_location` said to learn."""
+        features, scalar = field(x, z)
+        return self.parametrisation.loss(features, scalar, Location(x, z), target)
 
     def field(self, backbone: nn.Module) -> LearnedField:
         """``backbone`` with the meaning of its output: what is trained, and what samples follow."""

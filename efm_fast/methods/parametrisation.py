@@ -23,6 +23,10 @@ class Parametrisation(Protocol):
 
     groups: int
 
+    def inputs(self, x: Tensor, z: Tensor) -> Tensor:
+        """What the backbone sees of the features, [N, D], data units."""
+        return x
+
     def direction(self, features: Tensor, scalar: Tensor, x: Tensor, z: Tensor) -> Tensor:
         """Field direction [N, D+1], up to a positive factor."""
         ...

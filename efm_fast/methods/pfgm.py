@@ -10,7 +10,7 @@ plates of the run lie z_max apart.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -24,6 +24,7 @@ from ..types import Geometry, Plates
 from .learned import LearnedField
 from .method import Method, MethodSettings, Problem, Travel
 from .parametrisation import Parametrisation
+from .samplers import Held, carry, log_spaced
 
 with extra("train"):
     from pydantic import Field
@@ -38,10 +39,11 @@ _GAMMA = 5.0 / math.sqrt(3072)
 class PFGMSampleSettings(Section):
     """How samples follow the field."""
 
-    solver: Literal["rk45", "euler"] = Field(
-        default="rk45", description="rk45: the paper's adaptive solver; euler: fixed steps in log z"
+    solver: Literal["rk45", "euler", "exponential", "multistep"] = Field(
+        default="rk45",
+        description="rk45: the paper's adaptive solver; the others: fixed steps in log z, with 1 evaluation each",
     )
-    steps: PositiveInt = Field(default=100, description="euler: number of steps")
+    steps: PositiveInt = Field(default=100, description="number of fixed steps")
     tolerance: PositiveFloat = Field(default=1e-4, description="rk45: relative and absolute tolerance")
     substitute_below: PositiveFloat = Field(
         default=1.0, description="height under which the field's height part comes from its lateral part"
@@ -111,6 +113,26 @@ class NormalisedField(Parametrisation):
         return (torch.cat([features[:, 0], scalar[:, None]], 1) - target).square().mean()
 
 
+@dataclass(frozen=True)
+class DataMeanFlow:
+    """dx/dh = (x - m) / h, with the posterior mean m read off the normalised field."""
+
+    pfgm: PFGM
+    field: LearnedField
+
+    def held(self, x: Tensor, z: float) -> Held:
+        """The posterior mean of the data."""
+        return (x - self.pfgm.rate(self.field, x, (self.field.L - z) / self.pfgm.unit),)
+
+    def velocity(self, held: Held, x: Tensor, z: float) -> Tensor:
+        """(m - x) / h, for z falls as the height h above the data grows."""
+        return (held[0] - x) / (self.field.L - z)
+
+    def advance(self, held: Held, x: Tensor, z: float, new_z: float) -> Tensor:
+        """m + (h' / h) (x - m)."""
+        return held[0] + (self.field.L - new_z) / (self.field.L - z) * (x - held[0])
+
+
 class PFGM(Method):
     """Points around data of one plate, the normalised field there, and lines from afar down to the data.
 
@@ -160,13 +182,19 @@ class PFGM(Method):
     def sample(self, field: LearnedField, x0: Tensor, support: Support, travel: Travel) -> Lines:
         """Follow the lines down to the data, or from data up to z_max.
 
-        ``travel.steps`` asks for as many Euler steps, whatever the settings' solver.
+        ``travel.steps`` asks for as many fixed steps: of Euler, where the settings' solver is the adaptive one.
         """
         self.refuse(travel, "max_steps", takes="steps")
-        settings = self.settings.sample
-        steps = settings.steps if travel.steps is None and settings.solver == "euler" else travel.steps
-        ends = (math.log(self.settings.z_max), math.log(self.settings.z_min))
-        start, stop = ends[::-1] if travel.reverse else ends
+        settings, L = self.settings.sample, self.problem.geometry.L
+        steps = settings.steps if travel.steps is None and settings.solver != "rk45" else travel.steps
+        first, last = (self.settings.z_max, self.settings.z_min)[:: -1 if travel.reverse else 1]
+        if settings.solver == "exponential" or settings.solver == "multistep":
+            heights = log_spaced(first, last, steps or settings.steps)
+            way = [L - self.unit * height for height in heights]
+            flow = DataMeanFlow(self, field)
+            lines = carry(flow, x0, way, settings.solver, return_paths=travel.return_paths)
+            return replace(lines, end_z=lines.end_z.new_full((len(x0),), 0.0 if travel.reverse else L))
+        start, stop = math.log(first), math.log(last)
         alive = torch.isfinite(x0).all(1)
         begin = x0[alive]
         if steps is None:

@@ -1,5 +1,6 @@
 """A run: its folder, its settings, its checkpoint, its data, and the learned field."""
 
+from .own_loop import method_for
 from .run import Run, load
 
-__all__ = ["Run", "load"]
+__all__ = ["Run", "load", "method_for"]
