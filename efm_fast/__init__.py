@@ -20,6 +20,7 @@ _HOME = {
     "Riesz": ".field",
     "RieszSum": ".field",
     "Run": ".runs",
+    "Sharding": ".field",
     "SignedLog": ".field",
     "Support": ".lines",
     "capacitor_field": ".field",

@@ -16,7 +16,7 @@ import efm_fast
 ROOT = Path(__file__).parent.parent
 # a module may import from its own rank or a lower one
 RANKS = [
-    {"errors", "extras", "types", "checks", "files", "native", "stop", "yaml12", "streams", "plugins"},
+    {"errors", "extras", "types", "checks", "files", "native", "stop", "yaml12", "streams", "plugins", "processes"},
     {"field", "sections"},
     {"data", "lines", "plots", "presets"},
     {"metrics", "nets"},
