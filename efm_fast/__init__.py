@@ -10,6 +10,7 @@ __version__ = "0.1.0"
 _HOME = {
     "CapacitorField": ".types",
     "Config": ".config",
+    "Coupling": ".couplings",
     "ExactField": ".lines",
     "Field": ".types",
     "Gaussian": ".field",
@@ -25,6 +26,7 @@ _HOME = {
     "Support": ".lines",
     "capacitor_field": ".field",
     "capacitor_potential": ".field",
+    "couple": ".couplings",
     "diagnose": ".diagnosis",
     "energy": ".field",
     "evaluate": ".evaluation",
