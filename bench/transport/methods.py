@@ -69,7 +69,7 @@ def _rows(preset: str, budget: Overrides, *, published: bool) -> tuple[Row, ...]
     rows: list[tuple[str, Solvers, Overrides]] = [
         ("field matching", plates, {}),
         ("PFGM", single, {"method.name": "pfgm"}),
-        *((f"PFGM++, d = {d}", noise, {**noisy, "method.d": d}) for d in (1.0, 16.0, 128.0)),
+        *((f"PFGM++, d = {d}", noise, {**noisy, "method.d": d}) for d in (1.0, 128.0)),
         ("diffusion (d = inf)", noise, {**noisy, "method.d": "inf"}),
         ("d = 128, stable target", noise, {**noisy, "method.d": 128.0, "method.charges": 1024}),
         ("flow matching", paths, flow),
@@ -96,19 +96,20 @@ METHODS: dict[str, Study] = {
     for study in (
         Study(
             "methods",
-            "All methods, Gaussian to Swiss roll: one network, 3000 steps of 256; solver and evaluations",
-            _rows("gaussian_to_swissroll", {"train.steps": 3000}, published=True),
+            "All methods, Gaussian to Swiss roll: one network, 1000 steps of 256; solver and evaluations",
+            _rows("gaussian_to_swissroll", {"train.steps": 1000, "train.ema": 0.99}, published=True),
             MAP_COLUMNS,
             tuple(
                 q
                 for other in _OTHERS
                 for q in questions(("field matching", 0), other, w2="low", outliers="low", evaluations="low")
             ),
+            measured_on=1000,
         ),
         Study(
             "digit_methods",
-            "All methods, noise to coloured digits, D = 192: one network, 2000 steps of 256; solver, evaluations",
-            _rows("digits_generation", {"train.steps": 2000}, published=False),
+            "All methods, noise to coloured digits, D = 192: one network, 1000 steps of 256; solver, evaluations",
+            _rows("digits_generation", {"train.steps": 1000, "train.ema": 0.99}, published=False),
             GENERATION_COLUMNS,
             tuple(q for other in _OTHERS for q in questions(("field matching", 0), other, **GENERATION_ASK)),
             images=True,

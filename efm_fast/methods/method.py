@@ -36,6 +36,14 @@ class Points(Protocol):
     def z(self) -> Tensor: ...  # noqa: D102
 
 
+@dataclass(frozen=True)
+class Location:
+    """Points x [N, D] at heights z [N], data units, and nothing else."""
+
+    x: Tensor
+    z: Tensor
+
+
 class MethodSettings(Section):
     """The settings of a method; every method has a subclass with its own."""
 
@@ -145,8 +153,8 @@ class Method(ABC):
             step: of the optimiser, for methods that keep something over steps.
 
         Returns:
-            Heights z [N], points x [N, D], and the target of the method's parametrisation there: a tensor or a
-            record, as its ``target`` documents.
+            Heights z [N], points x [N, D], and the target there, which :meth:`loss` takes: a tensor, or the record that
+            the ``target`` of the method's parametrisation documents.
 
         Raises:
             InputError: x0 and x1 are not [N, D] of the same N and of the method's D.
@@ -155,6 +163,11 @@ class Method(ABC):
         checks.tensor("x1", x1, ndim=2, columns=x0.shape[1], rows=len(x0))
         points = self.points(Plates(x0, x1, self.problem.geometry.L), len(x0), generator, step)
         return points.z, points.x, self.parametrisation.target(points)
+
+    def loss(self, field: nn.Module, z: Tensor, x: Tensor, target: Any) -> Tensor:
+        """The mean loss of a learned field, from :meth:`field`, where :meth:`sample_location` said to learn."""
+        features, scalar = field(x, z)
+        return self.parametrisation.loss(features, scalar, Location(x, z), target)
 
     def field(self, backbone: nn.Module) -> LearnedField:
         """``backbone`` with the meaning of its output: what is trained, and what samples follow."""
