@@ -17,7 +17,12 @@ def test_two_processes_give_what_one_gives() -> None:
 
 
 def test_three_processes_of_which_one_has_no_charges() -> None:
-    run("check_sums.py", 3, "check_sums_with_weights_heights_and_pairs_left_out", "check_gradients_by_differences")
+    run(
+        "check_sums.py",
+        3,
+        "check_sums_with_weights_heights_and_pairs_left_out",
+        "check_gradients_by_differences",
+    )
 
 
 def test_a_group_without_processes_is_refused() -> None:
