@@ -73,20 +73,13 @@ def capacitor_field(
     L = checks.length("L", L)
     checks.choice("normalization", normalization, get_args(Normalization))
     sharding = None if group is None else Sharding.of(group)
-    streamed_plates = [is_streamed(charges) for charges in (plus, minus)]
     if sharding is not None:
-        sharding.agree(streamed=streamed_plates, D=x.shape[1])
+        sharding.agree(streamed=[is_streamed(charges) for charges in (plus, minus)], D=x.shape[1])
     totals = [
         None if is_streamed(charges) else plate_charge(name, charges, weight, x, "x", sharding)  # type: ignore[arg-type]
         for name, charges, weight in (("plus", plus, plus_weight), ("minus", minus, minus_weight))
     ]
-    if plus is minus and isinstance(plus, Iterator):
-        raise InputError("minus: expected charges of its own, got the iterator that plus is read from")
-    some_plus, plus = some_of(plus, "plus")
-    some_minus, minus = some_of(minus, "minus")
-    centre = centre_of(some_plus, some_minus).to(x.device)
-    if sharding is not None:
-        centre = sharding.centre(centre, len(some_plus) + len(some_minus))
+    centre, plus, minus = _centred(plus, minus, x, sharding)
     coulomb = Riesz(x.shape[1] + 1.0)
     plates = []
     for name, charges, weight, height, known in (
@@ -111,6 +104,21 @@ def capacitor_field(
     else:
         field = superposed(plates[0], plates[1], x, z, L)
     return CapacitorField(field.direction.to(result_dtype(x, backend)), field.log_norm)
+
+
+def _centred(
+    plus: Charges, minus: Charges, x: Tensor, sharding: Sharding | None
+) -> tuple[Tensor, Charges, Charges]:
+    """A centre of both plates' charges, of all processes, and the charges, whose first chunks may have been read."""
+    if plus is minus and isinstance(plus, Iterator):
+        raise InputError("minus: expected charges of its own, got the iterator that plus is read from")
+    some_plus, plus = some_of(plus, "plus")
+    some_minus, minus = some_of(minus, "minus")
+    centre = centre_of(some_plus, some_minus).to(x.device)
+    if sharding is None:
+        return centre, plus, minus
+    count = len(some_plus) + len(some_minus)
+    return sharding.centre(centre if count else x.new_zeros(x.shape[1]).float(), count), plus, minus
 
 
 def plate_charge(

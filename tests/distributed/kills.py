@@ -17,7 +17,7 @@ HERE = Path(__file__).parent
 
 
 def torchrun(folder: Path, processes: int, die: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--max-restarts=1"]
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--max-restarts=3"]
     command += [f"--nproc-per-node={processes}", str(HERE / "check_training.py"), "die", str(folder)]
     env = {**os.environ, "OMP_NUM_THREADS": "1", "DIE": die}
     return subprocess.run(command, env=env, capture_output=True, text=True, timeout=300)
