@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import partial
 from typing import Literal, get_args
 
 import torch
@@ -73,46 +72,53 @@ def capacitor_field(
     checks.same_device("z", checks.tensor("z", z, ndim=1, rows=len(x)), x.device)
     L = checks.length("L", L)
     checks.choice("normalization", normalization, get_args(Normalization))
-    sharding = _agreed(group, plus, minus, x.shape[1])
+    sharding = None if group is None else Sharding.of(group)
+    if sharding is not None:
+        sharding.agree(streamed=[is_streamed(charges) for charges in (plus, minus)], D=x.shape[1])
     totals = [
         None if is_streamed(charges) else plate_charge(name, charges, weight, x, "x", sharding)  # type: ignore[arg-type]
         for name, charges, weight in (("plus", plus, plus_weight), ("minus", minus, minus_weight))
     ]
-    if plus is minus and isinstance(plus, Iterator):
-        raise InputError("minus: expected charges of its own, got the iterator that plus is read from")
-    some_plus, plus = some_of(plus, "plus")
-    some_minus, minus = some_of(minus, "minus")
-    centre = _common_centre(some_plus, some_minus, sharding).to(x.device)
+    centre, plus, minus = _centred(plus, minus, x, sharding)
     coulomb = Riesz(x.shape[1] + 1.0)
-    asked = partial(SumRequest, kernel=coulomb, softening=softening, precision=precision, centre=centre)
     plates = []
     for name, charges, weight, height, known in (
         ("plus", plus, plus_weight, z, totals[0]),
         ("minus", minus, minus_weight, z.double() - L, totals[1]),
     ):
-        # a stream becomes tensors when it is read
-        request = asked(x, charges, weight=weight, height=height)  # type: ignore[arg-type]
+        request = SumRequest(
+            x=x,
+            y=charges,  # type: ignore[arg-type]  # a stream becomes tensors when it is read
+            kernel=coulomb,
+            softening=softening,
+            weight=weight,
+            height=height,
+            precision=precision,
+            centre=centre,
+        )
         part, streamed = sum_and_charge(request, backend, progress, group)
         total = known if streamed is None else _not_zero(name, _of_all(streamed, sharding))
         plates.append(part.times(1.0 / torch.as_tensor(total, dtype=torch.float64, device=x.device)))
-    superposition = _per_plate if normalization == "per_plate" else superposed
-    field = superposition(plates[0], plates[1], x, z, L)
+    if normalization == "per_plate":
+        field = _per_plate(plates[0], plates[1], x, z, L)
+    else:
+        field = superposed(plates[0], plates[1], x, z, L)
     return CapacitorField(field.direction.to(result_dtype(x, backend)), field.log_norm)
 
 
-def _agreed(group: Group, plus: Charges, minus: Charges, features: int) -> Sharding | None:
-    """Who shares the charges, once all processes gave the same kinds of them; None for one process."""
-    if group is None:
-        return None
-    sharding = Sharding.of(group)
-    sharding.agree(streamed=[is_streamed(charges) for charges in (plus, minus)], D=features)
-    return sharding
-
-
-def _common_centre(plus: Tensor, minus: Tensor, sharding: Sharding | None) -> Tensor:
-    """The point that all processes measure from."""
-    centre = centre_of(plus, minus)
-    return centre if sharding is None else sharding.centre(centre, len(plus) + len(minus))
+def _centred(
+    plus: Charges, minus: Charges, x: Tensor, sharding: Sharding | None
+) -> tuple[Tensor, Charges, Charges]:
+    """A centre of both plates' charges, of all processes, and the charges, whose first chunks may have been read."""
+    if plus is minus and isinstance(plus, Iterator):
+        raise InputError("minus: expected charges of its own, got the iterator that plus is read from")
+    some_plus, plus = some_of(plus, "plus")
+    some_minus, minus = some_of(minus, "minus")
+    centre = centre_of(some_plus, some_minus).to(x.device)
+    if sharding is None:
+        return centre, plus, minus
+    count = len(some_plus) + len(some_minus)
+    return sharding.centre(centre if count else x.new_zeros(x.shape[1]).float(), count), plus, minus
 
 
 def plate_charge(
