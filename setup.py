@@ -2,7 +2,8 @@
 
 Environment variables:
     EFM_FAST_CUDA: "auto" (default: build the .cu files of csrc/ if nvcc is found), "0" (never), "1" (nvcc or an error).
-    EFM_FAST_CUDA_ARCHS: compute capabilities, e.g. "80;90"; PTX of the last is added for newer devices.
+    EFM_FAST_CUDA_ARCHS: compute capabilities, e.g. "80;90"; by default those of ARCHITECTURES that nvcc knows. PTX of
+        the last is added for newer devices.
     EFM_FAST_REQUIRE_EXT: "1" makes a failing build an error instead of a package without the extension.
     EFM_FAST_SANITIZE: "1" builds the C++ part with AddressSanitizer and UBSan, without optimisation of frames.
 """
@@ -26,6 +27,8 @@ CSRC = Path("csrc")
 CUDA_WISH = os.environ.get("EFM_FAST_CUDA", "auto")
 X86 = platform.machine().lower() in ("x86_64", "amd64") and sys.platform != "win32"
 SANITIZE = os.environ.get("EFM_FAST_SANITIZE") == "1"
+#: Compute capabilities of the CUDA part: T4, A100, RTX 30, RTX 40, H100 and H200, B200, RTX 50.
+ARCHITECTURES = ("75", "80", "86", "89", "90", "100", "120")
 
 
 def instruction_sets() -> dict[str, list[str]]:
@@ -70,10 +73,16 @@ def common_flags() -> list[str]:
     return flags
 
 
-def cuda_architectures() -> list[str]:
+def cuda_architectures(nvcc: str) -> list[str]:
     """Compute capabilities to build for, without their dots."""
-    wish = os.environ.get("EFM_FAST_CUDA_ARCHS", "80;90;100")
-    return [arch.strip().replace(".", "") for arch in wish.replace(",", ";").split(";") if arch.strip()]
+    wish = os.environ.get("EFM_FAST_CUDA_ARCHS")
+    if wish is not None:
+        return [arch.strip().replace(".", "") for arch in wish.replace(",", ";").split(";") if arch.strip()]
+    asked = subprocess.run([nvcc, "--list-gpu-arch"], capture_output=True, text=True)
+    known = [arch for arch in ARCHITECTURES if f"compute_{arch}" in asked.stdout.split()]
+    if not known:
+        raise CompileError(f"{nvcc} --list-gpu-arch: expected one of {', '.join(ARCHITECTURES)}, got none")
+    return known
 
 
 def find_nvcc() -> str | None:
@@ -140,7 +149,7 @@ class BuildExtension(build_ext):
 
     def compile_cuda(self, nvcc: str, libraries: Path, ext: Extension) -> list[str]:
         """Objects of the .cu files for every architecture plus PTX; links the static CUDA runtime."""
-        architectures = cuda_architectures()
+        architectures = cuda_architectures(nvcc)
         targets = [f"-gencode=arch=compute_{a},code=sm_{a}" for a in architectures]
         targets.append(f"-gencode=arch=compute_{architectures[-1]},code=compute_{architectures[-1]}")
         objects = []

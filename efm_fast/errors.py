@@ -2,7 +2,13 @@
 
 
 class EfmError(Exception):
-    """Base of every error that is the user's to mend; its text says what to do."""
+    """Base of every error that is the user's to mend; its text says what to do.
+
+    Attributes:
+        shared: whether every process of a job raises it, so that the first alone says it.
+    """
+
+    shared: bool = False
 
 
 class InputError(EfmError, ValueError):

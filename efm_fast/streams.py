@@ -26,6 +26,7 @@ class Stream(IntEnum):
     BANK_PLUS = 500  # charges and launches of a bank of lines
     BANK_MINUS = 501
     BANK_LAUNCH = 502
+    COUPLING = 600  # pairs of whole sets
     DIAGNOSIS = 900
     MEASURE_PLUS = 1000  # the lengths of the data, before training
     MEASURE_MINUS = 1001

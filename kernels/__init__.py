@@ -1,6 +1,6 @@
 """Triton kernels for sums over charges. Imports torch and triton only; nothing compiles at import."""
 
-from . import ahead, plan, platform
+from . import ahead, plan, platform, probe
 from .api import log_sum, log_sum_backward, representable_points, warmup
 from .kernel import KERNELS
 from .platform import INTERPRET, VERSION
@@ -17,6 +17,7 @@ __all__ = [
     "log_sum_backward",
     "plan",
     "platform",
+    "probe",
     "representable_points",
     "warmup",
 ]

@@ -16,10 +16,23 @@ import efm_fast
 ROOT = Path(__file__).parent.parent
 # a module may import from its own rank or a lower one
 RANKS = [
-    {"errors", "extras", "types", "checks", "files", "native", "stop", "yaml12", "streams", "plugins"},
+    {
+        "errors",
+        "extras",
+        "types",
+        "checks",
+        "files",
+        "native",
+        "stop",
+        "yaml12",
+        "streams",
+        "plugins",
+        "sealed",
+        "processes",
+    },
     {"field", "sections"},
     {"data", "lines", "plots", "presets"},
-    {"metrics", "nets"},
+    {"metrics", "nets", "couplings"},
     {"methods"},
     {"config"},
     {"runs", "settings", "info"},

@@ -1,4 +1,4 @@
-"""A process of its own for rows that compile: it can be stopped, and takes nothing with it.
+"""A process of its own for rows that compile: it can be stopped without harm to the bench.
 
 It belongs to the process group of the bench, runs the same code, and reports one row at a time.
 """

@@ -3,8 +3,8 @@
     python -m bench.lines.images                 # 512 lines among 2 x 1024 charges at D = 192, 768, 3072; minutes
     python -m bench.lines.images --lines 4268 --charges 4268 --features 768 --threads 2
 
-The sums are timed at points of the lines themselves, for a point beside one charge is cheaper than one among many.
-Seconds are the processor's, so that other work on the machine counts little.
+The sums are timed at points of the lines themselves, because a point near one charge takes less time than a point among
+many. Seconds are CPU time, so other work on the machine counts little.
 """
 
 from __future__ import annotations

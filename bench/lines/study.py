@@ -1,9 +1,10 @@
 """Field lines held against physics, with their cost: ``python -m bench.lines [STUDY ...] [--full]``.
 
-What lines cost: Algorithm 2 against the published solver's loop, the pair rate of whole lines against that of the
-sums alone, and line banks in training. What they are worth: drift of the dipole invariant, arrivals per charge and
-agreement with a tight reference, and exact W2 of the full map over the distance of the plates. Written to
-bench/results/field_lines-<device>.json. Some minutes; a quarter of an hour with --full.
+The studies of cost compare Algorithm 2 with the published solver's loop and the pair rate of whole lines with that of
+the sums alone, and time line banks in training. The studies of accuracy measure the drift of the dipole's invariant,
+the arrivals per charge, the agreement with a tight tolerance, and the W2 distance of the full map over the distance
+between the plates. The result is bench/results/field_lines-<device>.json, after some minutes; --full takes a quarter of
+an hour.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The studies of bench.transport: which rows they compare, and what they ask of the numbers."""
+"""The studies of bench.transport: which rows they compare, and which targets the numbers must reach."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
 """The field of charges: one mergeable sum in log scale, and the two plates' field made of it."""
 
 from .capacitor import capacitor_field
+from .distributed import Sharding
 from .kernel import Gaussian, Kernel, Riesz, register_kernel
 from .logsum import LogSum, RieszSum
 from .potential import SignedLog, capacitor_potential, energy, potential
@@ -12,6 +13,7 @@ __all__ = [
     "LogSum",
     "Riesz",
     "RieszSum",
+    "Sharding",
     "SignedLog",
     "capacitor_field",
     "capacitor_potential",

@@ -11,16 +11,18 @@ from torch import Tensor
 from .. import checks
 from ..errors import InputError
 from ..types import CapacitorField
+from .distributed.sharding import Sharding, together
 from .kernel import Riesz
 from .logsum import CentredSum
 from .request import Precision, SumRequest, centre_of
 from .streaming import Charges, is_streamed, some_of
-from .sums import result_dtype, sum_and_charge
+from .sums import Group, result_dtype, sum_and_charge
 from .torch_op import watched
 
 Normalization = Literal["superposition", "per_plate"]
 
 
+@together
 def capacitor_field(
     x: Tensor,
     z: Tensor,
@@ -35,6 +37,7 @@ def capacitor_field(
     backend: str = "auto",
     precision: Precision = "default",
     progress: bool = False,
+    group: Group = None,
 ) -> CapacitorField:
     """Direction and log norm of the Coulomb field between two charged plates (EFM, eq. 7).
 
@@ -53,6 +56,7 @@ def capacitor_field(
         backend: see :func:`efm_fast.riesz_sum`.
         precision: see :func:`efm_fast.riesz_sum`.
         progress: see :func:`efm_fast.riesz_sum`.
+        group: processes that share the sums, each with some of the charges; see :func:`efm_fast.kernel_sum`.
 
     Returns:
         CapacitorField: unit ``direction`` [N, D+1] in the dtype of x, z last; ``log_norm`` float64 [N].
@@ -68,8 +72,12 @@ def capacitor_field(
     checks.same_device("z", checks.tensor("z", z, ndim=1, rows=len(x)), x.device)
     L = checks.length("L", L)
     checks.choice("normalization", normalization, get_args(Normalization))
+    sharding = None if group is None else Sharding.of(group)
+    streamed_plates = [is_streamed(charges) for charges in (plus, minus)]
+    if sharding is not None:
+        sharding.agree(streamed=streamed_plates, D=x.shape[1])
     totals = [
-        None if is_streamed(charges) else plate_charge(name, charges, weight, x, "x")  # type: ignore[arg-type]
+        None if is_streamed(charges) else plate_charge(name, charges, weight, x, "x", sharding)  # type: ignore[arg-type]
         for name, charges, weight in (("plus", plus, plus_weight), ("minus", minus, minus_weight))
     ]
     if plus is minus and isinstance(plus, Iterator):
@@ -77,6 +85,8 @@ def capacitor_field(
     some_plus, plus = some_of(plus, "plus")
     some_minus, minus = some_of(minus, "minus")
     centre = centre_of(some_plus, some_minus).to(x.device)
+    if sharding is not None:
+        centre = sharding.centre(centre, len(some_plus) + len(some_minus))
     coulomb = Riesz(x.shape[1] + 1.0)
     plates = []
     for name, charges, weight, height, known in (
@@ -93,8 +103,8 @@ def capacitor_field(
             precision=precision,
             centre=centre,
         )
-        part, streamed = sum_and_charge(request, backend, progress)
-        total = known if streamed is None else _not_zero(name, streamed)
+        part, streamed = sum_and_charge(request, backend, progress, group)
+        total = known if streamed is None else _not_zero(name, _of_all(streamed, sharding))
         plates.append(part.times(1.0 / torch.as_tensor(total, dtype=torch.float64, device=x.device)))
     if normalization == "per_plate":
         field = _per_plate(plates[0], plates[1], x, z, L)
@@ -104,20 +114,33 @@ def capacitor_field(
 
 
 def plate_charge(
-    name: str, charges: Tensor, weight: Tensor | None, points: Tensor, of: str
+    name: str,
+    charges: Tensor,
+    weight: Tensor | None,
+    points: Tensor,
+    of: str,
+    sharding: Sharding | None = None,
 ) -> float | Tensor:
     """Total weight of a plate's charges [M, D] beside ``points`` [N, D], the argument ``of``.
+
+    With a ``sharding`` it is the total over all processes, of which some may have no charges.
 
     Raises:
         InputError: charges or weights are not such tensors, or cannot be scaled to charge 1.
     """
     checks.tensor(name, charges, ndim=2, columns=points.shape[1])
     checks.same_device(name, charges, points.device, of)
-    if weight is None:
-        return _not_zero(name, float(len(charges)))
-    checks.tensor(f"{name}_weight", weight, ndim=1, rows=len(charges))
-    checks.same_device(f"{name}_weight", weight, points.device, of)
-    return _not_zero(name, weight.double().sum())
+    if weight is not None:
+        checks.tensor(f"{name}_weight", weight, ndim=1, rows=len(charges))
+        checks.same_device(f"{name}_weight", weight, points.device, of)
+    if sharding is not None:
+        sharding.agree(**{f"{name}_weight": weight is not None})
+    own = float(len(charges)) if weight is None else weight.double().sum()
+    return _not_zero(name, _of_all(own, sharding))
+
+
+def _of_all(own: float | Tensor, sharding: Sharding | None) -> float | Tensor:
+    return own if sharding is None else sharding.total(own)
 
 
 def _not_zero(name: str, total: float | Tensor) -> float | Tensor:

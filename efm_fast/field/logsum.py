@@ -133,6 +133,8 @@ class LogSum(LogScaled):
 
     def over_points(self, charge: Tensor) -> LogSum:
         """The sum over the points too, each of weight ``charge`` [N]; float64, one row."""
+        if len(self.m) == 0:
+            return LogSum.empty(1, self.v.shape[1], dtype=torch.float64, device=self.m.device)
         m = self.m.amax(0, keepdim=True)
         factor = charge * _factor(self.m, m)
         return LogSum(m, *(_scaled(part.double(), factor).sum(0, keepdim=True) for part in self._parts()))

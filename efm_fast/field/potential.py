@@ -7,7 +7,7 @@ In n = D + 1 dimensions a unit charge has the potential 1 / ((n - 2) r^(n - 2)),
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -15,9 +15,11 @@ from torch import Tensor
 from .. import checks
 from ..errors import InputError
 from .capacitor import plate_charge
+from .distributed.collectives import sum_of_all
+from .distributed.sharding import Sharding, together
 from .logsum import LogSum
 from .request import Precision
-from .sums import riesz_sum
+from .sums import Group, riesz_sum
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,7 @@ class SignedLog:
         return self.sign * torch.exp(self.log_abs)
 
 
+@together
 def potential(
     x: Tensor,
     y: Tensor,
@@ -47,6 +50,7 @@ def potential(
     first_self: int | None = None,
     backend: str = "auto",
     precision: Precision = "default",
+    group: Group = None,
 ) -> SignedLog:
     """Coulomb potential sum_j q_j / ((D - 1) r_ij^(D - 1)) of charges on one plate, in log scale, [N].
 
@@ -59,6 +63,7 @@ def potential(
         first_self: see :func:`efm_fast.riesz_sum`.
         backend: see :func:`efm_fast.riesz_sum`.
         precision: see :func:`efm_fast.riesz_sum`.
+        group: processes that share the sum, each with some of the charges; see :func:`efm_fast.kernel_sum`.
 
     Returns:
         SignedLog: float64 [N]; +inf log on a charge.
@@ -77,10 +82,12 @@ def potential(
         first_self=first_self,
         backend=backend,
         precision=precision,
+        group=group,
     )
     return _signed(total, x.shape[1])
 
 
+@together
 def capacitor_potential(
     x: Tensor,
     z: Tensor,
@@ -93,6 +100,7 @@ def capacitor_potential(
     softening: float = 0.0,
     backend: str = "auto",
     precision: Precision = "default",
+    group: Group = None,
 ) -> SignedLog:
     """Potential of two plates of charge 1 and -1: the field of ``capacitor_field`` is minus its gradient.
 
@@ -107,6 +115,7 @@ def capacitor_potential(
         softening: r2 becomes r2 + softening^2; data units.
         backend: see :func:`efm_fast.riesz_sum`.
         precision: see :func:`efm_fast.riesz_sum`.
+        group: processes that share the sum, each with some of the charges; see :func:`efm_fast.kernel_sum`.
 
     Returns:
         SignedLog: float64 [N], positive near the plate at z = 0, negative near the one at z = L.
@@ -119,12 +128,13 @@ def capacitor_potential(
     power = _power(x)
     checks.same_device("z", checks.tensor("z", z, ndim=1, rows=len(x)), x.device)
     L = checks.length("L", L)
+    sharding = None if group is None else Sharding.of(group)
     plates = []
     for name, charges, weight, height in (
         ("plus", plus, plus_weight, z),
         ("minus", minus, minus_weight, z.double() - L),
     ):
-        total = plate_charge(name, charges, weight, x, "x")
+        total = plate_charge(name, charges, weight, x, "x", sharding)
         part = riesz_sum(
             x,
             charges,
@@ -134,11 +144,13 @@ def capacitor_potential(
             softening=softening,
             backend=backend,
             precision=precision,
+            group=group,
         )
         plates.append(part.times(1.0 / torch.as_tensor(total, dtype=torch.float64, device=x.device)))
     return _signed(plates[0].merge(-plates[1]), x.shape[1])
 
 
+@together
 def energy(
     plus: Tensor,
     minus: Tensor,
@@ -149,6 +161,7 @@ def energy(
     softening: float = 0.0,
     backend: str = "auto",
     precision: Precision = "default",
+    group: Group = None,
 ) -> SignedLog:
     """Electrostatic energy of both plates' charges: the sum of q q' / ((D - 1) r^(D - 1)) over pairs.
 
@@ -161,6 +174,7 @@ def energy(
         softening: r2 becomes r2 + softening^2; data units.
         backend: see :func:`efm_fast.riesz_sum`.
         precision: see :func:`efm_fast.riesz_sum`.
+        group: processes that share the sum, each with some of the charges; see :func:`efm_fast.kernel_sum`.
 
     Returns:
         SignedLog: one number, float64. Its log is +inf where two charges of one plate coincide and
@@ -172,9 +186,11 @@ def energy(
         BackendUnavailableError: ``backend`` was named and cannot serve.
     """
     L, power = checks.length("L", L), _power(plus, "plus")
-    options = {"softening": softening, "backend": backend, "precision": precision}
-    q_plus = _normalised("plus", plus, plus_weight, plus)
-    q_minus = _normalised("minus", minus, minus_weight, plus)
+    # the charges are the points too, and every process has its own
+    sharding = None if group is None else replace(Sharding.of(group), points="sharded")
+    options = {"softening": softening, "backend": backend, "precision": precision, "group": sharding}
+    q_plus = _normalised("plus", plus, plus_weight, plus, sharding)
+    q_minus = _normalised("minus", minus, minus_weight, plus, sharding)
     total = None
     for factor, points, q, charges, q_other, height in (
         (0.5, plus, q_plus, plus, q_plus, None),
@@ -194,6 +210,8 @@ def energy(
         term = part.over_points(factor * q)
         total = term if total is None else total.merge(term)
     assert total is not None
+    if sharding is not None:
+        total = sum_of_all(total, sharding.processes)
     one = _signed(total, plus.shape[1])
     return SignedLog(one.sign[0], one.log_abs[0])
 
@@ -207,11 +225,13 @@ def _power(x: Tensor, name: str = "x") -> float:
     return float(x.shape[1] - 1)
 
 
-def _normalised(name: str, charges: Tensor, weight: Tensor | None, plus: Tensor) -> Tensor:
-    """Charges q_j that add up to 1, float64 [M]."""
-    total = plate_charge(name, charges, weight, plus, "plus")
+def _normalised(
+    name: str, charges: Tensor, weight: Tensor | None, plus: Tensor, sharding: Sharding | None
+) -> Tensor:
+    """Charges q_j that add up to 1, on all processes together; float64 [M]."""
+    total = plate_charge(name, charges, weight, plus, "plus", sharding)
     if weight is None:
-        return torch.full((len(charges),), 1.0 / len(charges), dtype=torch.float64, device=charges.device)
+        return torch.full((len(charges),), 1.0 / float(total), dtype=torch.float64, device=charges.device)
     return weight.double() / total
 
 

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import functools
+
 import torch
+import torch.distributed as dist
 from torch import Tensor
 
 from .. import checks
 from . import backends, torch_op
+from .distributed.sharding import Sharding, together
+from .distributed.sums import sharded_sum
 from .kernel import Gaussian, Kernel, Riesz, checked_kernel
 from .logsum import CentredSum, LogSum
 from .request import Precision, SumRequest, checked, heights, working_dtype
 from .streaming import Charges, is_streamed, stream
 
+Group = dist.ProcessGroup | Sharding | None
 
+
+@together
 def kernel_sum(
     x: Tensor,
     y: Charges,
@@ -25,6 +33,7 @@ def kernel_sum(
     backend: str = "auto",
     precision: Precision = "default",
     progress: bool = False,
+    group: Group = None,
 ) -> LogSum:
     """Sum a kernel function and its displacements over charges, in log scale.
 
@@ -44,6 +53,9 @@ def kernel_sum(
         backend: "auto", or a name that ``efm-fast info`` lists.
         precision: "fast", "default" or "exact".
         progress: show a progress bar over the chunks of streamed charges.
+        group: a process group of torch.distributed, or an ``efm_fast.Sharding``: the sum is then over the charges of
+            all its processes, and ``y`` (and ``weight``) are those of this one. Points are the same on all, unless the
+            Sharding says otherwise. None: this process alone.
 
     Returns:
         LogSum (m float64 [N], w [N], v [N, D]). A point exactly on a charge, where the kernel has a pole, has
@@ -67,10 +79,11 @@ def kernel_sum(
         first_self=first_self,
         precision=precision,
     )
-    total = sum_and_charge(request, backend, progress)[0].whole(x).to(result_dtype(x, backend))
+    total = sum_and_charge(request, backend, progress, group)[0].whole(x).to(result_dtype(x, backend))
     return total if factor is None else _times(total, factor)
 
 
+@together
 def riesz_sum(
     x: Tensor,
     y: Charges,
@@ -83,6 +96,7 @@ def riesz_sum(
     backend: str = "auto",
     precision: Precision = "default",
     progress: bool = False,
+    group: Group = None,
 ) -> LogSum:
     """Sum the Riesz kernel r^-power and its displacements over charges, in log scale.
 
@@ -101,6 +115,7 @@ def riesz_sum(
         backend: "auto", or a name that ``efm-fast info`` lists.
         precision: "fast", "default" or "exact".
         progress: show a progress bar over the chunks of streamed charges.
+        group: processes that share the sum, see :func:`efm_fast.kernel_sum`.
 
     Returns:
         LogSum (m float64 [N], w [N], v [N, D]). A point exactly on a charge has m = +inf, w = that charge's
@@ -122,9 +137,11 @@ def riesz_sum(
         backend=backend,
         precision=precision,
         progress=progress,
+        group=group,
     )
 
 
+@together
 def gaussian_sum(
     x: Tensor,
     y: Charges,
@@ -136,6 +153,7 @@ def gaussian_sum(
     backend: str = "auto",
     precision: Precision = "default",
     progress: bool = False,
+    group: Group = None,
 ) -> LogSum:
     """Sum the kernel exp(-r2 / (2 bandwidth^2)) and its displacements, for Stein-type and diffusion targets.
 
@@ -151,6 +169,7 @@ def gaussian_sum(
         backend: "auto", or a name that ``efm-fast info`` lists.
         precision: "fast", "default" or "exact".
         progress: show a progress bar over a stream's chunks.
+        group: processes that share the sum, see :func:`efm_fast.kernel_sum`.
 
     Returns:
         LogSum (m float64 [N], w [N], v [N, D]), as from :func:`efm_fast.kernel_sum`.
@@ -169,6 +188,7 @@ def gaussian_sum(
         backend=backend,
         precision=precision,
         progress=progress,
+        group=group,
     )
 
 
@@ -189,9 +209,12 @@ def _times(total: LogSum, log_factor: Tensor) -> LogSum:
 
 
 def sum_and_charge(
-    request: SumRequest, backend: str, progress: bool = False
+    request: SumRequest, backend: str, progress: bool = False, group: Group = None
 ) -> tuple[CentredSum, float | Tensor | None]:
-    """The sum over charges in memory or streamed; with it the total charge, where only the stream knew it."""
+    """The sum over charges in memory or streamed; with it this process's total charge, where only a stream knew it."""
+    if group is not None:
+        serve = functools.partial(sum_and_charge, backend=backend, progress=progress)
+        return sharded_sum(request, backend, Sharding.of(group), serve)
     if isinstance(request.y, Tensor) or not is_streamed(request.y):
         return torch_op.call(checked(request), backend), None
     return stream(request, lambda part: torch_op.call(checked(part), backend), progress)

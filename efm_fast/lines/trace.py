@@ -67,7 +67,7 @@ def trace_lines(
         method: "rk4" up to D = 16 and "dopri5" above by default; also "bs23", "euler", "heun", "midpoint". Euler's
             steps of 0.2 fail the flux test at D = 2, RK4's lose the dipole invariant at D = 64. Above D = 64, where
             an evaluation is dear, the default is "bs23" unless paths are asked for: it finds the charge on which a
-            line ends in less than half of dopri5's evaluations, and the line's length to about two percent.
+            line ends in fewer evaluations than dopri5, and the line's length less exactly.
         step: change of the distance to the nearest charge per step, over that distance, for methods without an
             error of their own.
         tolerance: local error over the distance to the nearest charge; 1e-4 / sqrt(D + 1) for "dopri5" and

@@ -33,8 +33,9 @@ from ..files import write_text
 from ..lines import Support
 from ..methods import LearnedField, Method, Problem, make_method
 from ..nets import build_backbone
+from ..sealed import save_tensors
 from ..types import Geometry
-from .checkpoint import STATE, averaged_weights, numbers, save_tensors
+from .checkpoint import STATE, averaged_weights, numbers
 from .measure import measure_support
 from .sources import sources_if_there, with_data
 

@@ -17,8 +17,9 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from ..config import TrainConfig
 from ..errors import RunError
 from ..methods import LearnedField
-from ..runs.checkpoint import STATE, load_state, numbers, save_tensors, under
+from ..runs.checkpoint import STATE, load_state, numbers, under
 from ..runs.run import fill
+from ..sealed import save_tensors
 from .schedule import learning_rate_factor
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 CSRC = Path(__file__).parents[2] / "csrc"
-ARCHITECTURES = ("80", "90", "100")
+ARCHITECTURES = ("75", "80", "86", "89", "90", "100", "120")
 
 pytestmark = [
     pytest.mark.skipif(

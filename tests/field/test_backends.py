@@ -112,3 +112,61 @@ def test_a_default_device_that_was_taken_back_is_none():
     torch.set_default_device("meta")
     torch.set_default_device(None)
     assert riesz_sum(torch.zeros(1, 2), torch.ones(3, 2), power=3.0).w.item() == pytest.approx(3.0)
+
+
+class OneGpu:
+    """A machine with one GPU, as far as a probe asks."""
+
+    def __init__(self, monkeypatch, capability, launch):
+        from efm_fast.kernels import platform, probe
+
+        monkeypatch.setattr(torch.cuda, "get_device_name", lambda index: "a GPU")
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda index: capability)
+        monkeypatch.setattr(torch, "zeros", lambda *shape, device: torch.full(shape, 0.0))
+        monkeypatch.setattr(probe, "launch", launch)
+        platform.architecture.cache_clear()
+        probe.why_not.cache_clear()
+        self.why_not = probe.why_not
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        from efm_fast.kernels import platform
+
+        self.why_not.cache_clear()
+        platform.architecture.cache_clear()
+
+
+def without_compiler(out):
+    raise RuntimeError("Failed to find C compiler. Please specify via CC.\nmore lines")
+
+
+def silent(out):
+    return None
+
+
+@pytest.mark.parametrize(
+    ("capability", "launch", "why"),
+    [
+        ((7, 5), silent, "it needs compute capability 8.0 or newer, and a GPU has 7.5"),
+        (
+            (9, 0),
+            without_compiler,
+            "a first small kernel failed on a GPU: Failed to find C compiler. Please specify via CC.",
+        ),
+        ((9, 0), silent, "a first small kernel wrote 0.0 instead of 1 on a GPU"),
+        ((9, 0), lambda out: out.fill_(1.0), None),
+    ],
+)
+def test_a_gpu_is_probed_by_a_first_launch(monkeypatch, capability, launch, why):
+    pytest.importorskip("efm_fast.kernels", reason="needs triton")
+    with OneGpu(monkeypatch, capability, launch) as gpu:
+        assert gpu.why_not(0) == why
+
+
+def test_a_gpu_is_probed_once(monkeypatch):
+    pytest.importorskip("efm_fast.kernels", reason="needs triton")
+    launches = []
+    with OneGpu(monkeypatch, (9, 0), lambda out: launches.append(out.fill_(1.0))) as gpu:
+        assert [gpu.why_not(0), gpu.why_not(0), len(launches)] == [None, None, 1]

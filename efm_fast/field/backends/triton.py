@@ -12,7 +12,6 @@ from .gradient import Needs
 
 _CHARGES = (torch.float32, torch.bfloat16, torch.float16, torch.uint8)
 _TRITON = (3, 5)  # older ones cannot compile the kernels, or put more into shared memory than there is
-_CAPABILITY = (8, 0)  # bfloat16 on the tensor cores
 
 
 def why_not(request: SumRequest) -> str | None:
@@ -29,9 +28,9 @@ def why_not(request: SumRequest) -> str | None:
     if kernels.VERSION < _TRITON and not kernels.INTERPRET:
         found, least = (".".join(map(str, version)) for version in (kernels.VERSION, _TRITON))
         return f"it needs Triton {least} or newer, and this is {found}"
-    if device.type == "cuda" and torch.cuda.get_device_capability(device) < _CAPABILITY:
-        return f"it needs compute capability 8.0 or newer, and {torch.cuda.get_device_name(device)} has less"
-    return None
+    if device.type != "cuda" or torch.cuda.is_current_stream_capturing():
+        return None  # nothing may be compiled or waited for inside a capture
+    return kernels.probe.why_not(torch.cuda.current_device() if device.index is None else device.index)
 
 
 def _asked(request: SumRequest) -> kernels.Request:

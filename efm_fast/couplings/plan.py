@@ -1,0 +1,81 @@
+"""Passes over the strips of an entropic plan: both of Sinkhorn's updates at once, and draws from the plan's rows."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from .strips import Strips
+
+Draw = Literal["sample", "hardest"]
+_NEGLIGIBLE = (
+    -60.0
+)  # a logit below it counts as this: numbers too small to be normal slow exp and products tenfold
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The plan between two sets of equal weights for potentials that one of them has.
+
+    Attributes:
+        strips: the sets.
+        epsilon: weight of the entropy, data units squared.
+        damping: of every update of a potential: 1 for balanced transport, less for unbalanced.
+    """
+
+    strips: Strips
+    epsilon: float
+    damping: float = 1.0
+
+    def rows(self, columns: Tensor) -> Tensor:
+        """The potential of the rows, float64 [N], from that of the columns [M]."""
+        return torch.cat([potential for _, _, _, potential in self._strips(columns)])
+
+    def both(self, columns: Tensor) -> tuple[Tensor, Tensor]:
+        """The potential of the rows, float64 [N], and the sums of the plan's columns, float64 [M]."""
+        potentials, sums = [], torch.zeros_like(columns)
+        for strip, _, factor, potential in self._strips(columns):
+            potentials.append(potential)
+            sums += (factor.to(strip.dtype) @ strip).double()
+        return torch.cat(potentials), sums
+
+    def draw(self, columns: Tensor, how: Draw, level: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Partners of the rows, int64 [N, K], the mass of each row, float64 [N], and the potential of the rows.
+
+        Args:
+            columns: potential of the columns, [M].
+            how: "sample", or "hardest" for the largest of each row.
+            level: uniform numbers that the samples are drawn with, [N, K].
+        """
+        found, masses, potentials = [], [], []
+        start = 0
+        for strip, weight, factor, potential in self._strips(columns):
+            if how == "hardest":
+                found.append(strip.argmax(1, keepdim=True).expand(-1, level.shape[1]))
+            else:
+                total = strip.cumsum(1)
+                at = level[start : start + len(strip)].to(strip) * total[:, -1:]
+                found.append(torch.searchsorted(total, at, right=True).clamp_max(strip.shape[1] - 1))
+            masses.append(factor * weight)
+            potentials.append(potential)
+            start += len(strip)
+        return torch.cat(found), torch.cat(masses), torch.cat(potentials)
+
+    def _strips(self, columns: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
+        """For every strip: e^(logits less the row's largest), their sums, the plan.s factor, the rows. potential."""
+        strips, epsilon = self.strips, self.epsilon
+        offset = (columns - strips.column_square) / epsilon - math.log(len(columns))
+        largest = offset.max()
+        offset = (offset - largest).to(strips.dtype)
+        for rows in strips.blocks():
+            strip = strips.products(rows, 2.0 / epsilon, offset)
+            top = strip.amax(1, keepdim=True)
+            weight = strip.sub_(top).clamp_min_(_NEGLIGIBLE).exp_().sum(1).double()
+            log_sum = torch.log(weight) + top[:, 0].double() + largest - strips.row_square[rows] / epsilon
+            mass = torch.exp((1.0 - self.damping) * log_sum) / len(strips.rows)
+            yield strip, weight, mass / weight, -self.damping * epsilon * log_sum

@@ -1,0 +1,94 @@
+"""Squared distances between two sets, a strip of rows at a time: never all pairs at once.
+
+|x - y|^2 = |x - c|^2 + |y - c|^2 - 2 (x - c).(y - c), with c a mean of the data. The first term is the same for a whole
+row, so a strip holds the other two: rows are compared within themselves, where float32 then loses least.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from ..field.backends.matmul import plain_matmul
+from ..field.request import centre_of
+
+_STRIP = 1 << 24  # numbers of a strip
+_CHUNK = 1 << 22  # numbers of a chunk of data that is read as floats
+_NEAR = 4  # charges that are compared by direct difference
+
+
+class Strips:
+    """Two sets of data, [N, D] and [M, D] of any real dtype on one device, as the strips see them.
+
+    Args:
+        rows: the set whose data are rows of the strips.
+        columns: the other one.
+        dtype: of the products, float32 or float64.
+    """
+
+    def __init__(self, rows: Tensor, columns: Tensor, dtype: torch.dtype) -> None:
+        self.rows, self.columns, self.dtype = rows, columns, dtype
+        self.centre = centre_of(rows, columns).to(rows.device, dtype)
+        self.row_square, self.column_square = (self._squares(part) for part in (rows, columns))
+
+    def swapped(self) -> Strips:
+        """The same sets with rows and columns exchanged."""
+        other = object.__new__(Strips)
+        other.rows, other.columns, other.dtype, other.centre = (
+            self.columns,
+            self.rows,
+            self.dtype,
+            self.centre,
+        )
+        other.row_square, other.column_square = self.column_square, self.row_square
+        return other
+
+    def mean(self) -> float:
+        """The mean squared distance, data units squared."""
+        means = [
+            torch.stack([(data[part].double() - self.centre).sum(0) for part in _chunks(data)]).sum(0)
+            / len(data)
+            for data in (self.rows, self.columns)
+        ]
+        return float(self.row_square.mean() + self.column_square.mean() - 2.0 * (means[0] @ means[1]))
+
+    def blocks(self) -> Iterator[slice]:
+        """Rows of one strip each."""
+        height = max(1, _STRIP // max(1, len(self.columns)))
+        for start in range(0, len(self.rows), height):
+            yield slice(start, min(start + height, len(self.rows)))
+
+    def products(self, rows: slice, scale: float, offset: Tensor) -> Tensor:
+        """``scale`` (x - c).(y - c) + ``offset`` [M] for the rows of a strip, [rows, M]."""
+        x = self._centred(self.rows[rows])
+        strip = torch.empty(len(x), len(self.columns), dtype=self.dtype, device=x.device)
+        with plain_matmul(x.device.type):
+            for part in _chunks(self.columns):
+                y = self._centred(self.columns[part])
+                torch.addmm(offset[part], x, y.T, alpha=scale, out=strip[:, part])
+        return strip
+
+    def nearest(self) -> Tensor:
+        """Index of the column nearest to each row, int64 [N], by direct difference among the few nearest."""
+        found = []
+        for rows in self.blocks():
+            strip = self.products(rows, -2.0, self.column_square.to(self.dtype))
+            few = strip.topk(min(_NEAR, strip.shape[1]), dim=1, largest=False).indices
+            apart = self.rows[rows, None].double() - self.columns[few].double()
+            found.append(few.gather(1, apart.square().sum(2).argmin(1, keepdim=True))[:, 0])
+        return torch.cat(found)
+
+    def _centred(self, data: Tensor) -> Tensor:
+        return data.to(self.dtype) - self.centre
+
+    def _squares(self, data: Tensor) -> Tensor:
+        parts = [(data[part].double() - self.centre).square().sum(1) for part in _chunks(data)]
+        return torch.cat(parts)
+
+
+def _chunks(data: Tensor) -> Iterator[slice]:
+    size = max(1, _CHUNK // data.shape[1])
+    for start in range(0, len(data), size):
+        yield slice(start, min(start + size, len(data)))

@@ -1,0 +1,5 @@
+"""Sums over charges that lie on many processes: each has some, and every one gets the sum over all of them."""
+
+from .sharding import Plan, Sharding
+
+__all__ = ["Plan", "Sharding"]

@@ -1,0 +1,284 @@
+"""How processes share a sum, and how many bytes each way of sharing it sends."""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, ParamSpec, TypeVar, get_args
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from ... import checks
+from ...errors import EfmError, InputError
+from ...processes import Processes, served_devices, shared, why_no_messages
+from ..request import SumRequest
+
+Mode = Literal["auto", "reduce", "ring", "gather"]
+Points = Literal["replicated", "sharded"]
+
+_NUMBERS = 8  # bytes of a float64: m, w, along and heights travel as such
+_Arguments = ParamSpec("_Arguments")
+_Result = TypeVar("_Result")
+_LOG = logging.getLogger("efm_fast")
+
+
+@dataclass(frozen=True)
+class Sharding:
+    """How the processes of a group share a sum; every process has charges of its own.
+
+    Attributes:
+        group: of torch.distributed; None for all processes.
+        points: "replicated" where every process has the same points, "sharded" where each has its own. It also says
+            what a gradient is of: with replicated points every process computes the same loss, with sharded ones the
+            loss is the sum of what they compute.
+        mode: "reduce" sums at replicated points over the own charges and merges the sums of all processes. For sharded
+            points "ring" passes the charges round while the last ones are summed, and "gather" sends the points to
+            every process and their sums back. "auto" takes what sends the fewest bytes, and logs it under "efm_fast".
+        prefetch: ring: receive the next charges while the last ones are summed.
+
+    Raises:
+        InputError: from every sum, on every process: a mode that does not fit the points.
+    """
+
+    group: dist.ProcessGroup | None = None
+    points: Points = "replicated"
+    mode: Mode = "auto"
+    prefetch: bool = True
+
+    @classmethod
+    def of(cls, group: object, points: Points = "replicated") -> Sharding:
+        """``group`` if it is a Sharding, else the one of that process group and these ``points``."""
+        return group if isinstance(group, Sharding) else cls(group, points)  # type: ignore[arg-type]
+
+    @property
+    def processes(self) -> Processes:
+        """Those of the group."""
+        return Processes.of(self.group)
+
+    def plan(self, request: SumRequest, backend: str, problem: EfmError | None = None) -> Plan:
+        """What all processes make of their requests; a message between them.
+
+        Args:
+            request: this process's own, checked unless there is a ``problem``.
+            backend: who is to serve it.
+            problem: what was wrong with it, if anything was; it reaches every process.
+
+        Raises:
+            InputError: something was wrong with a process's request, or two of them do not fit together.
+        """
+        processes = self.processes
+        if problem is None:
+            problem = self._problem(request, processes)
+        facts = {} if problem else _facts(request, backend, self)
+        told = processes.agree(facts, problem)
+        refuse_differences(told)
+        points = [one["N"] for one in told]
+        charges = [one["M"] for one in told]
+        if self.points == "replicated" and len({(one["N"], one["points"]) for one in told}) > 1:
+            raise shared(
+                InputError(
+                    "x: expected the same points on every process, got others; for points of their own use"
+                    " group=Sharding(points='sharded')"
+                )
+            )
+        sent = bytes_sent(points, charges, told[0], self.points)
+        mode = self.mode if self.mode != "auto" else min(sent, key=lambda mode: sum(sent[mode]))
+        if mode == "ring" and None in charges:
+            raise shared(
+                InputError(
+                    "y: expected tensors with mode='ring', got streamed charges; use mode='gather' or 'auto'"
+                )
+            )
+        _LOG.info("sum over %d processes: %s, of %s bytes sent by each", processes.size, mode, sent)
+        return Plan(mode, processes, points, charges, sent, self.points == "replicated", self.prefetch)
+
+    def _problem(self, request: SumRequest, processes: Processes) -> InputError | None:
+        try:
+            checks.choice("points", self.points, get_args(Points))
+            checks.choice("mode", self.mode, get_args(Mode))
+        except InputError as found:
+            return found
+        if (self.mode == "reduce") != (self.points == "replicated") and self.mode != "auto":
+            fits = "'reduce' with replicated points" if self.points == "replicated" else "'ring' or 'gather'"
+            return InputError(f"mode: expected {fits}, got {self.mode!r} with points={self.points!r}")
+        reason = why_no_messages(request.x.device.type, served_devices(processes.group))
+        return None if reason is None else InputError(reason)
+
+    def agree(self, **facts: object) -> None:
+        """Go on when all processes have come here with the same ``facts``.
+
+        Raises:
+            InputError: one has others, or came here with a mistake.
+        """
+        refuse_differences(self.processes.agree(facts))
+
+    def total(self, mine: float | Tensor) -> float | Tensor:
+        """The sum of one number of every process, added in the order of ranks, with its gradient."""
+        if not isinstance(mine, Tensor):
+            return float(sum(float(text) for text in self.processes.exchange(repr(mine).encode())))
+        from .collectives import total
+
+        return total(mine, self.processes, self.points == "replicated")
+
+    def centre(self, mine: Tensor, charges: int) -> Tensor:
+        """The mean of every process's centre [D] of its charges, those without charges left out."""
+        processes = self.processes
+        rows = torch.cat([mine.new_full((1,), float(charges > 0)), mine])[None]
+        told = torch.cat(processes.gather_rows(rows, [1] * processes.size))
+        mean = (told[:, :1] * told[:, 1:]).sum(0) / told[:, 0].sum().clamp_min(1.0)
+        return mean.round() if torch.equal(told, told.round()) else mean  # of bytes, see centre_of
+
+
+def together(function: Callable[_Arguments, _Result]) -> Callable[_Arguments, _Result]:
+    """A function with an argument ``group`` that tells all its processes what is wrong with one's other arguments."""
+
+    @functools.wraps(function)
+    def call(*arguments: _Arguments.args, **options: _Arguments.kwargs) -> _Result:
+        group = options.get("group")
+        if group is None:
+            return function(*arguments, **options)
+        try:
+            return function(*arguments, **options)
+        except EfmError as problem:
+            if not problem.shared:
+                Sharding.of(group).processes.agree({}, problem)
+            raise
+
+    return call
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What the processes have agreed on for one sum.
+
+    Attributes:
+        mode: "reduce", "ring" or "gather".
+        processes: who they are.
+        points: number of points of each process.
+        charges: number of charges of each process; None where they are streamed and not counted beforehand.
+        sent: by mode, the bytes that each process sends for the sum itself; short messages are not counted.
+        replicated: whether all have the same points.
+        prefetch: whether a ring receives while it sums.
+    """
+
+    mode: str
+    processes: Processes
+    points: list[int]
+    charges: list[int | None]
+    sent: Mapping[str, list[int]]
+    replicated: bool
+    prefetch: bool = True
+
+    def rows(self) -> list[int]:
+        """How many of the summed rows belong to each process: its own points, or its part of replicated ones."""
+        if not self.replicated:
+            return self.points
+        size = self.processes.size
+        return [self.points[0] * (k + 1) // size - self.points[0] * k // size for k in range(size)]
+
+    def before(self, counts: Sequence[int | None], rank: int) -> int:
+        """How many points or charges the processes below ``rank`` have.
+
+        Raises:
+            InputError: one has charges that are not counted beforehand.
+        """
+        if None in counts:
+            raise InputError("first_self: expected charges whose number is known, got an iterator of chunks")
+        return sum(count or 0 for count in counts[:rank])
+
+
+def bytes_sent(
+    points: Sequence[int], charges: Sequence[int | None], facts: Mapping[str, Any], kind: Points
+) -> dict[str, list[int]]:
+    """Bytes that each process sends, by mode.
+
+    With P processes, rows of a sum of R bytes, points of X bytes and charges of Y bytes:
+    reduce 2 (P - 1) / P N R; gather (P - 1) N_own X + (N - N_own) R; ring Y for each charge but those of the process
+    before this one, which arrive last and stay.
+
+    Args:
+        points: of each process.
+        charges: of each process, None where unknown.
+        facts: of any process: sizes of a row in bytes.
+        kind: of points.
+    """
+    size = len(points)
+    if kind == "replicated":
+        own = [points[0] * (k + 1) // size - points[0] * k // size for k in range(size)]
+        return {
+            "reduce": [
+                (points[0] - mine) * facts["row"] + (size - 1) * max(own) * facts["row"] for mine in own
+            ]
+        }
+    every, longest = sum(points), max(points)
+    sent = {
+        "gather": [(size - 1) * longest * facts["point"] + (every - mine) * facts["row"] for mine in points]
+    }
+    if None not in charges:
+        known = [count or 0 for count in charges]
+        # the block that arrives last stays
+        sent = {"ring": [(sum(known) - known[k - 1]) * facts["charge"] for k in range(size)], **sent}
+    return sent
+
+
+def _facts(request: SumRequest, backend: str, sharding: Sharding) -> dict[str, Any]:
+    """What the others must know of a request."""
+    x, y = request.x, request.y
+    d = x.shape[1]
+    exact = backend == "reference" or request.precision == "exact"
+    streamed = not isinstance(y, Tensor)
+    number = 0 if request.weight is None else request.weight.element_size()
+    return {
+        "D": d,
+        "dtype of x": str(x.dtype),
+        "dtype of y": "streamed" if streamed else str(y.dtype),
+        "kernel": [request.kernel.name, *request.kernel.parameters],
+        "softening": request.softening,
+        "precision": request.precision,
+        "first_self": request.first_self,
+        "height": request.height is not None,
+        "dtype of weight": None if request.weight is None or streamed else str(request.weight.dtype),
+        "sharding": [sharding.points, sharding.mode],
+        "gradients": [_asks(t) for t in (x, y, request.weight, request.height)],
+        "N": len(x),
+        "M": len(y) if hasattr(y, "__len__") and hasattr(y, "shape") else None,
+        "points": _fingerprint(x, request.height) if sharding.points == "replicated" else 0,
+        "row": (2 + (request.centre is not None)) * _NUMBERS + d * (8 if exact else x.element_size()),
+        "point": d * x.element_size() + (0 if request.height is None else request.height.element_size()),
+        "charge": 0 if streamed else d * y.element_size() + number,
+    }
+
+
+def _asks(value: object) -> bool:
+    return torch.is_grad_enabled() and isinstance(value, Tensor) and value.requires_grad
+
+
+def _fingerprint(*tensors: Tensor | None) -> int:
+    """A number that other points would hardly have."""
+    found = 0
+    for tensor in tensors:
+        if tensor is not None:
+            bits = tensor.detach().double().contiguous().view(torch.int32).flatten().to(torch.int64)
+            places = torch.arange(len(bits), device=bits.device) % 65521 + 1
+            found = 31 * found + int((bits * places).sum())
+    return found % 2**61
+
+
+_MAY_DIFFER = ("N", "M", "points")
+
+
+def refuse_differences(told: list[dict[str, Any]]) -> None:
+    """Raise InputError on every process if two of them told different facts."""
+    for key, value in told[0].items():
+        for rank, other in enumerate(told):
+            if key not in _MAY_DIFFER and other[key] != value:
+                raise shared(
+                    InputError(
+                        f"group: expected one {key} on all processes, got {value} on process 0"
+                        f" and {other[key]} on process {rank}"
+                    )
+                )

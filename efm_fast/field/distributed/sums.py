@@ -1,0 +1,76 @@
+"""One sum over the charges of all processes, in the mode that they have agreed on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from ...errors import EfmError
+from .. import backends
+from ..logsum import CentredSum
+from ..request import SumRequest, checked, heights
+from ..streaming import is_streamed
+from .collectives import gathered, merged, replicated
+from .ring import ring_sum
+from .sharding import Plan, Sharding
+
+Serve = Callable[[SumRequest], tuple[CentredSum, float | Tensor | None]]
+
+
+@torch.compiler.disable
+def sharded_sum(
+    request: SumRequest, backend: str, sharding: Sharding, serve: Serve
+) -> tuple[CentredSum, float | Tensor | None]:
+    """The sum at this process's points over the charges of all processes.
+
+    Args:
+        request: this process's own, unchecked.
+        backend: who is to serve it.
+        sharding: how it is shared.
+        serve: the sum over charges of this process, in memory or streamed, and their total charge if streamed.
+
+    Returns:
+        The sum, and the total charge of this process's own streamed charges.
+
+    Raises:
+        EfmError: a process's arguments are wrong, or do not fit those of another; every process raises it.
+    """
+    plan, request = _agreed(request, backend, sharding)
+    if plan.mode == "ring":
+        return ring_sum(request, backend, plan), None
+    me = plan.processes.rank
+    if request.first_self is not None:
+        request = replace(request, first_self=request.first_self + plan.before(plan.charges, me))
+    share = replicated if plan.mode == "reduce" else gathered
+    height = None if request.height is None else share(request.height, plan)
+    request = replace(request, x=share(request.x, plan), height=height)
+    if not is_streamed(request.y):
+        return merged(serve(request)[0], plan), None
+    try:
+        part, charge = serve(request)
+    except EfmError as problem:  # of a chunk; the others have to know before they wait for the sum
+        plan.processes.agree({}, problem)
+        raise
+    plan.processes.agree({})
+    return merged(part, plan), charge
+
+
+def _agreed(request: SumRequest, backend: str, sharding: Sharding) -> tuple[Plan, SumRequest]:
+    """The plan of all processes, and this one's request, checked as far as its charges are in memory."""
+    problem = None
+    try:
+        if is_streamed(request.y):
+            nothing = request.x.new_zeros(0, request.x.shape[1])
+            tried = checked(replace(request, y=nothing, weight=None))
+            request = replace(tried, y=request.y, weight=request.weight)
+        else:
+            request = tried = checked(request)
+        if request.height is not None:
+            request = replace(request, height=heights(request.height, request.x))
+        backends.select(tried, backend)
+    except EfmError as found:
+        problem = found
+    return sharding.plan(request, backends.requested_name(backend), problem), request
