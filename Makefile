@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: help setup demo test oldest docs faults fuzz sanitize lint types nvcc wheel gpu bench clean
+.PHONY: help setup demo test oldest docs faults fuzz sanitize lint types nvcc wheel gpu bench fonts clean
 
 help: ## Show what can be made
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | sort
@@ -72,6 +72,19 @@ gpu: setup ## On a CUDA machine: GPU tests, sanitizer, benches; results in bench
 
 bench: setup ## Measure the field kernels on this machine
 	$(BIN)/python bench/field_kernel.py
+
+FONTS := texlive-fonts-extra texlive-fonts-recommended lmodern fonts-aenigma fonts-urw-base35 fonts-texgyre \
+        fonts-dustin fonts-georgewilliams fonts-averia-gwf fonts-averia-sans-gwf fonts-averia-serif-gwf \
+        fonts-mplus fonts-noto-core fonts-noto-extra fonts-roboto-unhinted fonts-roboto-fontface \
+        fonts-roboto-slab fonts-lato fonts-open-sans fonts-liberation fonts-croscore fonts-freefont-ttf \
+        fonts-cmu fonts-linuxlibertine fonts-sil-gentiumplus fonts-paratype fonts-ebgaramond \
+        fonts-ubuntu-title fonts-pc fonts-inter fonts-manrope fonts-sora fonts-quicksand fonts-dosis \
+        fonts-opendyslexic fonts-levien-museum fonts-essays1743 fonts-breip fonts-bwht fonts-dancingscript \
+        fonts-lobstertwo fonts-comfortaa fonts-comic-neue fonts-cantarell fonts-junicode fonts-hack \
+        fonts-jetbrains-mono fonts-firacode fonts-fantasque-sans fonts-ocr-a fonts-ocr-b fonts-roadgeek \
+        fonts-jura fonts-humor-sans fonts-eurofurence
+fonts: ## Install the fonts of the glyph presets, on Debian and Ubuntu; needs root and 2 GB
+	apt-get install --yes --no-install-recommends $(FONTS)
 
 clean: ## Remove what was built, but no runs
 	rm -rf site build dist .wheel-check *.egg-info efm_fast/*.so .pytest_cache .mypy_cache .ruff_cache

@@ -1,4 +1,4 @@
-"""Draw the pictures of the pages: ``python -m bench.pages.pictures`` trains three presets, draws in docs/pictures/.
+"""Draw the pictures of the pages: ``python -m bench.pages.pictures`` trains four presets, draws in docs/pictures/.
 
 The runs go to a temporary folder; a run folder given on the command line, named after its preset, is used instead of
 training that preset again.
@@ -18,7 +18,7 @@ from efm_fast.sampling import sample, starts
 from efm_fast.training import Run, load, train
 
 FOLDER = ROOT / "docs" / "pictures"
-PRESETS = ("gaussian_to_swissroll", "digits_3_to_2", "digits_generation")
+PRESETS = ("gaussian_to_swissroll", "digits_3_to_2", "digits_generation", "glyphs_3_to_2")
 
 
 def animate(run: Run, path: Path) -> Path:

@@ -14,6 +14,7 @@ one process and one torch thread per core.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import statistics
 import tempfile
 import textwrap
@@ -27,12 +28,13 @@ import torch
 from tqdm.auto import tqdm
 
 from bench.common.record import WIDTH, print_table, write_result
+from bench.transport.glyphs import GLYPHS
 from bench.transport.methods import METHODS
 from bench.transport.studies import STUDIES as OURS
 from bench.transport.studies import Row, Study
 from bench.transport.verdict import COLUMNS, answer, summary
 
-STUDIES = {**OURS, **METHODS}
+STUDIES = {**OURS, **METHODS, **GLYPHS}
 QUICK = {False: {"train.steps": 400, "train.ema": 0.98}, True: {"train.steps": 200, "train.ema": 0.98}}
 """Settings of a short training of the toy (False) and of images (True): its average must not remember its start."""
 
@@ -88,16 +90,33 @@ def cells(study: Study, table: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def run_study(study: Study, seeds: int, quick: bool, pool: ProcessPoolExecutor) -> None:
-    """Run all rows of a study over seeds; print and write what they give."""
+def run_study(
+    study: Study, seeds: int, quick: bool, pool: ProcessPoolExecutor, steps: int | None = None
+) -> None:
+    """Run all rows of a study over seeds; print and write what they give, anew after every seed."""
     settings = QUICK[study.images] if quick else {}
+    if steps is not None:
+        settings = {**settings, "train.steps": steps}
+        study = dataclasses.replace(study, title=f"{study.title}; {steps} steps only")
     jobs = [
-        pool.submit(run_row, row, seed, settings, study.samples(quick))
+        [
+            pool.submit(run_row, row, seed, settings, study.samples(quick))
+            for row in study.rows
+            if seed == 0 or not row.once
+        ]
         for seed in range(seeds)
-        for row in study.rows
-        if seed == 0 or not row.once
     ]
-    found = [entry for job in tqdm(jobs, study.name, unit="run") for entry in job.result()]
+    found = []
+    with tqdm(total=sum(map(len, jobs)), desc=study.name, unit="run") as bar:
+        for seed, rows in enumerate(jobs):
+            for job in rows:
+                found += job.result()
+                bar.update()
+            write_study(study, seed + 1, quick, found)
+
+
+def write_study(study: Study, seeds: int, quick: bool, found: list[dict[str, Any]]) -> None:
+    """Print and write what ``seeds`` seeds of a study gave."""
     table = summarise(study, found)
     text = cells(study, table)
     print(f"\n{study.title}")
@@ -125,6 +144,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3, help="seeds per row (default 3)")
     parser.add_argument("--quick", action="store_true", help="short training, one seed")
     parser.add_argument("--jobs", type=int, default=torch.get_num_threads(), help="rows run side by side")
+    parser.add_argument("--steps", type=int, help="optimiser steps of every row, if not the presets' own")
     options = parser.parse_args()
     unknown = sorted(set(options.studies) - set(STUDIES))
     if unknown or options.seeds < 1 or options.jobs < 1:
@@ -133,4 +153,6 @@ def main() -> None:
         )
     with ProcessPoolExecutor(options.jobs, get_context("spawn")) as pool:
         for name in options.studies or STUDIES:
-            run_study(STUDIES[name], 1 if options.quick else options.seeds, options.quick, pool)
+            run_study(
+                STUDIES[name], 1 if options.quick else options.seeds, options.quick, pool, options.steps
+            )

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 from torch.nn.functional import interpolate
 
 from .. import checks
@@ -16,7 +16,7 @@ from ..errors import InputError
 from .colour import ColouredShapes
 from .digits import split_classes
 from .registry import register_source
-from .source import SPLITS, FiniteSource, Source
+from .source import SPLITS, FiniteSource, Source, check_draw
 from .tools import existing
 
 
@@ -84,14 +84,18 @@ def cifar10(root: str = "data", label: int | None = None, download: bool = False
 
 
 @register_source("imagefolder")
-def imagefolder(root: str, size: int = 32, held_out: float = 0.1, seed: int = 0) -> FiniteSource:
+def imagefolder(
+    root: str, size: int = 32, crop: int = 0, held_out: float = 0.1, seed: int = 0
+) -> FiniteSource:
     """Your own pictures, in one folder per class, ``root/class/picture.png``, or all in ``root``.
 
     Each is cut to its central square and resized; all are kept in memory as bytes.
 
     Args:
         root: folder of the class folders, or of the pictures; a relative one starts at the working folder.
-        size: side in pixels to resize to.
+        size: side in pixels of a row.
+        crop: pixels by which the kept squares are wider than a row; every draw for training takes a fresh random
+            window of them, and what is held out its middle.
         held_out: share of each class held out as the test split, in [0, 1).
         seed: fixes which pictures are held out.
 
@@ -105,13 +109,13 @@ def imagefolder(root: str, size: int = 32, held_out: float = 0.1, seed: int = 0)
     vision = _torchvision()
     from torchvision.transforms import functional as edit
 
-    checks.whole("imagefolder size", size, least=1)
+    kept = checks.whole("imagefolder size", size, least=1) + checks.whole("imagefolder crop", crop, least=0)
     where = existing("imagefolder root", root, folder=True)
 
     def to_bytes(path: str) -> Tensor:
         picture = vision.datasets.folder.default_loader(path)
         square = edit.center_crop(picture, [min(picture.size)] * 2)
-        return edit.pil_to_tensor(edit.resize(square, [size, size], antialias=True))
+        return edit.pil_to_tensor(edit.resize(square, [kept, kept], antialias=True))
 
     loose = _loose_pictures(where, vision.datasets.folder.IMG_EXTENSIONS)
     try:
@@ -122,7 +126,48 @@ def imagefolder(root: str, size: int = 32, held_out: float = 0.1, seed: int = 0)
     labels = torch.tensor([label for _, label in found])
     rows = split_classes(labels, held_out, seed)
     classes = None if loose else {s: labels[rows[s]] for s in SPLITS}
-    return FiniteSource("imagefolder", {s: pictures[rows[s]] for s in SPLITS}, classes)
+    split = {s: pictures[rows[s]] for s in SPLITS}
+    return (
+        CroppedPictures("imagefolder", split, classes, size=size)
+        if crop
+        else FiniteSource("imagefolder", split, classes)
+    )
+
+
+class CroppedPictures(FiniteSource):
+    """Pictures of which every training draw takes a fresh random window; bytes in memory.
+
+    Args:
+        name: of the source.
+        pictures: bytes per split, [M, C, S, S].
+        labels: classes per split, int64 [M], where known.
+        size: side of the windows, pixels, at most S.
+    """
+
+    def __init__(
+        self, name: str, pictures: Mapping[str, Tensor], labels: Mapping[str, Tensor] | None, *, size: int
+    ) -> None:
+        middle = (pictures["train"].shape[-1] - size) // 2
+        self._pictures = pictures["train"]
+        windows = {
+            s: rows[:, :, middle : middle + size, middle : middle + size] for s, rows in pictures.items()
+        }
+        super().__init__(name, windows, labels)
+
+    def draw(self, n: int, generator: Generator, split: str = "train") -> Tensor:
+        """Draw ``n`` rows with replacement, [n, D] float32: random windows to train on, else the middle."""
+        if split != "train":
+            return super().draw(n, generator, split)
+        check_draw(n, generator, split)
+        side, size = self._pictures.shape[-1], self.shape[-1]
+        row = torch.randint(len(self._pictures), (n,), generator=generator)
+        top, left = torch.randint(side - size + 1, (2, n), generator=generator)
+        down, across = (start[:, None] + torch.arange(size) for start in (top, left))
+        channel = torch.arange(self.shape[0])
+        windows = self._pictures[
+            row[:, None, None, None], channel[:, None, None], down[:, None, :, None], across[:, None, None, :]
+        ]
+        return windows.flatten(1).to(torch.float32) / 127.5 - 1.0
 
 
 def _loose_pictures(root: Path, suffixes: Sequence[str]) -> list[str]:

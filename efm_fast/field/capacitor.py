@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Literal, get_args
 
 import torch
@@ -81,28 +82,19 @@ def capacitor_field(
     ]
     centre, plus, minus = _centred(plus, minus, x, sharding)
     coulomb = Riesz(x.shape[1] + 1.0)
+    asked = partial(SumRequest, kernel=coulomb, softening=softening, precision=precision, centre=centre)
     plates = []
     for name, charges, weight, height, known in (
         ("plus", plus, plus_weight, z, totals[0]),
         ("minus", minus, minus_weight, z.double() - L, totals[1]),
     ):
-        request = SumRequest(
-            x=x,
-            y=charges,  # type: ignore[arg-type]  # a stream becomes tensors when it is read
-            kernel=coulomb,
-            softening=softening,
-            weight=weight,
-            height=height,
-            precision=precision,
-            centre=centre,
-        )
+        # a stream becomes tensors when it is read
+        request = asked(x, charges, weight=weight, height=height)  # type: ignore[arg-type]
         part, streamed = sum_and_charge(request, backend, progress, group)
         total = known if streamed is None else _not_zero(name, _of_all(streamed, sharding))
         plates.append(part.times(1.0 / torch.as_tensor(total, dtype=torch.float64, device=x.device)))
-    if normalization == "per_plate":
-        field = _per_plate(plates[0], plates[1], x, z, L)
-    else:
-        field = superposed(plates[0], plates[1], x, z, L)
+    superposition = _per_plate if normalization == "per_plate" else superposed
+    field = superposition(plates[0], plates[1], x, z, L)
     return CapacitorField(field.direction.to(result_dtype(x, backend)), field.log_norm)
 
 

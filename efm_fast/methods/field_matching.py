@@ -16,7 +16,14 @@ from ..lines import ExactField, Lines, Support, forward_map, full_map, mirrored,
 from ..lines.integrate.heights import Heights
 from ..sections import Choice, Length, PositiveFloat, PositiveInt, Section, length_in_data_units
 from ..types import Plates, PosteriorField
-from .interplate import BoxPoints, FluxPoints, InterplatePoints, InterplateStrategy, LinearPoints
+from .interplate import (
+    BoxPoints,
+    CoupledPoints,
+    FluxPoints,
+    InterplatePoints,
+    InterplateStrategy,
+    LinearPoints,
+)
 from .learned import LearnedField
 from .line_bank import LineBank
 from .method import Method, MethodSettings, Problem, Travel
@@ -57,6 +64,18 @@ class LinearSettings(PointsSettings):
     noise: float = Field(default=0.0, ge=0, description="standard deviation of the noise on x")
 
 
+class CoupledSettings(PointsSettings):
+    """Points between charges that the field couples, at any height; for images."""
+
+    strategy: Literal["coupled"]
+    charges: PositiveInt = Field(
+        default=4096, description="charges per plate and step, whose field is the target"
+    )
+    noise: float = Field(
+        default=0.1, ge=0, description="largest standard deviation of the noise on x, data units"
+    )
+
+
 class BoxSettings(PointsSettings):
     """Points uniform in a box around the charges."""
 
@@ -83,6 +102,7 @@ class CustomSettings(PointsSettings):
 _STRATEGIES: dict[str, type[PointsSettings]] = {
     "flux": FluxSettings,
     "linear": LinearSettings,
+    "coupled": CoupledSettings,
     "box": BoxSettings,
     "lines": LinesSettings,
     "custom": CustomSettings,
@@ -257,6 +277,8 @@ class FieldMatching(Method):
             return FluxPoints(nearest=geometry.nearest, behind=behind)
         if isinstance(points, LinearSettings):
             return LinearPoints(points.noise)
+        if isinstance(points, CoupledSettings):
+            return CoupledPoints(nearest=geometry.nearest, noise=points.noise)
         if isinstance(points, BoxSettings):
             return BoxPoints(points.margin)
         if isinstance(points, LinesSettings):

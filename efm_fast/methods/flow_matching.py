@@ -1,11 +1,12 @@
 """Flow matching (Lipman et al. 2023; Tong et al. 2024), with independent or optimal-transport pairs.
 
-The pairs and their paths are those of torchcfm. Time runs from 0 at the plus data to 1 at the minus data. Here it is
-the height, t = z / L with L = s, so that the networks, maps and pictures of this package serve.
+The paths, and the pairs within a batch, are those of torchcfm. Time runs from 0 at the plus data to 1 at the minus
+data. Here it is the height, t = z / L with L = s, so that the networks, maps and pictures of this package serve.
 """
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import Literal
 
@@ -19,6 +20,7 @@ from ..types import Field as FieldProtocol
 from ..types import Geometry, Plates
 from .learned import LearnedField
 from .method import Method, MethodSettings, Problem, Travel
+from .pairs import BatchTransportSettings, OnePairs, PairBank, SetTransportSettings, transport_pairs
 from .parametrisation import Parametrisation
 from .samplers import Held, carry
 
@@ -39,9 +41,11 @@ class FlowMatchingSettings(MethodSettings):
     """Settings of :class:`FlowMatching`."""
 
     name: Literal["flow_matching"]
-    pairs: Literal["independent", "optimal_transport"] = Field(
+    pairs: OnePairs = Field(
         default="independent",
-        description="pairs of plus and minus data: random ones, or by optimal transport within a batch (OT-CFM)",
+        validate_default=True,
+        description="pairs of plus and minus data: random ones, by optimal transport within a batch (OT-CFM), or of"
+        " large sets",
     )
     sigma: float = Field(default=0.0, ge=0, description="width of the paths, data units")
     sample: FlowSampleSettings = Field(default=FlowSampleSettings(), description="how samples travel")
@@ -126,18 +130,39 @@ class FlowMatching(Method):
         self.parametrisation = Velocity(problem.geometry)
 
     def points(self, plates: Plates, n: int, generator: Generator, step: int) -> FlowPoints:
-        """``n`` points on paths between the plates' data, which are n rows each."""
+        """``n`` points on paths between the plates' data, or between those of a bank of pairs."""
         with extra("flow"):
             from torchcfm.conditional_flow_matching import ConditionalFlowMatcher
 
         matcher = ConditionalFlowMatcher(sigma=self.settings.sigma)
-        plus, minus = plates.plus, plates.minus
-        if self.settings.pairs == "optimal_transport":
-            plus, minus = transport_pairs(plus, minus, generator)
+        plus, minus = self._pairs(plates, n, generator, step)
         t = torch.rand(n, generator=generator, device=plus.device)
         noise = torch.randn(plus.shape, generator=generator, device=plus.device)
         x = matcher.sample_xt(plus, minus, t, noise)
         return FlowPoints(x, t * plates.L, matcher.compute_conditional_flow(plus, minus, t, x))
+
+    def charges(self, batch: int) -> int:
+        """Rows of each plate that a step takes: as many as are paired in it."""
+        if self.bank is not None:
+            return 1  # it draws its own
+        return getattr(self.settings.pairs, "rows", None) or batch
+
+    @functools.cached_property
+    def bank(self) -> PairBank | None:
+        """Pairs of large sets; None where a step's own rows are paired."""
+        chosen, problem = self.settings.pairs, self.problem
+        if not isinstance(chosen, SetTransportSettings):
+            return None
+        return PairBank(
+            problem.plus, problem.minus, rows=chosen.rows, refresh=chosen.refresh, seed=problem.seed
+        )
+
+    def _pairs(self, plates: Plates, n: int, generator: Generator, step: int) -> tuple[Tensor, Tensor]:
+        if self.bank is not None:
+            return self.bank.draw(n, generator, step)
+        if isinstance(self.settings.pairs, BatchTransportSettings):
+            return transport_pairs(plates.plus, plates.minus, generator, n)
+        return plates.plus, plates.minus
 
     def sample(self, field: LearnedField, x0: Tensor, support: Support, travel: Travel) -> Lines:
         """Follow the velocity by the settings' solver, in ``travel.steps`` steps."""
@@ -157,21 +182,3 @@ class FlowMatching(Method):
             return_paths=travel.return_paths,
         )
         return mirrored(lines, field.L) if travel.reverse else lines
-
-
-def transport_pairs(plus: Tensor, minus: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
-    """As many pairs as rows, drawn from the optimal transport plan of squared distances, each [N, D].
-
-    Args:
-        plus: data on the plus plate, [N, D].
-        minus: data on the minus plate, [N, D].
-        generator: of the draws, on the data's device.
-    """
-    with extra("flow"):
-        from torchcfm.optimal_transport import OTPlanSampler
-
-    plan = torch.from_numpy(OTPlanSampler(method="exact").get_map(plus, minus)).to(plus.device)
-    # torchcfm's own draws take numpy's global random state; all rows of a plan weigh the same
-    row = torch.randint(len(plus), (len(plus),), generator=generator, device=plus.device)
-    column = torch.multinomial(plan[row], 1, generator=generator)[:, 0]
-    return plus[row], minus[column]

@@ -139,6 +139,72 @@ class LinearPoints:
 
 
 @dataclass(frozen=True)
+class CoupledPoints:
+    """Between a charge and one of the other plate that the field couples it with; for images.
+
+    A flux point of height h lies sqrt(D) h away from its charge, out in the noise. The forward map starts at a clean
+    image, rises above it, and then crosses to the image that pulls it, close to the axis. So
+
+        x = (1 - t) x+ + t x- + noise u g,    t, u uniform in (0, 1), g ~ N(0, I_D),
+
+    where one of x+, x- is any charge of its plate (of either plate for half of the points) and the other is drawn from
+    its Coulomb posterior: with weights (|x+ - x-|^2 + L^2)^(-(D+1)/2). The height does not depend on t: for a third of
+    the points it is uniform in (0, L), for a third each log-uniform in the distance from either plate.
+
+    Attributes:
+        nearest: smallest height above a plate, data units.
+        noise: largest standard deviation of the noise on x, data units.
+    """
+
+    nearest: float
+    noise: float = 0.1
+
+    def __post_init__(self) -> None:
+        checks.positive("nearest", self.nearest)
+
+    def heights(self, L: float, n: int, generator: torch.Generator) -> Tensor:
+        """z of ``n`` points, float64."""
+        if self.nearest >= L:
+            raise InputError(f"nearest: expected less than L = {L}, got {self.nearest}")
+        kind, place = 3 * _uniform(n, generator), _uniform(n, generator)
+        above = self.nearest * torch.exp(place * math.log(L / self.nearest))
+        return torch.where(kind < 1, place * L, torch.where(kind < 2, above, L - above))
+
+    def __call__(self, plates: Plates, n: int, generator: torch.Generator, step: int = 0) -> InterplatePoints:
+        """Draw ``n`` points between coupled charges of ``plates``."""
+        half = n // 2
+        plus, minus = _pick(plates.plus, half, generator), _pick(plates.minus, n - half, generator)
+        across = coulomb_partners(plus, plates.minus, plates.L, generator)
+        back = coulomb_partners(minus, plates.plus, plates.L, generator)
+        plus, minus = torch.cat([plus, back]), torch.cat([across, minus])
+        t, size = (_uniform(n, generator).to(plus.dtype)[:, None] for _ in range(2))
+        gauss = torch.randn(plus.shape, generator=generator, device=plus.device, dtype=plus.dtype)
+        x = plus + t * (minus - plus) + self.noise * size * gauss
+        return InterplatePoints(x, self.heights(plates.L, n, generator), plates, generated=False)
+
+
+def coulomb_partners(x: Tensor, charges: Tensor, L: float, generator: torch.Generator) -> Tensor:
+    """One charge of the plate at distance ``L`` for each x, drawn from its Coulomb posterior.
+
+    The weights are (|x - y|^2 + L^2)^(-(D+1)/2); the largest of their logs plus Gumbel noise is such a draw.
+
+    Args:
+        x: [N, D].
+        charges: [M, D].
+        L: distance between x and the plate, data units.
+        generator: of the draws, on the charges' device.
+
+    Returns:
+        Rows of ``charges``, [N, D].
+    """
+    power = x.shape[1] + 1
+    weight = -0.5 * power * torch.log(torch.cdist(x, charges).square() + L * L)
+    uniform = torch.rand(weight.shape, generator=generator, device=weight.device, dtype=weight.dtype)
+    gumbel = -torch.log(-torch.log(uniform.clamp(1e-12, 1 - 1e-7)))
+    return charges[(weight + gumbel).argmax(1)]
+
+
+@dataclass(frozen=True)
 class BoxPoints:
     """Uniform in a box around both plates' charges.
 

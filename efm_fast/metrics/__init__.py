@@ -12,14 +12,19 @@ from .distance import (
 from .measure import Outcome, measure
 from .reader import DigitReader
 from .report import GenerationReport, TranslationReport, generation_report, translation_report
+from .shape_reader import ShapeReader, frechet_distance
 from .strokes import hue_difference, nearest_shape, stroke_colour
+from .style import StyleReport, style_report
 
 __all__ = [
     "DigitReader",
     "GenerationReport",
     "Outcome",
+    "ShapeReader",
+    "StyleReport",
     "TranslationReport",
     "TransportReport",
+    "frechet_distance",
     "generation_report",
     "hue_difference",
     "measure",
@@ -29,6 +34,7 @@ __all__ = [
     "sampling_floor",
     "sliced_wasserstein2",
     "stroke_colour",
+    "style_report",
     "translation_report",
     "transport_report",
     "wasserstein2",

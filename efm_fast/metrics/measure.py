@@ -14,10 +14,12 @@ from typing import Any
 
 from torch import Tensor
 
-from ..data import ColouredShapes, Source
+from ..data import ColouredShapes, GlyphShapes, Source
 from .distance import transport_report
 from .reader import DigitReader
 from .report import generation_report, translation_report
+from .shape_reader import ShapeReader, frechet_distance
+from .style import style_report
 
 
 @dataclass(frozen=True)
@@ -61,3 +63,16 @@ def _(goal: ColouredShapes, outcome: Outcome) -> dict[str, Any]:
         report = translation_report(outcome.inputs, outcome.ends, goal, goal.label, reader=reader)
         return report.as_dict()
     return generation_report(outcome.ends, goal, reader=reader).as_dict()
+
+
+@measure.register
+def _(goal: GlyphShapes, outcome: Outcome) -> dict[str, Any]:
+    """Those of coloured digits, the style kept of each font, and the Frechet distance in a reader's features."""
+    reader, source = ShapeReader.of(goal), outcome.source
+    seen, real, other = (reader.features(x) for x in (outcome.ends, outcome.target, outcome.other))
+    distances = {"frechet": frechet_distance(seen, real), "real_frechet": frechet_distance(other, real)}
+    if goal.label is None or not isinstance(source, GlyphShapes):
+        return generation_report(outcome.ends, goal, reader=reader).as_dict() | distances
+    report = translation_report(outcome.inputs, outcome.ends, goal, goal.label, reader=reader)
+    style = style_report(outcome.inputs, outcome.ends, source, goal)
+    return report.as_dict() | style.as_dict() | distances

@@ -13,6 +13,7 @@ from ..data.colour import ColouredShapes, paint, rgb_to_hue
 from ..data.tools import to_images
 from ..errors import InputError
 from .reader import DigitReader
+from .shape_reader import ShapeReader
 from .strokes import hue_difference, nearest_shape, stroke_colour
 
 # evenly spaced hues in which each held-out shape is painted, so that the reference does not hang on a draw
@@ -103,7 +104,7 @@ def translation_report(
     target: ColouredShapes,
     wanted_label: int,
     *,
-    reader: DigitReader | None = None,
+    reader: DigitReader | ShapeReader | None = None,
 ) -> TranslationReport:
     """Measure a translation of coloured digits, row by row.
 
@@ -148,7 +149,7 @@ def translation_report(
 
 
 def generation_report(
-    outputs: Tensor, target: ColouredShapes, *, reader: DigitReader | None = None
+    outputs: Tensor, target: ColouredShapes, *, reader: DigitReader | ShapeReader | None = None
 ) -> GenerationReport:
     """Measure generated coloured digits against the set they were learned from.
 

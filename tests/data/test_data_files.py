@@ -147,3 +147,24 @@ def test_pictures_of_class_folders_have_labels(tmp_path: Path) -> None:
     (tmp_path / "none").mkdir()
     with pytest.raises(InputError, match=r"imagefolder root: .*class folder"):
         make_source({"name": "imagefolder", "root": str(tmp_path / "none")})
+
+
+def test_crops_are_windows_of_the_kept_picture_and_what_is_held_out_is_its_middle(tmp_path: Path) -> None:
+    pytest.importorskip("torchvision")
+    ramp = np.arange(100, dtype=np.uint8).reshape(10, 10)
+    for k in range(2):
+        Image.fromarray(np.stack([ramp + 100 * k] * 3, 2)).save(tmp_path / f"{k}.png")
+    settings = {"name": "imagefolder", "root": str(tmp_path), "size": 6, "crop": 4, "held_out": 0.5}
+    made = make_source(settings)
+    assert made.shape == (3, 6, 6)
+    drawn = (
+        ((made.draw(400, torch.Generator().manual_seed(0)) + 1) * 127.5).round().long().reshape(-1, 3, 6, 6)
+    )
+    first = drawn[:, 0, 0, 0] % 100
+    window = torch.arange(6) * 10
+    assert torch.equal(drawn - drawn[:, :1, :1, :1], (window[:, None] + torch.arange(6)).expand(400, 3, 6, 6))
+    assert set((first // 10).tolist()) == set((first % 10).tolist()) == set(range(5))
+    middle = ((made.all("test") + 1) * 127.5).round().long()[0, 0] % 100
+    assert middle == 22
+    with pytest.raises(InputError, match="imagefolder crop"):
+        make_source({**settings, "crop": -1})

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from efm_fast.errors import InputError
 from efm_fast.field import capacitor_field
-from efm_fast.methods.interplate import BoxPoints, FluxPoints, LinearPoints
+from efm_fast.methods.interplate import BoxPoints, CoupledPoints, FluxPoints, LinearPoints, coulomb_partners
 from efm_fast.methods.targets import field_direction, plate_posterior
 from efm_fast.types import Plates
 
@@ -120,3 +120,35 @@ def test_points_depend_on_the_generator_alone() -> None:
         return FluxPoints(nearest=0.01)(plates(3), 50, generator(7)).x
 
     assert torch.equal(draw(), draw())
+
+
+def test_partners_follow_the_coulomb_posterior() -> None:
+    x, charges, L = torch.zeros(1, 2), torch.tensor([[0.5, 0.0], [0.0, 1.0], [-2.0, 0.0]]), 0.8
+    weight = (charges.double().square().sum(1) + L * L) ** -1.5
+    drawn = coulomb_partners(x.expand(60_000, 2), charges, L, generator())
+    for charge, wanted in zip(charges, weight / weight.sum(), strict=True):
+        share = (drawn == charge).all(1).double().mean()
+        assert share == pytest.approx(float(wanted), abs=0.01)
+
+
+def test_coupled_points_lie_between_coupled_charges_at_any_height() -> None:
+    both = plates(6)
+    z = CoupledPoints(nearest=0.01).heights(3.0, 30_000, generator())
+    assert z.min() > 0
+    assert z.max() < 3
+    assert (z < 0.1).double().mean() == pytest.approx((math.log(10) / math.log(300) + 0.1 / 3) / 3, abs=0.02)
+    assert z.mean() == pytest.approx(1.5, abs=0.03)
+    points = CoupledPoints(nearest=0.01, noise=0.0)(both, 40, generator())
+    for x in points.x.double():
+        plus, minus = (side.double() for side in (both.plus, both.minus))
+        way = minus[None] - plus[:, None]
+        t = ((x - plus[:, None]) * way).sum(2) / way.square().sum(2)
+        assert (plus[:, None] + t[:, :, None] * way - x).norm(dim=2).min() < 1e-5
+    assert not points.generated
+    again = CoupledPoints(nearest=0.01, noise=0.0)(both, 40, generator())
+    assert torch.equal(points.x, again.x)
+    noisy = CoupledPoints(nearest=0.01, noise=0.5)(both, 40, generator())
+    assert 0.1 < float((noisy.x - points.x).std()) < 0.5
+    assert torch.equal(noisy.z, CoupledPoints(nearest=0.01, noise=0.9)(both, 40, generator()).z)
+    with pytest.raises(InputError, match="nearest: expected less than L"):
+        CoupledPoints(nearest=5.0)(both, 4, generator())

@@ -1,0 +1,80 @@
+"""The studies of glyphs: coloured 3s to 2s of all fonts, families never seen, one loop, network and budget."""
+
+from __future__ import annotations
+
+from bench.transport.maps import Trained
+from bench.transport.studies import Row, Study
+from bench.transport.verdict import Better, questions
+
+_PRESET = "glyphs_3_to_2"
+_OURS = "pairs of whole sets"
+_COLUMNS = {
+    "read_as_wanted": 3,
+    "hue_error_mean": 1,
+    "colour_error": 3,
+    "style_mean": 3,
+    "style_median": 3,
+    "coverage": 3,
+    "like_real_ratio": 2,
+    "ink": 2,
+    "frechet": 1,
+    "real_frechet": 1,
+}
+_ASK: dict[str, Better] = {
+    "read_as_wanted": "high",
+    "hue_error_mean": "low",
+    "style_mean": "low",
+    "style_median": "low",
+    "coverage": "high",
+    "frechet": "low",
+}
+_FLOW = Trained([("{} evaluations", {"steps": steps}) for steps in (1, 5, 20)])
+
+
+def _batch(rows: int) -> dict[str, object]:
+    return {"method.pairs.kind": "optimal_transport", "method.pairs.rows": rows}
+
+
+#: The field itself: learned between coupled charges, and by the settings of the presets of images.
+_FIELD = {
+    "method.name": "field_matching",
+    "method.points.strategy": "coupled",
+    "method.points.nearest": "0.005 s",
+    "method.points.charges": 4096,
+    "method.sample.map": "forward",
+    "method.sample.margin": 0.02,
+}
+_FLUX = {**_FIELD, "method.points.strategy": "flux"}
+_FORWARD = Trained([("{} evaluations", {"map": "forward", "steps": steps}) for steps in (2, 4, 10)])
+
+GLYPHS: dict[str, Study] = {
+    study.name: study
+    for study in (
+        Study(
+            "glyphs",
+            "Coloured 3s to 2s of unseen font families, 16 x 16, D = 768; OT-CFM pairs batches of 128 or 512 rows",
+            (
+                Row(_OURS, _PRESET, _FLOW),
+                Row("OT-CFM, 512", _PRESET, _FLOW, _batch(512)),
+                Row("OT-CFM, 128", _PRESET, _FLOW, _batch(128)),
+            ),
+            _COLUMNS,
+            (
+                *questions((_OURS, 1), ("OT-CFM, 512", 1), **_ASK),
+                *questions((_OURS, 1), ("OT-CFM, 128", 1), **_ASK),
+            ),
+            images=True,
+        ),
+        Study(
+            "glyphs_field",
+            "The field itself on coloured 3s to 2s of unseen font families, 16 x 16, D = 768: where it is learned",
+            (
+                Row("between coupled charges", _PRESET, _FORWARD, _FIELD),
+                Row("flux points", _PRESET, _FORWARD, _FLUX),
+            ),
+            _COLUMNS,
+            questions(("between coupled charges", 1), ("flux points", 1), **_ASK),
+            images=True,
+        ),
+    )
+}

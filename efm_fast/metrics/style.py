@@ -1,0 +1,90 @@
+"""How much of a font's style a translation of glyphs keeps: the true answer is the same font's other character."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .. import checks
+from ..data.glyphs import GlyphShapes
+from ..data.tools import to_images
+from ..errors import InputError
+
+
+@dataclass(frozen=True)
+class StyleReport:
+    """How well outputs fit the fonts of their inputs.
+
+    Attributes:
+        style_mean: mean rank of the font's true character among those of all fonts of the split, by grey distance to
+            the output, in [0, 1]: 0 where the truth is the nearest, .5 where nothing is kept. Hubs cannot flatter it.
+        style_median: median of the same.
+        distance_to_truth: mean grey distance of the outputs to the truth over that to random fonts' characters.
+        ink: mean brightness of the outputs over that of the truths; 1 is as full as real ones.
+    """
+
+    style_mean: float
+    style_median: float
+    distance_to_truth: float
+    ink: float
+
+    def as_dict(self) -> dict[str, Any]:
+        """The numbers by name, ready for JSON."""
+        return asdict(self)
+
+
+def style_report(
+    inputs: Tensor, outputs: Tensor, source: GlyphShapes, goal: GlyphShapes, *, split: str = "test"
+) -> StyleReport:
+    """Measure how much of its font's style each output has.
+
+    Args:
+        inputs: glyphs of ``source``'s ``split`` as they were drawn, [N, 3 H W], values in [-1, 1].
+        outputs: the same rows after the map; values outside [-1, 1] are clipped.
+        source: the glyphs that the map starts from.
+        goal: the same fonts' glyphs that it arrives at.
+        split: of both.
+
+    Raises:
+        InputError: other numbers of rows, rows that are no glyphs of ``source``, or fonts without a truth.
+    """
+    before, after = _grey("inputs", inputs, source), _grey("outputs", outputs, goal)
+    if len(before) != len(after):
+        raise InputError(f"outputs: expected {len(before)} rows as in inputs, got {len(after)}")
+    fonts = source.fonts(split)[_found(before, source.shapes(split).flatten(1).double())]
+    place = {font: row for row, font in enumerate(goal.fonts(split).tolist())}
+    lacking = sorted({font for font in fonts.tolist() if font not in place})
+    if lacking:
+        raise InputError(f"goal: expected the fonts of source, got none of number {lacking[0]}")
+    truth = torch.tensor([place[font] for font in fonts.tolist()])
+    real = goal.shapes(split).flatten(1).double()
+    apart = torch.cdist(after, real)
+    own = apart.gather(1, truth[:, None])
+    rank = (apart < own).double().sum(1) / max(1, len(real) - 1)
+    return StyleReport(
+        style_mean=rank.mean().item(),
+        style_median=rank.median().item(),
+        distance_to_truth=(own.mean() / apart.mean()).item(),
+        ink=(after.mean() / real[truth].mean()).item(),
+    )
+
+
+def _grey(name: str, rows: Tensor, source: GlyphShapes) -> Tensor:
+    checks.finite(name, checks.tensor(name, rows, ndim=2, columns=source.dimension))
+    if len(rows) == 0:
+        raise InputError(f"{name}: expected at least one row, got none")
+    return to_images(rows, source.shape).amax(1).flatten(1).double()
+
+
+def _found(grey: Tensor, shapes: Tensor) -> Tensor:
+    """The shape that each picture is, painted; its brightest channel is the shape itself."""
+    distance, index = torch.cdist(grey, shapes).min(1)
+    if (distance > 1e-3).any():
+        raise InputError(
+            f"inputs: expected glyphs of the source's split as they were drawn, got row {int(distance.argmax())}"
+            f" at distance {distance.max():.3g} from the nearest"
+        )
+    return index
