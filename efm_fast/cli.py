@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from . import __version__, yaml12
 from .errors import EfmError, InputError, NothingArrivedWarning, RunError
 from .extras import extra
-from .stop import exit_status, interrupted_by_signals
+from .stop import exit_status, interrupted_by_signals, is_first
 
 with extra("train"):
     import typer
@@ -110,6 +110,8 @@ def train(
 
       efm-fast train mine.yaml plus="{name: npz, path: mine.npz}" --import my_sources
 
+      torchrun --standalone --nproc-per-node=8 -m efm_fast train cifar10_generation
+
     Values are YAML 1.2. Relative paths start from the working folder.
     """
     from .config import Config
@@ -187,15 +189,7 @@ def sample(
     with _stoppable("sampling stopped", lambda: f"{path} was not written"):
         loaded = load(run, device=device)
         x0 = starts(loaded, n, seed, reverse=reverse)
-        lines = draw(
-            loaded,
-            x0,
-            map=map,
-            steps=steps,
-            max_steps=max_steps,
-            seed=seed,
-            reverse=reverse,
-        )
+        lines = draw(loaded, x0, map=map, steps=steps, max_steps=max_steps, seed=seed, reverse=reverse)
         if problem := none_arrived(lines):
             raise RunError(f"{run}: {problem}")
         save_samples(loaded, x0, lines, path, reverse=reverse)
@@ -345,7 +339,8 @@ def _leave(problem: BaseException, status: int) -> None:
     while cause is not None:
         traceback.clear_frames(cause.__traceback__)  # ends a progress bar, whose line the text would share
         cause = cause.__context__
-    typer.echo(f"efm-fast: {problem}", err=True)
+    if is_first() or not getattr(problem, "shared", True):
+        typer.echo(f"efm-fast: {problem}", err=True)
     sys.exit(status)
 
 
@@ -385,6 +380,8 @@ def _evaluate(run: Run, n: int, seed: int, *, reverse: bool = False) -> None:
     from .evaluation import evaluate as measure
     from .evaluation import write_evaluation
 
+    if not is_first():
+        return  # one process of the job measures
     again = f"`efm-fast evaluate {shlex.quote(str(run.folder))}` measures the run"
     with _stoppable("measuring stopped", lambda: again):
         result = measure(run, n=n, seed=seed, reverse=reverse)

@@ -56,6 +56,12 @@ class TrainConfig(Section):
     )
     bf16: bool = Field(default=False, description="autocast the network to bfloat16")
     compile: bool = Field(default=False, description="torch.compile the network")
+    accumulate: PositiveInt = Field(
+        default=1, description="backward passes per step, of a part of the batch each; saves memory"
+    )
+    timeout: PositiveFloat = Field(
+        default=600.0, description="many processes: seconds after which one that does not answer ends the job"
+    )
     workers: int = Field(default=0, ge=0, description="loader processes per plate")
     checkpoint_every: PositiveInt = Field(default=1000, description="steps between checkpoints")
     picture_every: PositiveInt = Field(default=2000, description="steps between sample pictures")

@@ -29,13 +29,13 @@ class Processes:
     """The processes of a group, as one of them sees the others.
 
     Attributes:
-        group: of torch.distributed.
+        group: of torch.distributed; None for a process on its own.
         rank: of this process in the group.
         size: how many there are.
         sent: bytes of tensors that this process has sent to others; short messages are not counted.
     """
 
-    group: dist.ProcessGroup
+    group: dist.ProcessGroup | None
     rank: int
     size: int
     sent: int = field(default=0, compare=False)
@@ -64,6 +64,11 @@ class Processes:
             _KNOWN[name] = cls(found, dist.get_rank(found), dist.get_world_size(found))
         return _KNOWN[name]
 
+    @classmethod
+    def alone(cls) -> Processes:
+        """A process on its own, which has nobody to tell."""
+        return cls(None, 0, 1)
+
     @property
     def first(self) -> bool:
         """Whether this is the process that writes files and speaks."""
@@ -72,11 +77,13 @@ class Processes:
     @property
     def device(self) -> torch.device:
         """Where short messages live: the CPU, or the GPU if the group knows nothing else."""
-        on_cpu = "cpu" in served_devices(self.group)
+        on_cpu = self.group is None or "cpu" in served_devices(self.group)
         return torch.device("cpu") if on_cpu else torch.device("cuda", torch.cuda.current_device())
 
     def exchange(self, content: bytes) -> list[bytes]:
         """Every process's ``content``, in the order of ranks."""
+        if self.group is None:
+            return [content]
         length = len(content).to_bytes(_LENGTH, "little")
         texts = self._gathered((length + content)[:_FIRST_LOOK], _FIRST_LOOK)
         lengths = [int.from_bytes(text[:_LENGTH], "little") for text in texts]
@@ -90,6 +97,10 @@ class Processes:
         Raises:
             EfmError: a process came with a ``problem``; every process raises that of the lowest rank.
         """
+        if self.group is None:
+            if problem is not None:
+                raise problem
+            return [dict(facts)]
         mine = {"facts": facts} if problem is None else {"kind": type(problem).__name__, "text": str(problem)}
         told = [json.loads(text) for text in self.exchange(json.dumps(mine).encode())]
         for rank, one in enumerate(told):
@@ -138,6 +149,7 @@ class Processes:
 
     def pass_on(self, mine: Tensor, received: Tensor, tag: int) -> list[dist.Work]:
         """Start to send ``mine`` to the process before this one and to receive from the one behind it."""
+        assert self.group is not None
         before, behind = (
             dist.get_global_rank(self.group, (self.rank + step) % self.size) for step in (-1, 1)
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import threading
 from collections.abc import Iterator
@@ -30,6 +31,11 @@ def interrupted_by_signals() -> Iterator[None]:
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt(signal.Signals(number).name)
+
+
+def is_first() -> bool:
+    """Whether this process speaks for the job that it may be one of many of."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 def exit_status(problem: KeyboardInterrupt) -> int:

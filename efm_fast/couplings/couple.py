@@ -17,6 +17,7 @@ from .. import checks
 from ..errors import InputError, RunError
 from ..files import remove_leftovers, write_text
 from .job import Job
+from .lines import FieldLines
 from .record import Coupling
 from .simple import Independent, Nearest, OptimalTransport
 from .sinkhorn import Sinkhorn
@@ -36,6 +37,7 @@ class Settings(Protocol):
 
 KINDS: dict[str, Callable[..., Settings]] = {
     "sinkhorn": Sinkhorn,
+    "lines": FieldLines,
     "ot": OptimalTransport,
     "nearest": Nearest,
     "independent": Independent,

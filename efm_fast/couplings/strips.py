@@ -71,14 +71,20 @@ class Strips:
         return strip
 
     def nearest(self) -> Tensor:
-        """Index of the column nearest to each row, int64 [N], by direct difference among the few nearest."""
-        found = []
+        """Index of the column nearest to each row, int64 [N]."""
+        square, index = self.near()
+        return index.gather(1, square.argmin(1, keepdim=True))[:, 0]
+
+    def near(self) -> tuple[Tensor, Tensor]:
+        """Squared distances to the few columns nearest to each row, by direct difference, [N, 4], and their indices."""
+        squares, indices = [], []
         for rows in self.blocks():
             strip = self.products(rows, -2.0, self.column_square.to(self.dtype))
             few = strip.topk(min(_NEAR, strip.shape[1]), dim=1, largest=False).indices
             apart = self.rows[rows, None].double() - self.columns[few].double()
-            found.append(few.gather(1, apart.square().sum(2).argmin(1, keepdim=True))[:, 0])
-        return torch.cat(found)
+            squares.append(apart.square().sum(2))
+            indices.append(few)
+        return torch.cat(squares), torch.cat(indices)
 
     def _centred(self, data: Tensor) -> Tensor:
         return data.to(self.dtype) - self.centre

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Literal, get_args
 
 import torch
@@ -73,44 +74,43 @@ def capacitor_field(
     L = checks.length("L", L)
     checks.choice("normalization", normalization, get_args(Normalization))
     sharding = None if group is None else Sharding.of(group)
-    streamed_plates = [is_streamed(charges) for charges in (plus, minus)]
     if sharding is not None:
-        sharding.agree(streamed=streamed_plates, D=x.shape[1])
+        sharding.agree(streamed=[is_streamed(charges) for charges in (plus, minus)], D=x.shape[1])
     totals = [
         None if is_streamed(charges) else plate_charge(name, charges, weight, x, "x", sharding)  # type: ignore[arg-type]
         for name, charges, weight in (("plus", plus, plus_weight), ("minus", minus, minus_weight))
     ]
-    if plus is minus and isinstance(plus, Iterator):
-        raise InputError("minus: expected charges of its own, got the iterator that plus is read from")
-    some_plus, plus = some_of(plus, "plus")
-    some_minus, minus = some_of(minus, "minus")
-    centre = centre_of(some_plus, some_minus).to(x.device)
-    if sharding is not None:
-        centre = sharding.centre(centre, len(some_plus) + len(some_minus))
+    centre, plus, minus = _centred(plus, minus, x, sharding)
     coulomb = Riesz(x.shape[1] + 1.0)
+    asked = partial(SumRequest, kernel=coulomb, softening=softening, precision=precision, centre=centre)
     plates = []
     for name, charges, weight, height, known in (
         ("plus", plus, plus_weight, z, totals[0]),
         ("minus", minus, minus_weight, z.double() - L, totals[1]),
     ):
-        request = SumRequest(
-            x=x,
-            y=charges,  # type: ignore[arg-type]  # a stream becomes tensors when it is read
-            kernel=coulomb,
-            softening=softening,
-            weight=weight,
-            height=height,
-            precision=precision,
-            centre=centre,
-        )
+        # a stream becomes tensors when it is read
+        request = asked(x, charges, weight=weight, height=height)  # type: ignore[arg-type]
         part, streamed = sum_and_charge(request, backend, progress, group)
         total = known if streamed is None else _not_zero(name, _of_all(streamed, sharding))
         plates.append(part.times(1.0 / torch.as_tensor(total, dtype=torch.float64, device=x.device)))
-    if normalization == "per_plate":
-        field = _per_plate(plates[0], plates[1], x, z, L)
-    else:
-        field = superposed(plates[0], plates[1], x, z, L)
+    superposition = _per_plate if normalization == "per_plate" else superposed
+    field = superposition(plates[0], plates[1], x, z, L)
     return CapacitorField(field.direction.to(result_dtype(x, backend)), field.log_norm)
+
+
+def _centred(
+    plus: Charges, minus: Charges, x: Tensor, sharding: Sharding | None
+) -> tuple[Tensor, Charges, Charges]:
+    """A centre of both plates' charges, of all processes, and the charges, whose first chunks may have been read."""
+    if plus is minus and isinstance(plus, Iterator):
+        raise InputError("minus: expected charges of its own, got the iterator that plus is read from")
+    some_plus, plus = some_of(plus, "plus")
+    some_minus, minus = some_of(minus, "minus")
+    centre = centre_of(some_plus, some_minus).to(x.device)
+    if sharding is None:
+        return centre, plus, minus
+    count = len(some_plus) + len(some_minus)
+    return sharding.centre(centre if count else x.new_zeros(x.shape[1]).float(), count), plus, minus
 
 
 def plate_charge(

@@ -54,8 +54,9 @@ def trace_lines(
 
     A line ends on a negative charge once that charge owns it: every other charge is ten times as far, or its
     field 1e-8 times as strong; above D = 64 once all others together weigh 1e-4 beside it. Lines beyond twenty
-    capacitor sizes follow the dipole's line to its mirror image. Every line has its own steps and stops for itself;
-    what it does depends on its batch no more than a row of ``capacitor_field`` does.
+    capacitor sizes follow the dipole's line to its mirror image. Every line has its own steps and stops for itself; it
+    is bitwise the same alone and in any batch, above D = 64 on the CPU only where the processor multiplies bfloat16,
+    for other matrix products round by the number of rows.
 
     Args:
         x: features of the starts, [N, D], data units; lines have its dtype, and are followed in float64 among

@@ -5,6 +5,7 @@ The training loop, the run folder, the samplers' door, the metrics and the pages
 
 from __future__ import annotations
 
+import dataclasses
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
@@ -108,6 +109,7 @@ class Method(ABC):
         maps: the ways in which its samples can travel.
         has_prior: whether samples start from a distribution of the method's own instead of the data on the plus plate.
             The lengths are then those of the minus data alone.
+        shared: names of the tensors in its points that belong to all of them, such as charges.
         settings: its settings.
         problem: what it was made for.
         parametrisation: what the network's raw output means, its targets and its loss.
@@ -116,6 +118,7 @@ class Method(ABC):
     Settings: ClassVar[type[MethodSettings]]
     maps: ClassVar[tuple[str, ...]]
     has_prior: ClassVar[bool] = False
+    shared: ClassVar[tuple[str, ...]] = ()
     parametrisation: Parametrisation
 
     def __init__(self, settings: MethodSettings, problem: Problem) -> None:
@@ -168,6 +171,31 @@ class Method(ABC):
         """The mean loss of a learned field, from :meth:`field`, where :meth:`sample_location` said to learn."""
         features, scalar = field(x, z)
         return self.parametrisation.loss(features, scalar, Location(x, z), target)
+
+    def part(self, points: Points, rows: slice) -> Points:
+        """Some of ``points``, for one of many processes or of many backward passes of a step.
+
+        Every tensor of the record is cut to ``rows`` but those that :attr:`shared` names.
+
+        Raises:
+            InputError: a tensor is neither shared nor has one row for each point.
+        """
+        if not dataclasses.is_dataclass(points) or isinstance(points, type):
+            raise InputError(
+                f"method: {self.settings.name} has points that are no dataclass; give it a part()"
+            )
+        n, parts = len(points.x), {}
+        for name in (field.name for field in dataclasses.fields(points)):
+            value = getattr(points, name)
+            if not isinstance(value, Tensor) or name in self.shared:
+                continue
+            if len(value) != n:
+                raise InputError(
+                    f"method: {self.settings.name} has {n} points and {len(value)} rows of {name}, which can only be"
+                    " split if its class names it under `shared`"
+                )
+            parts[name] = value[rows]
+        return dataclasses.replace(points, **parts)
 
     def field(self, backbone: nn.Module) -> LearnedField:
         """``backbone`` with the meaning of its output: what is trained, and what samples follow."""

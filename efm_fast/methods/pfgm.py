@@ -144,6 +144,7 @@ class PFGM(Method):
     Settings = PFGMSettings
     maps = ("lines",)
     has_prior = True
+    shared = ("charges",)
     settings: PFGMSettings
 
     def __init__(self, settings: PFGMSettings, problem: Problem) -> None:

@@ -18,6 +18,8 @@ _MAY_CHANGE = {
     "train.log_every",
     "train.workers",
     "train.compile",
+    "train.accumulate",
+    "train.timeout",
 }
 _LEARNED = "what the run knows was learned with it; start a new run"
 _WHY_NOT = {

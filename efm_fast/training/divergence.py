@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ..errors import RunError
+from ..processes import Processes
 
 
 class Divergence:
@@ -30,13 +31,13 @@ class Divergence:
         finite = torch.isfinite(loss.detach()) & torch.isfinite(norm)
         self.first = torch.where(finite, self.first, self.first.clamp(max=step))
 
-    def refuse(self) -> None:
-        """Wait for the steps seen so far.
+    def refuse(self, processes: Processes) -> None:
+        """Wait for the steps seen so far, on all processes.
 
         Raises:
             RunError: one of them was not finite; the text names the first.
         """
-        step = int(self.first)
+        step = min(one["first"] for one in processes.agree({"first": int(self.first)}))
         if step < sys.maxsize:
             raise RunError(
                 f"{self.folder}: the loss or its gradient is not finite at step {step}; the last checkpoint is"

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import functools
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from ..errors import InputError, RunError
 from ..extras import extra
 from ..files import make_folder, remove_folder, remove_leftovers, write_text
 from ..methods import InterplateStrategy, LearnedField, Method, Problem, make_method
+from ..processes import Processes
 from ..runs.measure import measure, measure_support
 from ..runs.run import (
     Run,
@@ -36,6 +39,17 @@ from ..streams import Stream, step_generator
 from ..types import Plates
 from .changes import changed, refuse_fewer_steps
 from .divergence import Divergence
+from .job import (
+    averaging,
+    check_job,
+    is_restart,
+    joined,
+    launchers,
+    local_device,
+    mean_over,
+    parts_of,
+    write_launch,
+)
 from .report import Reporter
 from .state import TrainingState
 
@@ -76,8 +90,26 @@ def train(
     """
     _check_options(strategy, progress)
     config = pinned(Config.load(cfg, _changes(overrides, plus, minus, strategy)))
-    folder = free_folder(config)
-    resolve_device(config.device)
+    with joined(config) as processes:
+        check_job(config, processes)
+        folder = Path(config.runs) / config.name
+        launched_by = launchers(processes)
+        if processes.agree({"restart": is_restart(folder, launched_by)})[0]["restart"]:
+            return resume(folder, plus=plus, minus=minus, strategy=strategy, progress=progress)
+        return _begin(config, strategy, processes, launched_by, progress)
+
+
+def _begin(
+    config: Config,
+    strategy: InterplateStrategy | None,
+    processes: Processes,
+    launched_by: list[str],
+    progress: bool,
+) -> Run:
+    """Make the folder of a new run, and train it."""
+    processes.by_first(lambda: free_folder(config))
+    folder = Path(config.runs) / config.name
+    resolve_device(local_device(config.device))
     sources = make_sources(config)
     geometry, support = measure(config, *sources), measure_support(config, *sources)
     method = make_method(config.method, Problem(geometry, *sources, config.seed), strategy)
@@ -90,15 +122,20 @@ def train(
     def begin(made: Path) -> None:
         (made / "samples").mkdir()
         write_description(made, files)
+        write_launch(made, launched_by)
         state.save(made)
 
-    remove_leftovers(folder.parent, folder.name)
-    make_folder(folder, begin)
+    def publish() -> None:
+        remove_leftovers(folder.parent, folder.name)
+        make_folder(folder, begin)
+
+    processes.agree({})  # no folder where a process has found a mistake
+    processes.by_first(publish)
     run = Run(folder, config, geometry, method, state.averaged_field, *sources, state.step, support)
     try:
-        return _fit(run, state, progress=progress)
+        return _fit(run, state, processes, progress=progress)
     except Exception:
-        if state.step == 0:  # it never started, and its name is free again
+        if state.step == 0 and processes.first:  # it never started, and its name is free again
             remove_folder(folder)
         raise
 
@@ -139,17 +176,23 @@ def resume(
     config, geometry = read_description(folder)
     _refuse_other_strategy(folder, config, strategy)
     config = with_data(folder, changed(config, overrides), plus, minus)
-    sources = sources_again(folder, config, "resume")
-    method = make_method(config.method, Problem(geometry, *sources, config.seed), strategy)
-    state = _state(config, method)
-    state.load(folder)
-    refuse_fewer_steps(config, state.step)
-    support = read_support(folder, config, *sources)
-    run = Run(folder, config, geometry, method, state.averaged_field, *sources, state.step, support)
-    remove_leftovers(folder)
-    if overrides:
-        write_text(folder / "config.yaml", config.to_yaml())
-    return _fit(run, state, progress=progress)
+    with joined(config) as processes:
+        check_job(config, processes)
+        sources = sources_again(folder, config, "resume")
+        method = make_method(config.method, Problem(geometry, *sources, config.seed), strategy)
+        state = _state(config, method)
+        state.load(folder)
+        refuse_fewer_steps(config, state.step)
+        support = read_support(folder, config, *sources)
+        run = Run(folder, config, geometry, method, state.averaged_field, *sources, state.step, support)
+
+        def prepare() -> None:
+            remove_leftovers(folder)
+            if overrides:
+                write_text(folder / "config.yaml", config.to_yaml())
+
+        processes.by_first(prepare)
+        return _fit(run, state, processes, progress=progress)
 
 
 def _changes(
@@ -185,7 +228,9 @@ def _check_options(strategy: object, progress: object) -> None:
 
 
 def _state(config: Config, method: Method) -> TrainingState:
-    return TrainingState(untrained(config, method).to(resolve_device(config.device)), config.train)
+    return TrainingState(
+        untrained(config, method).to(resolve_device(local_device(config.device))), config.train
+    )
 
 
 def _try_first_step(config: Config, field: LearnedField, method: Method) -> None:
@@ -202,60 +247,123 @@ def _try_first_step(config: Config, field: LearnedField, method: Method) -> None
 
 
 def _loss(
-    config: Config, field: LearnedField, network: Any, method: Method, rows: Sequence[Tensor], step: int
+    config: Config,
+    field: LearnedField,
+    network: Any,
+    method: Method,
+    rows: Sequence[Tensor],
+    step: int,
+    part: slice | None = None,
 ) -> Tensor:
-    """The loss of one step; everything random in it is a function of (seed, step)."""
+    """The loss of one step, or of a part of its points; everything random in it is a function of (seed, step)."""
     settings, parametrisation = config.train, field.parametrisation
     device = next(field.parameters()).device
     plates = Plates(rows[0].to(device), rows[1].to(device), field.geometry.L)
     points = method.points(plates, settings.batch, _generator(config.seed, step, device), step)
+    if part is not None:
+        points = method.part(points, part)
     target = parametrisation.target(points)
     with torch.autocast(device.type, torch.bfloat16, enabled=settings.bf16):
         features, scalar = network(points.x, points.z)
     return parametrisation.loss(features.float(), scalar.float(), points, target)
 
 
-def _fit(run: Run, state: TrainingState, *, progress: bool) -> Run:
+def _fit(run: Run, state: TrainingState, processes: Processes, *, progress: bool) -> Run:
     """Train ``state`` to the last step."""
     folder, config = run.folder, run.config
-    settings, field = config.train, state.field
-    loaders = [
+    settings = config.train
+    loaders = _loaders(run, state.step)
+    learner = _Learner(run, state, processes)
+    show = progress and processes.first
+    steps = tqdm(range(state.step, settings.steps), config.name, disable=not show, unit="step")
+    divergence = Divergence(folder, learner.device)
+    with interrupted_by_signals(), contextlib.ExitStack() as stack:
+        reporter: Any = processes.by_first(lambda: stack.enter_context(Reporter(run, state.step)))
+        started = time.perf_counter()
+        for step, *rows in zip(steps, *loaders, strict=False):
+            loss, norm = learner.learn(rows, step)
+            divergence.see(state.step, loss, norm)
+            row, picture = (state.step % n == 0 for n in (settings.log_every, settings.picture_every))
+            checkpoint = state.step % settings.checkpoint_every == 0 or state.step == settings.steps
+            if not (row or picture or checkpoint):
+                continue
+            divergence.refuse(processes)
+            numbers = {}
+            if row:
+                value = mean_over(processes, float(loss))
+                rate = settings.log_every / (time.perf_counter() - started)
+                started = time.perf_counter()
+                numbers = {"loss": value, "grad_norm": float(norm), "lr": state.learning_rate, "rate": rate}
+                steps.set_postfix(loss=f"{value:.4f}")
+            processes.by_first(
+                functools.partial(_tell, reporter, state, numbers, picture=picture, checkpoint=checkpoint)
+            )
+        processes.by_first(lambda: reporter.curves())
+    return dataclasses.replace(run, field=state.averaged_field.eval(), step=state.step)
+
+
+def _tell(
+    reporter: Reporter, state: TrainingState, numbers: dict[str, float], *, picture: bool, checkpoint: bool
+) -> None:
+    """Write what is due at this step."""
+    if numbers:
+        reporter.log(state.step, **numbers)
+    if picture:
+        reporter.picture(state.step)
+    if checkpoint:  # last, so that all rows and pictures up to a checkpoint are there with it
+        reporter.flush()
+        state.save(reporter.run.folder)
+
+
+def _loaders(run: Run, start: int) -> list[Iterable[Tensor]]:
+    """The batches of both plates from step ``start`` on."""
+    settings = run.config.train
+    return [
         charge_loader(
             source,
             run.method.charges(settings.batch),
-            seed=config.seed,
-            start_step=state.step,
+            seed=run.config.seed,
+            start_step=start,
             workers=settings.workers,
             stream=stream,
         )
         for source, stream in ((run.plus, Stream.PLUS), (run.minus, Stream.MINUS))
     ]
-    network = torch.compile(field) if settings.compile else field
-    steps = tqdm(range(state.step, settings.steps), config.name, disable=not progress, unit="step")
-    divergence = Divergence(folder, next(field.parameters()).device)
-    with interrupted_by_signals(), Reporter(run, state.step) as reporter:
-        started = time.perf_counter()
-        for step, *rows in zip(steps, *loaders, strict=False):
-            loss = _loss(config, field, network, run.method, rows, step)
-            norm = state.advance(loss)
-            divergence.see(state.step, loss, norm)
-            row, picture = (state.step % n == 0 for n in (settings.log_every, settings.picture_every))
-            checkpoint = state.step % settings.checkpoint_every == 0 or state.step == settings.steps
-            if row or picture or checkpoint:
-                divergence.refuse()
-            if row:
-                rate = settings.log_every / (time.perf_counter() - started)
-                started = time.perf_counter()
-                value = float(loss.detach())
-                reporter.log(state.step, loss=value, grad_norm=float(norm), lr=state.learning_rate, rate=rate)
-                steps.set_postfix(loss=f"{value:.4f}")
-            if picture:
-                reporter.picture(state.step)
-            if checkpoint:  # last, so that all rows and pictures up to a checkpoint are there with it
-                reporter.flush()
-                state.save(folder)
-        reporter.curves()
-    return dataclasses.replace(run, field=state.averaged_field.eval(), step=state.step)
+
+
+class _Learner:
+    """Takes the steps of a training, each from this process's part of the points."""
+
+    def __init__(self, run: Run, state: TrainingState, processes: Processes) -> None:
+        self.run, self.state, self.processes = run, state, processes
+        settings = run.config.train
+        self.device = next(state.field.parameters()).device
+        self.parts: list[slice | None] = [*parts_of(settings, processes)]
+        if len(self.parts) * processes.size == 1:
+            self.parts = [None]  # nothing to cut
+        network: Any = torch.compile(state.field) if settings.compile else state.field
+        self.network = network
+        if processes.size > 1 and state.step < settings.steps:
+            rows = next(zip(*_loaders(run, state.step), strict=False))
+            with torch.random.fork_rng(devices=[]):
+                loss = self._loss(rows, state.step, self.parts[0])
+                self.network = averaging(network, loss, processes)
+
+    def learn(self, rows: Sequence[Tensor], step: int) -> tuple[Tensor, Tensor]:
+        """Take one step; the loss of this process's points, and the norm of the gradient of all."""
+        self.state.optimizer.zero_grad()
+        losses = []
+        for k, part in enumerate(self.parts):
+            last = k + 1 == len(self.parts)
+            # gradients travel once a step
+            with contextlib.nullcontext() if last or self.processes.size == 1 else self.network.no_sync():
+                loss = self._loss(rows, step, part) / len(self.parts)
+                loss.backward()
+            losses.append(loss.detach())
+        return sum(losses[1:], losses[0]), self.state.update()
+
+    def _loss(self, rows: Sequence[Tensor], step: int, part: slice | None) -> Tensor:
+        return _loss(self.run.config, self.state.field, self.network, self.run.method, rows, step, part)
 
 
 def _generator(seed: int, step: int, device: torch.device) -> Generator:

@@ -52,14 +52,8 @@ class TrainingState:
         """The rate of the next step."""
         return self.config.lr * learning_rate_factor(self.step, self.config.steps, self.config.warmup)
 
-    def advance(self, loss: Tensor) -> Tensor:
-        """Take one optimiser step down ``loss`` and average; returns the norm of the unclipped gradient."""
-        self.optimizer.zero_grad()
-        loss.backward()
-        return self.update()
-
     def update(self) -> Tensor:
-        """The part of :meth:`advance` that follows the gradient; returns the norm of the unclipped gradient."""
+        """Take one optimiser step down the gradient and average; returns the norm of the unclipped gradient."""
         norm = torch.nn.utils.clip_grad_norm_(self.field.parameters(), self.config.clip)
         self.optimizer.step()
         self.schedule.step()

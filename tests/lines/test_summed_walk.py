@@ -88,16 +88,20 @@ def test_what_the_sums_tell_is_what_a_search_finds(plates, monkeypatch):
     assert torch.allclose(ours.length, searched.length, rtol=1e-3)
 
 
-def test_ends_are_bitwise_the_same_alone_in_any_batch_and_in_any_window(plates, monkeypatch):
+def test_lines_are_bitwise_the_same_alone_in_any_batch_and_in_any_window(plates, monkeypatch):
+    ends = ("end", "end_z", "charge", "status")
+    # torch's own matrix products round otherwise for another number of rows
+    own_products = native.why_missing() is None and native.extension().bfloat16_available()
+    names = (*ends, "length", "evaluations") if own_products else ends
     x, z = starts(plates)
     every = traced(plates, x, z)
     for part in (slice(7, 8), slice(20, 27), slice(40, 90)):
         some = traced(plates, x[part], z[part])
-        for name in ("end", "end_z", "charge", "status"):
+        for name in names:
             assert torch.equal(getattr(some, name), getattr(every, name)[part]), name
     monkeypatch.setattr(summed_walk.SummedWalk, "window", 16)
     narrow = traced(plates, x, z)
-    for name in ("end", "end_z", "charge", "status"):
+    for name in names:
         assert torch.equal(getattr(narrow, name), getattr(every, name)), name
 
 

@@ -105,6 +105,7 @@ class Sharding:
         if (self.mode == "reduce") != (self.points == "replicated") and self.mode != "auto":
             fits = "'reduce' with replicated points" if self.points == "replicated" else "'ring' or 'gather'"
             return InputError(f"mode: expected {fits}, got {self.mode!r} with points={self.points!r}")
+        assert processes.group is not None
         reason = why_no_messages(request.x.device.type, served_devices(processes.group))
         return None if reason is None else InputError(reason)
 

@@ -20,7 +20,7 @@ from .sharding import Plan, Sharding
 Serve = Callable[[SumRequest], tuple[CentredSum, float | Tensor | None]]
 
 
-@torch.compiler.disable
+@torch._disable_dynamo  # torch.compiler.disable would import the compiler, and Triton, with the package
 def sharded_sum(
     request: SumRequest, backend: str, sharding: Sharding, serve: Serve
 ) -> tuple[CentredSum, float | Tensor | None]:

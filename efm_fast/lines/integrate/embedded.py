@@ -60,7 +60,8 @@ class EmbeddedPair:
     def next_step(self, ds: Tensor, error: Tensor, allowed: Tensor) -> Tensor:
         """Step for the next attempt, [N], data units."""
         share = allowed / error.clamp_min(torch.finfo(error.dtype).tiny)
-        factor = self.safety * share ** (1.0 / self.order)
+        # not a power: torch's rounds otherwise for lanes of a vector than for one number, and lines for their batch
+        factor = self.safety * torch.exp(torch.log(share) / self.order)
         # a NaN error, from a stage on a charge, shrinks the step as a large one does
         return ds * factor.nan_to_num(0.2).clamp(0.2, self.growth)
 

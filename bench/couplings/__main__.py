@@ -1,0 +1,188 @@
+"""Couplings of whole sets.
+
+    python -m bench.couplings exact      # potentials beside POT's in float64, 1000 + 1000; a minute
+    python -m bench.couplings kinds      # cost, hubs and colour of every kind, on coloured digits; minutes
+    python -m bench.couplings whole      # 20,000 + 20,000 at D = 768, beside the machine's limit and GeomLoss; minutes
+
+Seconds are the processor's, of all threads, so that other work on the machine counts little. Each study is written to
+bench/results/couplings_<study>.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bench.common.memory import PeakMemory
+from bench.common.record import print_table, write_result
+from bench.lines.images import image_like
+from bench.lines.study import as_text
+from efm_fast import couple
+from efm_fast.data.colour import rgb_to_hue
+from efm_fast.metrics.strokes import hue_difference
+
+Row = dict[str, Any]
+
+
+def spent(call: Any) -> tuple[float, float, Any]:
+    """Processor seconds and seconds of a call, and what it returned."""
+    cpu, wall = time.process_time(), time.perf_counter()
+    result = call()
+    return time.process_time() - cpu, time.perf_counter() - wall, result
+
+
+def largest_difference(ours: Tensor, theirs: Tensor) -> float:
+    """Of two potentials that may differ by a constant, the largest difference."""
+    difference = ours - theirs
+    return float((difference - difference.mean()).abs().max())
+
+
+def exact(options: argparse.Namespace) -> list[Row]:
+    """Potentials of 1000 + 1000 data in float64 and float32, beside POT's in float64."""
+    import ot
+
+    rows = []
+    for d in (2, 64, 768):
+        plates = image_like(1000, d, 1.0)
+        plus, minus = plates.plus.double(), plates.minus.double()
+        cost = torch.cdist(plus, minus).square()
+        epsilon = 0.05 * float(cost.mean())
+        seconds, _, (_, log) = spent(
+            lambda c=cost, e=epsilon: ot.sinkhorn(
+                [], [], c.numpy(), e, method="sinkhorn_log", numItermax=1000, stopThr=1e-11, log=True
+            )
+        )
+        theirs = torch.from_numpy(epsilon * log["log_v"])
+        spread = float(theirs.max() - theirs.min())
+        rows.append({"D": d, "program": "POT", "dtype": "float64", "cpu seconds": seconds})
+        for dtype, tolerance in ((torch.float64, 1e-9), (torch.float32, 1e-5)):
+            data = plus.to(dtype), minus.to(dtype)
+            seconds, _, found = spent(
+                lambda s=data, e=epsilon, t=tolerance: couple(*s, epsilon=e, tolerance=t)
+            )
+            rows.append(
+                {
+                    "D": d,
+                    "program": "efm_fast",
+                    "dtype": str(dtype).removeprefix("torch."),
+                    "cpu seconds": seconds,
+                    "passes": found.numbers["passes"],
+                    "potentials off by": largest_difference(found.potential_minus, theirs),
+                    "their range": spread,
+                }
+            )
+    return rows
+
+
+def kinds(options: argparse.Namespace) -> list[Row]:
+    """What the kinds of couplings keep: coloured 8 x 8 digits, 3s beside 2s."""
+    from efm_fast.data import make_source
+    from efm_fast.metrics.strokes import stroke_colour
+
+    plus, minus = (
+        make_source({"name": "digits", "label": label}).draw(options.data, torch.Generator().manual_seed(k))
+        for k, label in enumerate((3, 2))
+    )
+    colours = tuple(rgb_to_hue(stroke_colour(part.unflatten(1, (3, -1)))) for part in (plus, minus))
+    return [_kept(name, plus, minus, colours, settings) for name, settings in KINDS]
+
+
+KINDS: list[tuple[str, Row]] = [
+    ("independent", {"kind": "independent"}),
+    ("nearest", {"kind": "nearest"}),
+    ("nearest, both ways", {"kind": "nearest", "both_ways": True}),
+    ("optimal transport", {"kind": "ot"}),
+    *((f"sinkhorn, {share:g} of the mean cost", {"share": share}) for share in (0.02, 0.005, 0.001)),
+    *((f"lines, L = {share:g} s", {"kind": "lines", "at": share}) for share in (0.3, 0.03, 0.003)),
+    ("lines, L = 0.003 s, one way", {"kind": "lines", "at": 0.003, "both_ways": False}),
+    ("lines, L = 0.003 s, balanced", {"kind": "lines", "at": 0.003, "both_ways": False, "balanced": True}),
+    ("lines, L = 0.03 s, flux directions", {"kind": "lines", "at": 0.03, "direction": "flux"}),
+]
+
+
+def _kept(name: str, plus: Tensor, minus: Tensor, colours: tuple[Tensor, ...], settings: Row) -> Row:
+    mean = float(torch.cdist(plus.double(), minus.double()).square().mean())
+    settings = dict(settings)
+    if "share" in settings:
+        settings["epsilon"] = settings.pop("share") * mean
+    if "at" in settings:
+        settings["L"] = settings.pop("at") * mean**0.5
+    seconds, _, found = spent(lambda: couple(plus, minus, **settings))
+    turned = hue_difference(colours[0][found.plus], colours[1][found.minus])
+    load = torch.zeros(len(minus), dtype=torch.float64).index_add_(0, found.minus, found.weight)
+    return {
+        "pairs by": name,
+        "cost over the mean": found.cost / mean,
+        "targets": len(found.minus.unique()) / len(minus),
+        "effective targets": float(1.0 / (load**2).sum()) / len(minus),
+        "hue, degrees": float((turned * found.weight).sum()),
+        "evaluations": float(found.evaluations.double().mean()),
+        "cpu seconds": seconds,
+    }
+
+
+def whole(options: argparse.Namespace) -> list[Row]:
+    """Whole sets at image size: seconds, memory, and the share of the float32 matrix product's rate."""
+    plates = image_like(options.data, options.features, 1.0)
+    plus, minus = plates.plus, plates.minus
+    seconds = min(spent(lambda: torch.mm(plus[:512], minus[:8192].T))[0] for _ in range(3))
+    product = 2.0 * 512 * len(minus[:8192]) * options.features / seconds
+    with PeakMemory("cpu") as peak:
+        cpu, wall, found = spent(lambda: couple(plus, minus))
+    flops = 2.0 * len(plus) * len(minus) * options.features * found.numbers["passes"]
+    row: Row = {"program": "efm_fast", "data": options.data, "D": options.features, "cpu seconds": cpu}
+    row |= {
+        "seconds": wall,
+        "passes": found.numbers["passes"],
+        "marginal error": found.numbers["marginal error"],
+    }
+    row |= {"GiB beyond the data": None if peak.bytes is None else peak.bytes / 2**30}
+    row |= {"share of the product's rate": flops / cpu / product, "epsilon": found.numbers["epsilon"]}
+    return [row, *(_geomloss(options, found.numbers["epsilon"]) if options.geomloss else [])]
+
+
+def _geomloss(options: argparse.Namespace, epsilon: float) -> list[Row]:
+    """GeomLoss's own iterations over KeOps on fewer data; its blur is the root of half of our epsilon."""
+    from geomloss import SamplesLoss
+
+    plates = image_like(options.geomloss, options.features, 1.0)
+    loss = SamplesLoss(
+        "sinkhorn",
+        p=2,
+        blur=(epsilon / 2) ** 0.5,
+        scaling=0.5,
+        debias=False,
+        potentials=True,
+        backend="online",
+    )
+    loss(plates.plus[:64], plates.minus[:64])  # compiles
+    cpu, wall, _ = spent(lambda: loss(plates.plus, plates.minus))
+    row: Row = {"program": "GeomLoss", "data": options.geomloss, "D": options.features}
+    return [row | {"cpu seconds": cpu, "seconds": wall, "epsilon": epsilon}]
+
+
+def main() -> None:
+    """Measure, print, and write the study's file."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("study", choices=("exact", "kinds", "whole"))
+    parser.add_argument("--data", type=int, help="data of each set: 1200 for kinds, 20000 for whole")
+    parser.add_argument("--features", type=int, default=768)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--geomloss", type=int, default=0, metavar="N", help="also GeomLoss on N + N data")
+    options = parser.parse_args()
+    options.data = options.data or {"exact": 1000, "kinds": 1200, "whole": 20000}[options.study]
+    torch.set_num_threads(options.threads)
+    rows = {"exact": exact, "kinds": kinds, "whole": whole}[options.study](options)
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    rows = [{name: row.get(name) for name in columns} for row in rows]
+    text = as_text(rows)
+    print_table([dict(zip(text["columns"], row, strict=True)) for row in text["rows"]], text["columns"])
+    print(f"wrote {write_result(f'couplings_{options.study}', {'rows': rows, 'tables': {'rows': text}})}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Sums and training on many processes: what a second process brings, and what hundreds would."""

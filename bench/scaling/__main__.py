@@ -1,0 +1,129 @@
+"""``python -m bench.scaling [sums|streaming|plan]``: sums on many processes of this machine, and a plan for more.
+
+``sums`` compares P processes of one thread with one process of P threads, counts the bytes that they send, and times
+the ring with and without its prefetch. ``streaming`` reads charges from the disk. ``plan`` counts for up to 512 GPUs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bench.common.record import ROOT, print_table, write_result
+from bench.scaling import plan
+
+_CHUNK = 1 << 22
+
+
+def run(job: dict[str, Any], processes: int) -> list[dict[str, float]]:
+    """What each of so many processes says of ``job``."""
+    with tempfile.TemporaryDirectory() as folder:
+        env = {**os.environ, "WORLD_SIZE": str(processes), "MEETING": f"file://{folder}/meeting"}
+        command = [sys.executable, "-m", "bench.scaling.worker", json.dumps(job)]
+        started = [
+            subprocess.Popen(
+                command, cwd=ROOT, env={**env, "RANK": str(k)}, stdout=subprocess.PIPE, text=True
+            )
+            for k in range(processes)
+        ]
+        told = [process.communicate()[0] for process in started]
+    if any(process.returncode for process in started):
+        raise SystemExit("bench.scaling: a process failed")
+    return [json.loads(text.splitlines()[-1]) for text in told]
+
+
+def sums(options: argparse.Namespace) -> dict[str, Any]:
+    """The tables of efficiency and of the ring's prefetch."""
+    rows = []
+    for d, n, m in ((16, 1024, 60_000), (3072, 64, 20_000)):
+        for size in (2, 4):
+            base: dict[str, Any] = {"work": "sums", "D": d, "N": n, "M": m}
+            alone = run({**base, "mode": "reduce", "threads": size}, 1)[0]["seconds"]
+            for mode in ("reduce", "ring", "gather"):
+                told = run({**base, "mode": mode, "threads": 1}, size)
+                row_bytes, part = 16 + 4 * d, n // size
+                formula = {
+                    "reduce": 2 * (n - part) * row_bytes,
+                    "ring": (size - 1) * (m // size) * d,
+                    "gather": (size - 1) * part * (4 * d + 8) + (n - part) * row_bytes,
+                }[mode]
+                seconds = told[0]["seconds"]
+                sent = int(told[0]["sent"])
+                row = [d, n, m, size, mode, 1e3 * alone, 1e3 * seconds, f"{alone / seconds:.0%}"]
+                rows.append([*row, sent, formula, "yes" if sent == formula else "no"])
+    columns = ["D", "N", "M", "processes", "mode", "threads, ms", "processes, ms", "efficiency"]
+    efficiency = {"columns": [*columns, "bytes sent", "formula", "equal"], "rows": rows}
+    rows = []
+    for d, n, m in ((3072, 128, 40_000), (3072, 32, 40_000)):
+        job = {"work": "sums", "D": d, "N": n, "M": m, "mode": "ring", "threads": 1}
+        ahead, after = (1e3 * run({**job, "prefetch": p}, 2)[0]["seconds"] for p in (True, False))
+        moved = 1e3 * run({**job, "work": "transfer"}, 2)[0]["seconds"]
+        rows.append([d, n, m, moved, after, ahead, f"{(after - ahead) / moved:.0%}"])
+    columns = ["D", "N", "M", "messages alone, ms", "without prefetch, ms", "with prefetch, ms", "hidden"]
+    return {"efficiency": efficiency, "prefetch": {"columns": columns, "rows": rows}}
+
+
+def streaming(options: argparse.Namespace) -> dict[str, Any]:
+    """The table of sums over charges on the disk."""
+    rows = []
+    with tempfile.TemporaryDirectory(dir=options.folder) as folder:
+        for charges in (options.charges // 10, options.charges):
+            path = Path(folder) / "charges.npy"
+            file = np.lib.format.open_memmap(path, "w+", np.uint8, (charges, 16))
+            generator = np.random.default_rng(0)
+            for start in range(0, charges, _CHUNK):
+                part = file[start : start + _CHUNK]
+                part[:] = generator.integers(0, 256, part.shape, np.uint8)
+            del file
+            for size, threads in ((1, 2), (2, 1)):
+                job = {"work": "streaming", "path": str(path), "N": options.points, "threads": threads}
+                told = run(job, size)
+                seconds, memory = (max(one[key] for one in told) for key in ("seconds", "mib"))
+                rate = options.points * charges / seconds / 1e9
+                rows.append(
+                    [charges, options.points, size, threads, seconds, rate, 16e-6 * charges / seconds, memory]
+                )
+    columns = [
+        "charges",
+        "points",
+        "processes",
+        "threads of each",
+        "s",
+        "Gpair/s",
+        "MB/s",
+        "MiB of a process",
+    ]
+    return {"streaming": {"columns": columns, "rows": rows}}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Measure, print, write."""
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.scaling",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("what", choices=["sums", "streaming", "plan"])
+    parser.add_argument("--charges", type=int, default=10**8, help="streaming: how many lie on the disk")
+    parser.add_argument("--points", type=int, default=16, help="streaming: at which they are summed")
+    parser.add_argument("--folder", default=None, help="streaming: where the charges are written")
+    options = parser.parse_args(arguments)
+    measures = {"sums": sums, "streaming": streaming, "plan": lambda _: plan.tables()}
+    tables = measures[options.what](options)
+    for name, table in tables.items():
+        print(f"\n{name}")
+        print_table(table["rows"], table["columns"])
+    print("wrote", write_result(f"scaling_{options.what}", {"tables": tables}).name)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,94 @@
+"""One process of a measurement: joins the others, does the work that its argument describes, and prints numbers."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+import torch.distributed as dist
+
+from bench.common.memory import PeakMemory
+from efm_fast import Sharding, riesz_sum
+from efm_fast.processes import Processes
+
+_RESTS = 3  # repetitions, of which the best counts
+
+
+def _best(call: Callable[[], object]) -> float:
+    """Seconds of the best repetition, all processes together."""
+    times = []
+    for _ in range(_RESTS + 1):
+        dist.barrier()
+        started = time.perf_counter()
+        call()
+        dist.barrier()
+        times.append(time.perf_counter() - started)
+    return min(times[1:])
+
+
+def sums(job: dict[str, Any], processes: Processes) -> dict[str, float]:
+    """One sum, shared as ``job`` says: seconds, and bytes sent and planned."""
+    generator = torch.Generator().manual_seed(0)
+    n, m, d = job["N"], job["M"], job["D"]
+    x = 255 * torch.rand(n, d, generator=generator)
+    y = torch.randint(0, 256, (m, d), generator=generator, dtype=torch.uint8)
+    points = "replicated" if job["mode"] == "reduce" else "sharded"
+    how = Sharding(points=points, mode=job["mode"], prefetch=job.get("prefetch", True))
+    mine, charges = (part.tensor_split(processes.size)[processes.rank].contiguous() for part in (x, y))
+    here = x if points == "replicated" else mine
+
+    def call() -> None:
+        riesz_sum(here, charges, power=d + 1.0, height=10.0, group=how)
+
+    before = processes.sent
+    call()
+    sent = processes.sent - before
+    return {"seconds": _best(call), "sent": sent}
+
+
+def transfer(job: dict[str, Any], processes: Processes) -> dict[str, float]:
+    """The ring's messages alone."""
+    block = torch.zeros(job["M"] // processes.size, job["D"], dtype=torch.uint8)
+    other = torch.empty_like(block)
+
+    def call() -> None:
+        for _ in range(processes.size - 1):
+            for work in processes.pass_on(block, other, 0):
+                work.wait()
+
+    return {"seconds": _best(call), "sent": 0}
+
+
+def streaming(job: dict[str, Any], processes: Processes) -> dict[str, float]:
+    """A sum over charges on the disk, of which each process reads its part: seconds, and memory at the peak."""
+    every = np.load(job["path"], mmap_mode="r")
+    cut = [len(every) * (processes.rank + k) // processes.size for k in (0, 1)]
+    x = 255 * torch.rand(job["N"], every.shape[1], generator=torch.Generator().manual_seed(0))
+    charges = every[cut[0] : cut[1]]
+    riesz_sum(x, charges[: len(charges) // 100], power=every.shape[1] + 1.0, group=Sharding())
+    dist.barrier()
+    started = time.perf_counter()
+    with PeakMemory("cpu") as memory:
+        riesz_sum(x, charges, power=every.shape[1] + 1.0, group=Sharding())
+    return {"seconds": time.perf_counter() - started, "mib": (memory.bytes or 0) / 2**20}
+
+
+def main() -> None:
+    """Join, work, print one line of JSON."""
+    job = json.loads(sys.argv[1])
+    rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    dist.init_process_group("gloo", init_method=os.environ["MEETING"], rank=rank, world_size=size)
+    torch.set_num_threads(job["threads"])
+    work = {"sums": sums, "transfer": transfer, "streaming": streaming}[job["work"]]
+    print(json.dumps(work(job, Processes.of())))
+    dist.destroy_process_group()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,178 @@
+"""Training by many processes, as torchrun starts them: who they are, what each computes, and how they go on together.
+
+All draw the same batch, which is a function of (seed, step), and each learns from its own part of the points. The
+gradients are averaged, so that weights are the same everywhere and those of one process up to rounding.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import json
+import os
+import socket
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from ..config import Config, TrainConfig
+from ..errors import EfmError, InputError, RunError
+from ..files import write_text
+from ..processes import Processes, served_devices, told_if_lost, why_no_messages
+from ..runs.run import resolve_device
+
+_LAUNCH = "launch.json"
+_ADDRESS = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+
+
+@contextlib.contextmanager
+def joined(config: Config) -> Iterator[Processes]:
+    """The processes of this job: those that torchrun started, those of a group that is there already, or this one.
+
+    Raises:
+        RunError: the processes cannot find each other, or one of them is lost inside the block.
+        EfmError: what goes wrong on one process inside the block, on all of them.
+    """
+    begun = dist.is_available() and dist.is_initialized()
+    launched = not begun and dist.is_available() and int(os.environ.get("WORLD_SIZE", "1")) > 1
+    if launched:
+        _begin(config)
+    processes = Processes.of() if begun or launched else Processes.alone()
+    seconds = config.train.timeout if launched else None  # a group that was there has a time of its own
+    try:
+        with contextlib.nullcontext() if processes.group is None else told_if_lost(seconds):
+            try:
+                yield processes
+            except EfmError as problem:
+                if not problem.shared:
+                    _tell(problem, processes)
+                raise
+    finally:
+        if launched:
+            dist.destroy_process_group()
+
+
+def _tell(problem: EfmError, processes: Processes) -> None:
+    try:
+        processes.agree({}, problem)
+    except EfmError:
+        raise
+    except RuntimeError:  # nobody listens any more
+        raise problem from None
+
+
+def _begin(config: Config) -> None:
+    missing = [name for name in _ADDRESS if name not in os.environ]
+    if missing:
+        raise RunError(
+            f"WORLD_SIZE asks for many processes without {', '.join(missing)}: start them by torchrun"
+        )
+    device = resolve_device(local_device(config.device))
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    library = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
+    try:
+        dist.init_process_group(library, timeout=datetime.timedelta(seconds=config.train.timeout))
+    except (RuntimeError, ValueError) as problem:
+        where = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
+        text = " ".join(str(problem).split())[:160]
+        raise RunError(
+            f"the processes did not find each other at {where}: {text}. A port that is taken: start torchrun with"
+            " --standalone, or another --master-port"
+        ) from None
+
+
+def local_device(name: str) -> str:
+    """The device of this process where ``name`` leaves the GPU open: torchrun's processes have one each."""
+    rank = os.environ.get("LOCAL_RANK")
+    on_gpu = name == "cuda" or (name == "auto" and torch.cuda.is_available())
+    return f"cuda:{rank}" if rank is not None and on_gpu else name
+
+
+def check_job(config: Config, processes: Processes) -> None:
+    """Let all processes compare what they are to do.
+
+    Raises:
+        InputError: their settings differ, they cannot share the batch equally, or their tensors cannot travel.
+    """
+    texts = [one["settings"] for one in processes.agree({"settings": config.to_yaml()})]
+    for rank, text in enumerate(texts):
+        if text != texts[0]:
+            pairs = zip(texts[0].splitlines(), text.splitlines(), strict=False)
+            ours, theirs = next((a.strip(), b.strip()) for a, b in pairs if a != b)
+            raise InputError(
+                f"cfg: expected the same settings on all processes, got {ours} on process 0"
+                f" and {theirs} on process {rank}"
+            )
+    parts = processes.size * config.train.accumulate
+    if config.train.batch % parts:
+        raise InputError(
+            f"train.batch: expected a multiple of {parts}, {processes.size} processes times train.accumulate ="
+            f" {config.train.accumulate}, got {config.train.batch}"
+        )
+    if processes.group is not None:
+        device = resolve_device(local_device(config.device))
+        reason = why_no_messages(device.type, served_devices(processes.group))
+        if reason is not None:
+            raise InputError(reason)
+
+
+def parts_of(train: TrainConfig, processes: Processes) -> list[slice]:
+    """The rows of the batch from which this process learns, a slice for each backward pass."""
+    rows = train.batch // (processes.size * train.accumulate)
+    first = processes.rank * train.accumulate
+    return [slice(k * rows, (k + 1) * rows) for k in range(first, first + train.accumulate)]
+
+
+def averaging(network: nn.Module, loss: Tensor, processes: Processes) -> nn.Module:
+    """``network`` such that a backward pass averages the gradients of all processes.
+
+    Args:
+        network: of this process, with the same weights on all.
+        loss: of the network, to find out which weights it reaches; its gradient is taken and thrown away.
+        processes: who trains.
+    """
+    if processes.size == 1:
+        return network
+    weights = [weight for weight in network.parameters() if weight.requires_grad]
+    reached = torch.autograd.grad(loss, weights, allow_unused=True)
+    return DistributedDataParallel(
+        network,
+        process_group=processes.group,
+        find_unused_parameters=any(gradient is None for gradient in reached),
+    )
+
+
+def mean_over(processes: Processes, value: float) -> float:
+    """The mean of one number of every process."""
+    told: Sequence[dict[str, float]] = processes.agree({"value": value})
+    return sum(one["value"] for one in told) / processes.size
+
+
+def write_launch(folder: Path, launchers: list[str]) -> None:
+    """Leave in a new run folder who launched the job, if torchrun did."""
+    if any(launchers):
+        write_text(folder / _LAUNCH, json.dumps({"launchers": launchers}))
+
+
+def launchers(processes: Processes) -> list[str]:
+    """Who launched each process: the torchrun of its machine; "" where none did."""
+    mine = ""
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        mine = f"{socket.gethostname()} {os.getppid()} {os.environ['TORCHELASTIC_RUN_ID']}"
+    return [one["launcher"] for one in processes.agree({"launcher": mine})]
+
+
+def is_restart(folder: Path, launched_by: list[str]) -> bool:
+    """Whether the run in ``folder`` was begun by this very job, which torchrun has started again since."""
+    if int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) == 0:
+        return False
+    try:
+        begun_by = json.loads((folder / _LAUNCH).read_text(encoding="utf-8"))["launchers"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+    return bool(set(begun_by) & set(launched_by) - {""})

@@ -1,0 +1,111 @@
+"""Training by several processes, as test_training.py and kills.py start it; the first argument says what to do."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+import torch
+import torch.distributed as dist
+
+import efm_fast.training.loop as loop
+from efm_fast import resume, train
+from efm_fast.errors import EfmError, InputError, RunError
+
+SETTINGS = {
+    "train.steps": 40,
+    "train.batch": 32,
+    "train.checkpoint_every": 7,
+    "train.log_every": 1,
+    "train.picture_every": 10_000,
+    "train.timeout": 60,
+    "method.points.charges": 64,
+    "net.width": 16,
+    "net.depth": 1,
+}
+
+
+def settings(folder: str | Path, name: str, **more: object) -> dict[str, object]:
+    return {**SETTINGS, "runs": str(folder), "name": name, **more}
+
+
+def losses(folder: Path) -> list[float]:
+    return [json.loads(line)["loss"] for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def run(folder: str) -> None:
+    """Everything that needs no process to be killed."""
+    rank = int(os.environ["RANK"])
+    for name in ("two", "two_again"):
+        train("gaussian_to_swissroll", settings(folder, name), progress=False)
+    train("gaussian_to_swissroll", settings(folder, "parts", **{"train.accumulate": 2}), progress=False)
+    more = {"method": {"name": "pfgm", "charges": 50}}
+    pfgm = {k: v for k, v in settings(folder, "pfgm", **more).items() if not k.startswith("method.")}
+    train("gaussian_to_swissroll", {**pfgm, "train.steps": 5}, progress=False)
+    resume(Path(folder) / "of_one", {"train.steps": 40}, progress=False)
+
+    def refused(words: str, kind: type[EfmError] = InputError, **more: object) -> None:
+        with pytest.raises(kind, match=words) as caught:
+            train("gaussian_to_swissroll", {**settings(folder, "bad"), **more}, progress=False)
+        assert "\n" not in str(caught.value)
+        assert caught.value.shared
+        assert not (Path(folder) / "bad").exists()
+
+    refused("train.batch: expected a multiple of 2", **{"train.batch": 33})
+    refused(
+        "train.batch: expected a multiple of 6, 2 processes", **{"train.batch": 32, "train.accumulate": 3}
+    )
+    refused(
+        r"same settings on all processes, got lr: 0\.1 on process 0 and lr: 1\.1 on process 1",
+        **{"train.lr": 0.1 + rank},
+    )
+    refused("already there", RunError, **{"name": "two"})
+
+    def broken(*_: object) -> None:
+        raise InputError("plus: these are not the data")
+
+    with pytest.MonkeyPatch.context() as patch:
+        if rank:
+            patch.setattr(loop, "measure", broken)
+        refused(r"plus: these are not the data \(process 1 of 2\)")
+
+
+def die(folder: str) -> None:
+    """Train, and be killed or stopped on the way, once: RANK:STEP:SECONDS:SIGNAL says where and how."""
+    rank, step, seconds, number = os.environ["DIE"].split(":")
+    first = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") == "0"
+    original = loop.step_generator
+
+    def generator(seed: int, at: int, stream: int) -> torch.Generator:
+        if first and at == int(step) and os.environ["RANK"] == rank:
+            hit = lambda: os.kill(os.getpid(), getattr(signal, number))  # noqa: E731
+            threading.Timer(float(seconds), hit).start() if float(seconds) else hit()
+        time.sleep(0.002)
+        return original(seed, at, stream)
+
+    loop.step_generator = generator
+    try:
+        train("gaussian_to_swissroll", settings(folder, "killed"), progress=False)
+    except RunError as problem:
+        sys.exit(f"efm-fast: {problem}")
+
+
+def go_on(folder: str) -> None:
+    """Resume the run of :func:`die`."""
+    resume(Path(folder) / "killed", progress=False)
+
+
+if __name__ == "__main__":
+    if "MEETING" in os.environ:
+        from launch import join
+
+        join()
+    {"run": run, "die": die, "go_on": go_on}[sys.argv[1]](sys.argv[2])
+    if dist.is_initialized():
+        dist.destroy_process_group()

@@ -1,0 +1,71 @@
+"""Two processes train as one does, go on after either is killed, and end when one hangs."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from check_training import losses, settings
+from launch import HERE, run, started
+from safetensors.torch import load_file
+
+from efm_fast import resume, train
+
+
+def weights(folder: Path) -> torch.Tensor:
+    state = load_file(folder / "state.safetensors")
+    return torch.cat([v.double().flatten() for k, v in state.items() if k.startswith("field.")])
+
+
+def test_two_processes_learn_what_one_learns(tmp_path: Path) -> None:
+    one = train("gaussian_to_swissroll", settings(tmp_path, "one"), progress=False).folder
+    short = train(
+        "gaussian_to_swissroll", settings(tmp_path, "of_one", **{"train.steps": 20}), progress=False
+    )
+    run("check_training.py", 2, "run", str(tmp_path))
+    for name in ("two", "parts"):
+        assert (weights(tmp_path / name) - weights(one)).norm() < 1e-6 * weights(one).norm()
+        assert losses(tmp_path / name) == pytest.approx(losses(one), rel=1e-6)
+    two, again = (tmp_path / name / "state.safetensors" for name in ("two", "two_again"))
+    assert two.read_bytes() == again.read_bytes()
+    assert len(losses(short.folder)) == 40
+    resume(tmp_path / "two", {"train.steps": 44}, progress=False)
+    assert len(losses(tmp_path / "two")) == 44
+
+
+def test_several_backward_passes_a_step_learn_what_one_learns(tmp_path: Path) -> None:
+    one, four = (
+        train(
+            "gaussian_to_swissroll",
+            settings(tmp_path, f"of{n}", **{"train.accumulate": n, "train.steps": 20}),
+            progress=False,
+        ).folder
+        for n in (1, 4)
+    )
+    assert (weights(four) - weights(one)).norm() < 1e-6 * weights(one).norm()
+    assert weights(four).tolist() != weights(one).tolist()
+    assert losses(four) == pytest.approx(losses(one), rel=1e-6)
+
+
+def test_a_process_that_hangs_ends_the_other_and_the_run_goes_on(tmp_path: Path) -> None:
+    with started("check_training.py", 2, "die", str(tmp_path), DIE="1:17:0:SIGSTOP") as processes:
+        _, told = processes[0].communicate(timeout=60)
+        assert processes[0].returncode == 1
+        assert told.splitlines()[-1].startswith(
+            "efm-fast: another process of the job has ended or does not answer"
+        )
+        assert processes[1].poll() is None
+    run("check_training.py", 2, "go_on", str(tmp_path))
+    whole = train("gaussian_to_swissroll", settings(tmp_path, "whole"), progress=False).folder
+    assert losses(tmp_path / "killed") == pytest.approx(losses(whole), rel=1e-6)
+
+
+def test_torchrun_starts_a_killed_job_again_and_it_goes_on(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, HERE / "kills.py", "--places", "1"], capture_output=True, text=True, timeout=200
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "1 of 1 runs went on bit for bit" in done.stdout
