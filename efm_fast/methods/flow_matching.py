@@ -20,7 +20,7 @@ from ..types import Field as FieldProtocol
 from ..types import Geometry, Plates
 from .learned import LearnedField
 from .method import Method, MethodSettings, Problem, Travel
-from .pairs import BatchTransportSettings, OnePairs, PairBank, SetTransportSettings, transport_pairs
+from .pairs import BatchTransportSettings, OnePairs, PairBank, WholeSetSettings, transport_pairs
 from .parametrisation import Parametrisation
 from .samplers import Held, carry
 
@@ -151,10 +151,15 @@ class FlowMatching(Method):
     def bank(self) -> PairBank | None:
         """Pairs of large sets; None where a step's own rows are paired."""
         chosen, problem = self.settings.pairs, self.problem
-        if not isinstance(chosen, SetTransportSettings):
+        if not isinstance(chosen, WholeSetSettings):
             return None
         return PairBank(
-            problem.plus, problem.minus, rows=chosen.rows, refresh=chosen.refresh, seed=problem.seed
+            problem.plus,
+            problem.minus,
+            coupling=chosen.coupling,
+            rows=chosen.rows,
+            refresh=chosen.refresh,
+            seed=problem.seed,
         )
 
     def _pairs(self, plates: Plates, n: int, generator: Generator, step: int) -> tuple[Tensor, Tensor]:

@@ -8,8 +8,9 @@ from typing import Annotated, Literal
 import torch
 from torch import Generator, Tensor
 
+from ..couplings import couple
+from ..couplings.couple import Kind
 from ..data import Source
-from ..errors import InputError
 from ..extras import extra
 from ..sections import Choice, PositiveInt, Section
 from ..streams import Stream, step_generator
@@ -17,7 +18,8 @@ from ..streams import Stream, step_generator
 with extra("train"):
     from pydantic import BeforeValidator, Field, SerializeAsAny
 
-_PIVOTS = 10_000_000  # of the network simplex; the library's own limit is short for some thousand rows
+#: Rows of both plates, the rows of each pair in them, and the weights of the pairs.
+_Pairs = tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor], Tensor]
 
 
 class PairSettings(Section):
@@ -43,10 +45,14 @@ class BatchTransportSettings(PairSettings):
     )
 
 
-class SetTransportSettings(PairSettings):
-    """Pairs by optimal transport of large sets, which are renewed while training goes on."""
+class WholeSetSettings(PairSettings):
+    """Pairs of large sets, which are renewed while training goes on."""
 
-    kind: Literal["set_transport"]
+    kind: Literal["whole_set"]
+    coupling: Literal["ot", "sinkhorn", "nearest"] = Field(
+        default="ot",
+        description="optimal transport, exact up to some 10,000 rows or entropic for any number, or the nearest",
+    )
     rows: PositiveInt = Field(default=4000, description="rows per plate that are paired at once")
     refresh: PositiveInt = Field(default=1000, description="steps between fresh sets")
 
@@ -60,7 +66,7 @@ OnePairs = Annotated[
             {
                 "independent": IndependentSettings,
                 "optimal_transport": BatchTransportSettings,
-                "set_transport": SetTransportSettings,
+                "whole_set": WholeSetSettings,
             },
         )
     ),
@@ -69,7 +75,7 @@ OnePairs = Annotated[
 
 
 class PairBank:
-    """Pairs from the optimal transport of large sets of both plates' data.
+    """Pairs from a coupling of large sets of both plates' data (:func:`efm_fast.couple`).
 
     Optimal transport within a batch of 128 pairs a row with the best of 128, and so blurs what a whole set would tell
     apart. A bank is a function of (seed, step // refresh) alone, so a resumed run has the same ones; the next bank is
@@ -78,17 +84,20 @@ class PairBank:
     Args:
         plus: source of the plus data.
         minus: source of the minus data.
+        coupling: its kind.
         rows: rows per plate and bank.
         refresh: steps between fresh banks.
         seed: of the rows.
     """
 
-    def __init__(self, plus: Source, minus: Source, *, rows: int, refresh: int, seed: int) -> None:
-        self.plus, self.minus = plus, minus
+    def __init__(
+        self, plus: Source, minus: Source, *, coupling: Kind, rows: int, refresh: int, seed: int
+    ) -> None:
+        self.plus, self.minus, self.coupling = plus, minus, coupling
         self.rows, self.refresh, self.seed = rows, refresh, seed
         self._edition = -1
-        self._pairs: tuple[Tensor, Tensor] | None = None
-        self._next: tuple[int, Future[tuple[Tensor, Tensor]]] | None = None
+        self._pairs: _Pairs | None = None
+        self._next: tuple[int, Future[_Pairs]] | None = None
 
     def draw(self, n: int, generator: Generator, step: int) -> tuple[Tensor, Tensor]:
         """``n`` pairs of the bank of ``step``, with replacement, each [n, D] on the generator's device.
@@ -108,41 +117,21 @@ class PairBank:
             self._next = edition + 1, worker.submit(self._solved, edition + 1)
             worker.shutdown(wait=False)
         assert self._pairs is not None
-        row = torch.randint(self.rows, (n,), generator=generator, device=generator.device)
-        plus, minus = (rows[row.to(rows.device)].to(generator.device) for rows in self._pairs)
+        data, index, weight = self._pairs
+        chosen = torch.multinomial(
+            weight.to(generator.device), n, replacement=True, generator=generator
+        ).cpu()
+        plus, minus = (rows[of[chosen]].to(generator.device) for rows, of in zip(data, index, strict=True))
         return plus, minus
 
-    def _solved(self, edition: int) -> tuple[Tensor, Tensor]:
+    def _solved(self, edition: int) -> _Pairs:
         plus, minus = (
             source.draw(self.rows, step_generator(self.seed, edition, stream))
             for source, stream in ((self.plus, Stream.BANK_PLUS), (self.minus, Stream.BANK_MINUS))
         )
-        return plus, minus[assignment(plus, minus)]
-
-
-def assignment(plus: Tensor, minus: Tensor) -> Tensor:
-    """The row of ``minus`` that exact optimal transport of squared distances gives to each row of ``plus``.
-
-    Args:
-        plus: [N, D].
-        minus: [N, D].
-
-    Returns:
-        A permutation, int64 [N]. Memory 16 N^2 bytes; time about N^2.5.
-
-    Raises:
-        InputError: the solver gave up.
-    """
-    with extra("train"):
-        import ot
-    count = len(plus)
-    centre = plus.mean(0)
-    cost = torch.cdist(plus - centre, minus - centre).square().double().numpy()
-    weight = torch.full((count,), 1 / count, dtype=torch.float64).numpy()
-    plan, log = ot.emd(weight, weight, cost, numItermax=_PIVOTS, log=True)
-    if log["warning"] is not None:
-        raise InputError(f"pairs: optimal transport of {count} rows failed: {log['warning']}")
-    return torch.from_numpy(plan).argmax(1)
+        seed = step_generator(self.seed, edition, Stream.BANK_LAUNCH).initial_seed() % 2**31
+        found = couple(plus, minus, kind=self.coupling, seed=seed)
+        return (plus, minus), (found.plus, found.minus), found.weight
 
 
 def transport_pairs(

@@ -9,35 +9,35 @@ from scipy.optimize import linear_sum_assignment
 from efm_fast import train
 from efm_fast.data import make_source
 from efm_fast.errors import InputError
-from efm_fast.methods.pairs import PairBank, assignment, transport_pairs
+from efm_fast.methods.pairs import PairBank, transport_pairs
 
 
 def generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def bank(**changes: int) -> PairBank:
+def bank(**changes: object) -> PairBank:
     plus = make_source({"name": "gaussian", "dimension": 3})
     minus = make_source({"name": "gaussian", "dimension": 3, "std": 2.0})
-    return PairBank(plus, minus, **{"rows": 64, "refresh": 10, "seed": 0, **changes})
+    return PairBank(plus, minus, **{"coupling": "ot", "rows": 64, "refresh": 10, "seed": 0, **changes})
 
 
-def test_the_assignment_is_optimal() -> None:
-    plus, minus = torch.randn(60, 4, generator=generator()), torch.randn(60, 4, generator=generator(1)) + 9
-    found = assignment(plus, minus)
-    assert found.sort().values.tolist() == list(range(60))
-    cost = torch.cdist(plus, minus).square().double().numpy()
-    row, column = linear_sum_assignment(cost)
-    assert cost[range(60), found.numpy()].sum() == pytest.approx(cost[row, column].sum(), rel=1e-6)
+def test_pairs_are_those_of_the_optimal_assignment() -> None:
+    made = bank()
+    plus, minus = made.draw(600, generator(), 3)
+    (every_plus, every_minus), _, _ = made._solved(0)
+    row, column = linear_sum_assignment(torch.cdist(every_plus, every_minus).square().numpy())
+    partner = dict(zip(row.tolist(), column.tolist(), strict=True))
+    for x, y in zip(plus, minus, strict=True):
+        assert torch.equal(y, every_minus[partner[int((every_plus == x).all(1).nonzero()[0])]])
+    assert len(plus.unique(dim=0)) > 60  # of 64 rows
 
 
-def test_pairs_are_those_of_the_transport_of_one_set() -> None:
-    plus, minus = bank().draw(500, generator(), 3)
-    assert len(plus.unique(dim=0)) > 55  # draws of 64 rows
-    by_plus = {tuple(x.tolist()): tuple(y.tolist()) for x, y in zip(plus, minus, strict=True)}
-    assert len(set(by_plus.values())) == len(by_plus)
-    near = (plus - minus).square().sum(1).mean()
-    assert near < 0.75 * (plus - minus.roll(1, 0)).square().sum(1).mean()
+@pytest.mark.parametrize("coupling", ["sinkhorn", "nearest"])
+def test_other_couplings_bring_pairs_nearer_than_random_ones(coupling: str) -> None:
+    plus, minus = bank(coupling=coupling).draw(400, generator(), 0)
+    random = (plus - minus.roll(1, 0)).square().sum(1).mean()
+    assert (plus - minus).square().sum(1).mean() < 0.7 * random
 
 
 def test_a_bank_depends_on_seed_and_edition_alone() -> None:
@@ -57,7 +57,7 @@ def test_a_batch_may_pair_more_rows_than_it_takes() -> None:
     plus, minus = torch.randn(40, 2, generator=generator()), torch.randn(40, 2, generator=generator(1))
     left, right = transport_pairs(plus, minus, generator(), 8)
     assert left.shape == right.shape == (8, 2)
-    found = assignment(plus, minus)
+    found = linear_sum_assignment(torch.cdist(plus, minus).square().numpy())[1]
     for x, y in zip(left, right, strict=True):
         assert torch.equal(minus[found[int((plus == x).all(1).nonzero()[0])]], y)
 
@@ -65,7 +65,7 @@ def test_a_batch_may_pair_more_rows_than_it_takes() -> None:
 @pytest.mark.parametrize(
     "pairs",
     [
-        {"kind": "set_transport", "rows": 64, "refresh": 4},
+        {"kind": "whole_set", "rows": 64, "refresh": 4},
         {"kind": "optimal_transport", "rows": 48},
         "optimal_transport",
     ],
