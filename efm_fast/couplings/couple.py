@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -114,7 +115,9 @@ def _data(name: str, value: Tensor | np.ndarray) -> Tensor:
     """One set as [N, D], finite and not empty."""
     if isinstance(value, np.ndarray):
         try:
-            value = torch.from_numpy(value if value.flags.writeable else value.copy())
+            with warnings.catch_warnings():  # of a read-only array, which nothing here writes to
+                warnings.simplefilter("ignore", UserWarning)
+                value = torch.from_numpy(value)
         except TypeError:
             raise InputError(
                 f"{name}: expected numbers that torch can hold, got dtype {value.dtype}"

@@ -162,6 +162,7 @@ class _Solver:
 
     def _solve(self, plan: Plan, bar: Any) -> None:
         """Iterate on one stage until its marginal error is small enough."""
+        self.error = float("inf")
         if len(self.columns) != len(plan.strips.columns):
             self._carry(plan)
         last = self.stage == len(self.stages) - 1

@@ -16,6 +16,7 @@ from ..field.request import centre_of
 
 _STRIP = 1 << 24  # numbers of a strip
 _CHUNK = 1 << 22  # numbers of a chunk of data that is read as floats
+_ON_A_GPU = 16  # times as many there, for its products are quick at that size only
 _NEAR = 4  # charges that are compared by direct difference
 
 
@@ -56,7 +57,7 @@ class Strips:
 
     def blocks(self) -> Iterator[slice]:
         """Rows of one strip each."""
-        height = max(1, _STRIP // max(1, len(self.columns)))
+        height = max(1, _larger(_STRIP, self.rows) // len(self.columns))
         for start in range(0, len(self.rows), height):
             yield slice(start, min(start + height, len(self.rows)))
 
@@ -95,6 +96,10 @@ class Strips:
 
 
 def _chunks(data: Tensor) -> Iterator[slice]:
-    size = max(1, _CHUNK // data.shape[1])
+    size = max(1, _larger(_CHUNK, data) // data.shape[1])
     for start in range(0, len(data), size):
         yield slice(start, min(start + size, len(data)))
+
+
+def _larger(numbers: int, data: Tensor) -> int:
+    return numbers if data.device.type == "cpu" else numbers * _ON_A_GPU

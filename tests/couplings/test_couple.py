@@ -68,6 +68,15 @@ def test_images_of_bytes_and_arrays_are_taken_as_they_are() -> None:
     assert one.cost == pytest.approx(other.cost)
 
 
+def test_a_read_only_map_of_a_file_is_read_where_it_is(tmp_path: Path) -> None:
+    generator = torch.Generator().manual_seed(0)
+    data = torch.randint(0, 256, (30, 12), generator=generator).to(torch.uint8).numpy()
+    np.save(tmp_path / "data.npy", data)
+    mapped = np.load(tmp_path / "data.npy", mmap_mode="r")
+    one = efm_fast.couple(mapped[:15], mapped[15:], kind="nearest")
+    assert torch.equal(one.minus, efm_fast.couple(data[:15], data[15:], kind="nearest").minus)
+
+
 def test_pairs_are_drawn_by_their_weights(sets: tuple[Tensor, Tensor]) -> None:
     plus, minus = sets[0], sets[1][:7]
     found = efm_fast.couple(plus, minus, kind="ot")

@@ -69,7 +69,7 @@ class Shift(nn.Module):
         return torch.tensor([1.0, -2.0]).expand(len(x), 1, 2), torch.zeros(len(x))
 
 
-@pytest.mark.parametrize("solver", ["euler", "heun", "midpoint", "rk4"])
+@pytest.mark.parametrize("solver", ["euler", "heun", "midpoint", "rk4", "multistep"])
 def test_samples_follow_the_velocity_there_and_back(solver: str) -> None:
     flow = method(sample={"solver": solver, "steps": 4})
     field = LearnedField(Shift(), flow.parametrisation, GEOMETRY)
@@ -78,7 +78,10 @@ def test_samples_follow_the_velocity_there_and_back(solver: str) -> None:
     there = flow.sample(field, x0, support, Travel(return_paths=True))
     torch.testing.assert_close(there.end, x0 + torch.tensor([1.0, -2.0]))
     assert there.end_z.tolist() == [GEOMETRY.L] * 5
-    assert int(there.evaluations[0]) == 4 * {"euler": 1, "heun": 2, "midpoint": 2, "rk4": 4}[solver]
+    assert (
+        int(there.evaluations[0])
+        == 4 * {"euler": 1, "heun": 2, "midpoint": 2, "rk4": 4, "multistep": 1}[solver]
+    )
     back = flow.sample(field, there.end, support, Travel(reverse=True, steps=3))
     torch.testing.assert_close(back.end, x0)
     assert back.end_z.tolist() == [0.0] * 5

@@ -20,8 +20,8 @@ CHARGE = torch.tensor([[0.7, -0.4, 0.1]])
 UNIT = 1.5
 
 
-def method(charge: Tensor = CHARGE) -> PFGM:
-    settings = PFGMSettings(name="pfgm")
+def method(charge: Tensor = CHARGE, solver: str = "rk45") -> PFGM:
+    settings = PFGMSettings(name="pfgm", sample={"solver": solver})
     L, nearest = settings.lengths(1.0, UNIT / 2)
     d = charge.shape[1]
     centre = tuple(charge[0].tolist())
@@ -111,3 +111,19 @@ def test_pfgm_has_a_prior_and_takes_steps_alone() -> None:
     support = Support.of(CHARGE.expand(2, -1), CHARGE.expand(2, -1))
     with pytest.raises(InputError, match=r"^max_steps: the lines map takes steps, got max_steps=3"):
         pfgm.sample(field, CHARGE, support, Travel(max_steps=3))
+
+
+@pytest.mark.parametrize("solver", ["exponential", "multistep"])
+def test_exponential_steps_come_from_far_to_the_one_charge(solver: str) -> None:
+    """The mean of one charge is the charge: steps of any length are exact but for gamma and the substituted height."""
+    pfgm = method(solver=solver)
+    field = LearnedField(OneCharge(pfgm), pfgm.parametrisation, pfgm.problem.geometry)
+    support = Support.of(CHARGE.expand(2, -1), CHARGE.expand(2, -1))
+    x0 = pfgm.start(64, torch.Generator().manual_seed(0))
+    lines = pfgm.sample(field, x0, support, Travel(steps=30))
+    assert lines.evaluations.tolist() == [30] * 64
+    assert lines.end_z.tolist() == pytest.approx([pfgm.problem.geometry.L] * 64)
+    assert float((lines.end - CHARGE).norm(dim=1).median()) < 0.02
+    back = pfgm.sample(field, lines.end, support, Travel(steps=30, reverse=True))
+    assert back.end_z.tolist() == [0.0] * 64
+    assert bool((back.end - CHARGE).norm(dim=1).median() > UNIT)

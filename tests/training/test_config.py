@@ -39,7 +39,11 @@ def test_every_preset_is_valid_and_named_after_its_file(name: str) -> None:
         ("name", "a/b", ["name", "match", "'a/b'"]),
         ("seed", -1, ["seed", "0", "-1"]),
         ("train.steps.x", 1, ["train.steps.x", "no parts"]),
-        ("method", "pfgn", ["method: expected name", "field_matching, flow_matching, pfgm", "'pfgn'"]),
+        (
+            "method",
+            "pfgn",
+            ["method: expected name", "flow_matching, interaction_field, pfgm, pfgm++", "'pfgn'"],
+        ),
         ("method", 3, ["method: expected a name or a mapping", "3"]),
         ("method.L.x", 3, ["method.L.x", "no parts"]),
         ("method.sample.map", "ful", ["method.sample.map", "'full' or 'forward'", "'ful'"]),
