@@ -3,7 +3,7 @@
     python -m bench.couplings exact      # potentials beside POT's in float64, 1000 + 1000; a minute
     python -m bench.couplings kinds      # cost, hubs and colour of every kind, on coloured digits; minutes
     python -m bench.couplings whole      # 20,000 + 20,000 at D = 768, beside the rate of a matrix product; minutes
-    python -m bench.couplings geomloss   # 2000 + 2000 at D = 768, beside GeomLoss over KeOps (pip install both); minutes
+    python -m bench.couplings geomloss   # 2000 + 2000, beside GeomLoss over KeOps (pip install both); minutes
 
 Seconds are the processor's, of all threads, so that other work on the machine counts little. Each study is written to
 bench/results/couplings_<study>.json.
@@ -148,7 +148,7 @@ def whole(options: argparse.Namespace) -> list[Row]:
 
 
 def geomloss(options: argparse.Namespace) -> list[Row]:
-    """The row of :func:`whole`, and GeomLoss's own iterations over KeOps, whose blur is the root of half our epsilon."""
+    """The row of :func:`whole`, and GeomLoss's own iterations over KeOps; its blur is the root of half our epsilon."""
     from geomloss import SamplesLoss
 
     ours = whole(options)

@@ -1,7 +1,7 @@
-"""``python -m bench.scaling [sums|streaming|plan]``: sums on many processes of this machine, and a plan for more.
+"""``python -m bench.scaling sums|prefetch|streaming|plan``: many processes of this machine, and a plan for more.
 
-``sums`` compares P processes of one thread with one process of P threads, counts the bytes that they send, and times
-the ring with and without its prefetch. ``streaming`` reads charges from the disk. ``plan`` counts for up to 512 GPUs.
+``sums`` compares P processes of one thread with one process of P threads, counts the bytes that they send. ``prefetch``
+times the ring with and without it. ``streaming`` reads charges from the disk. ``plan`` counts for up to 512 GPUs.
 """
 
 from __future__ import annotations
@@ -60,15 +60,22 @@ def sums(options: argparse.Namespace) -> dict[str, Any]:
                 row = [d, n, m, size, mode, 1e3 * alone, 1e3 * seconds, f"{alone / seconds:.0%}"]
                 rows.append([*row, sent, formula, "yes" if sent == formula else "no"])
     columns = ["D", "N", "M", "processes", "mode", "threads, ms", "processes, ms", "efficiency"]
-    efficiency = {"columns": [*columns, "bytes sent", "formula", "equal"], "rows": rows}
+    return {"efficiency": {"columns": [*columns, "bytes sent", "formula", "equal"], "rows": rows}}
+
+
+def prefetch(options: argparse.Namespace) -> dict[str, Any]:
+    """The table of the ring's prefetch, over links that are slowed down to the rates it names."""
     rows = []
-    for d, n, m in ((3072, 128, 40_000), (3072, 32, 40_000)):
-        job = {"work": "sums", "D": d, "N": n, "M": m, "mode": "ring", "threads": 1}
-        ahead, after = (1e3 * run({**job, "prefetch": p}, 2)[0]["seconds"] for p in (True, False))
-        moved = 1e3 * run({**job, "work": "transfer"}, 2)[0]["seconds"]
-        rows.append([d, n, m, moved, after, ahead, f"{(after - ahead) / moved:.0%}"])
-    columns = ["D", "N", "M", "messages alone, ms", "without prefetch, ms", "with prefetch, ms", "hidden"]
-    return {"efficiency": efficiency, "prefetch": {"columns": columns, "rows": rows}}
+    d, n, m = 3072, 64, 8_000
+    job = {"work": "sums", "D": d, "N": n, "M": m, "mode": "ring", "threads": 1}
+    for rate in (None, 20e6):
+        ahead, after = (
+            run({**job, "prefetch": early, "link": rate}, 2)[0]["seconds"] for early in (True, False)
+        )
+        moved = run({**job, "work": "transfer", "link": rate}, 2)[0]["seconds"]
+        rows.append([d, n, m, rate and rate / 1e6, moved, after, ahead, f"{(after - ahead) / moved:.0%}"])
+    columns = ["D", "N", "M", "link, MB/s", "messages alone, s", "without prefetch, s", "with prefetch, s"]
+    return {"prefetch": {"columns": [*columns, "hidden"], "rows": rows}}
 
 
 def streaming(options: argparse.Namespace) -> dict[str, Any]:
@@ -111,12 +118,12 @@ def main(arguments: list[str] | None = None) -> int:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("what", choices=["sums", "streaming", "plan"])
+    parser.add_argument("what", choices=["sums", "prefetch", "streaming", "plan"])
     parser.add_argument("--charges", type=int, default=10**8, help="streaming: how many lie on the disk")
     parser.add_argument("--points", type=int, default=16, help="streaming: at which they are summed")
     parser.add_argument("--folder", default=None, help="streaming: where the charges are written")
     options = parser.parse_args(arguments)
-    measures = {"sums": sums, "streaming": streaming, "plan": lambda _: plan.tables()}
+    measures = {"sums": sums, "prefetch": prefetch, "streaming": streaming, "plan": lambda _: plan.tables()}
     tables = measures[options.what](options)
     for name, table in tables.items():
         print(f"\n{name}")

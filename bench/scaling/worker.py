@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 import os
 import sys
+import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 import torch.distributed as dist
+from torch import Tensor
 
-from bench.common.memory import PeakMemory
 from efm_fast import Sharding, riesz_sum
 from efm_fast.processes import Processes
 
@@ -30,6 +32,28 @@ def _best(call: Callable[[], object]) -> float:
         dist.barrier()
         times.append(time.perf_counter() - started)
     return min(times[1:])
+
+
+class _Late:
+    """A message that arrives no sooner than a link of so many bytes per second would bring it."""
+
+    def __init__(self, work: dist.Work, at: float) -> None:
+        self.work, self.at = work, at
+
+    def wait(self) -> None:
+        self.work.wait()
+        time.sleep(max(0.0, self.at - time.perf_counter()))
+
+
+def _slow_down(processes: Processes, rate: float) -> None:
+    """Let the messages of a ring take as long as over a link of ``rate`` bytes/s."""
+    pass_on = processes.pass_on
+
+    def slowly(mine: Tensor, received: Tensor, tag: int) -> list[Any]:
+        at = time.perf_counter() + mine.nbytes / rate
+        return [_Late(work, at) for work in pass_on(mine, received, tag)]
+
+    processes.pass_on = slowly  # type: ignore[method-assign]
 
 
 def sums(job: dict[str, Any], processes: Processes) -> dict[str, float]:
@@ -74,9 +98,24 @@ def streaming(job: dict[str, Any], processes: Processes) -> dict[str, float]:
     riesz_sum(x, charges[: len(charges) // 100], power=every.shape[1] + 1.0, group=Sharding())
     dist.barrier()
     started = time.perf_counter()
-    with PeakMemory("cpu") as memory:
-        riesz_sum(x, charges, power=every.shape[1] + 1.0, group=Sharding())
-    return {"seconds": time.perf_counter() - started, "mib": (memory.bytes or 0) / 2**20}
+    before, peak, over = _own_memory(), [0.0], threading.Event()
+
+    def watch() -> None:
+        while not over.wait(0.01):
+            peak[0] = max(peak[0], _own_memory() - before)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    riesz_sum(x, charges, power=every.shape[1] + 1.0, group=Sharding())
+    over.set()
+    watcher.join()
+    return {"seconds": time.perf_counter() - started, "mib": peak[0]}
+
+
+def _own_memory() -> float:
+    """MiB of this process without the pages of mapped files, which the system takes back when it needs them."""
+    text = Path("/proc/self/status").read_text()
+    return float(text.partition("RssAnon:")[2].split()[0]) / 1024
 
 
 def main() -> None:
@@ -85,6 +124,8 @@ def main() -> None:
     rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     dist.init_process_group("gloo", init_method=os.environ["MEETING"], rank=rank, world_size=size)
     torch.set_num_threads(job["threads"])
+    if job.get("link"):
+        _slow_down(Processes.of(), job["link"])
     work = {"sums": sums, "transfer": transfer, "streaming": streaming}[job["work"]]
     print(json.dumps(work(job, Processes.of())))
     dist.destroy_process_group()

@@ -1,11 +1,15 @@
-"""Kill a random process of a torchrun job at random places, let torchrun start it again, and compare bit for bit.
+"""Kill a random process of a job at random places, go on from the run folder, and compare bit for bit.
 
-``python tests/distributed/kills.py [--places 20] [--processes 2] [--seed 0]``
+``python tests/distributed/kills.py [--places 20] [--processes 2] [--torchrun]``
+
+The processes are forked from this one, which has imported torch already. With ``--torchrun`` it is torchrun that starts
+them, and starts them again after the kill.
 """
 
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 import os
 import random
 import subprocess
@@ -13,7 +17,39 @@ import sys
 import tempfile
 from pathlib import Path
 
+import check_training
+import torch
+from launch import join
+
 HERE = Path(__file__).parent
+NEVER = "0:1000:0:SIGKILL"  # a step that does not come
+
+
+def child(rank: int, size: int, base: str, meeting: str, die: str | None) -> None:
+    os.environ.update(RANK=str(rank), WORLD_SIZE=str(size), MEETING=f"file://{base}/{meeting}")
+    torch.set_num_threads(1)
+    join()
+    if die is None:
+        check_training.go_on(base)
+    else:
+        os.environ["DIE"] = die
+        check_training.die(base)
+
+
+def forked(folder: Path, processes: int, die: str | None) -> list[int | None]:
+    """Exit codes of processes that train, or go on where ``die`` is None."""
+    folder.mkdir(exist_ok=True)
+    fork = multiprocessing.get_context("fork")
+    meeting = "meeting" if die else "meeting_again"
+    started = [
+        fork.Process(target=child, args=(k, processes, str(folder), meeting, die)) for k in range(processes)
+    ]
+    for process in started:
+        process.start()
+    for process in started:
+        process.join(120)
+        process.kill()
+    return [process.exitcode for process in started]
 
 
 def torchrun(folder: Path, processes: int, die: str) -> subprocess.CompletedProcess[str]:
@@ -23,6 +59,21 @@ def torchrun(folder: Path, processes: int, die: str) -> subprocess.CompletedProc
     return subprocess.run(command, env=env, capture_output=True, text=True, timeout=300)
 
 
+def survived(folder: Path, options: argparse.Namespace, rank: int, die: str) -> bool:
+    """Whether process ``rank`` was killed, the others ended with a sentence, and all went on to the end."""
+    if options.torchrun:
+        done = torchrun(folder, options.processes, die)
+        if done.returncode:
+            print(done.stderr[:3000], done.stderr[-500:], sep="\n...\n")
+        return done.returncode == 0 and "exitcode: -9" in done.stderr
+    ended = forked(folder, options.processes, die)
+    others = ended[:rank] + ended[rank + 1 :]
+    if ended[rank] != -9 or any(code != 1 for code in others):
+        print("exit codes", ended)
+        return False
+    return forked(folder, options.processes, None) == [0] * options.processes
+
+
 def main() -> int:
     """Run; 1 if a run differs from one that nobody killed."""
     parser = argparse.ArgumentParser(
@@ -30,26 +81,21 @@ def main() -> int:
     )
     parser.add_argument("--places", type=int, default=20)
     parser.add_argument("--processes", type=int, default=2)
-    parser.add_argument("--seed", type=int, default=None)
+    parser.add_argument("--torchrun", action="store_true")
     options = parser.parse_args()
-    draw = random.Random(options.seed)
     good = 0
     with tempfile.TemporaryDirectory() as base:
-        whole = Path(base) / "whole"
-        torchrun(whole, options.processes, "0:1000:0:SIGKILL")  # a step that never comes
-        want = (whole / "killed" / "state.safetensors").read_bytes()
+        forked(Path(base) / "whole", options.processes, NEVER)
+        want = (Path(base) / "whole" / "killed" / "state.safetensors").read_bytes()
         for place in range(options.places):
-            rank, step = draw.randrange(options.processes), draw.randrange(1, 39)
+            rank, step = random.randrange(options.processes), random.randrange(1, 39)
             # right before the step, or some time into it, also while files are written
-            seconds = draw.choice([0.0, draw.uniform(0.0005, 0.01)])
+            seconds = random.choice([0.0, random.uniform(0.0005, 0.01)])
             folder = Path(base) / str(place)
-            done = torchrun(folder, options.processes, f"{rank}:{step}:{seconds:.4f}:SIGKILL")
-            died = "exitcode: -9" in done.stderr
-            same = done.returncode == 0 and (folder / "killed" / "state.safetensors").read_bytes() == want
-            good += same and died
-            print(f"rank {rank}, step {step}, {seconds:.4f} s: killed {died}, same {same}", flush=True)
-            if not (same and died):
-                print(done.stderr[:3000], done.stderr[-500:], sep="\n...\n")
+            alive = survived(folder, options, rank, f"{rank}:{step}:{seconds:.4f}:SIGKILL")
+            same = alive and (folder / "killed" / "state.safetensors").read_bytes() == want
+            good += same
+            print(f"rank {rank}, step {step}, {seconds:.4f} s: went on {alive}, same bits {same}", flush=True)
     print(f"{good} of {options.places} runs went on bit for bit")
     return int(good != options.places)
 

@@ -65,7 +65,10 @@ def test_a_process_that_hangs_ends_the_other_and_the_run_goes_on(tmp_path: Path)
 
 def test_torchrun_starts_a_killed_job_again_and_it_goes_on(tmp_path: Path) -> None:
     done = subprocess.run(
-        [sys.executable, HERE / "kills.py", "--places", "1"], capture_output=True, text=True, timeout=200
+        [sys.executable, HERE / "kills.py", "--places", "1", "--torchrun"],
+        capture_output=True,
+        text=True,
+        timeout=200,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "1 of 1 runs went on bit for bit" in done.stdout

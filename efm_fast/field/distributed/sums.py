@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -20,8 +21,21 @@ from .sharding import Plan, Sharding
 Serve = Callable[[SumRequest], tuple[CentredSum, float | Tensor | None]]
 
 
-@torch._disable_dynamo  # torch.compiler.disable would import the compiler, and Triton, with the package
 def sharded_sum(
+    request: SumRequest, backend: str, sharding: Sharding, serve: Serve
+) -> tuple[CentredSum, float | Tensor | None]:
+    """:func:`_sharded_sum`, which compiled code leaves its graph for."""
+    return _outside_graphs()(request, backend, sharding, serve)
+
+
+@functools.cache
+def _outside_graphs() -> Callable[..., tuple[CentredSum, float | Tensor | None]]:
+    return torch.compiler.disable(
+        _sharded_sum
+    )  # imports the compiler, which a sum without a group does not need
+
+
+def _sharded_sum(
     request: SumRequest, backend: str, sharding: Sharding, serve: Serve
 ) -> tuple[CentredSum, float | Tensor | None]:
     """The sum at this process's points over the charges of all processes.

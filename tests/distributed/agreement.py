@@ -1,0 +1,79 @@
+"""Train with 1, 2, 4 and 8 processes, twice with 2, and with 4, then 2, then 8; print how far they differ.
+
+``python tests/distributed/agreement.py [--steps 200]``
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+import torch
+from check_training import losses, settings
+from launch import join
+from safetensors.torch import load_file
+
+from efm_fast import resume, train
+
+
+def child(rank: int, size: int, base: str, name: str, steps: int, again: bool) -> None:
+    os.environ.update(RANK=str(rank), WORLD_SIZE=str(size), MEETING=f"file://{base}/meeting_{name}_{steps}")
+    torch.set_num_threads(1)
+    join()
+    if again:
+        resume(Path(base) / name, {"train.steps": steps}, progress=False)
+    else:
+        train("gaussian_to_swissroll", settings(base, name, **{"train.steps": steps}), progress=False)
+
+
+def trained(base: str, name: str, size: int, steps: int, again: bool = False) -> Path:
+    """The run ``name`` after so many steps by ``size`` processes."""
+    fork = multiprocessing.get_context("fork")
+    started = [fork.Process(target=child, args=(k, size, base, name, steps, again)) for k in range(size)]
+    for process in started:
+        process.start()
+    for process in started:
+        process.join()
+    assert all(process.exitcode == 0 for process in started)
+    return Path(base) / name
+
+
+def difference(run: Path, other: Path) -> tuple[float, float]:
+    """The largest relative difference of a loss, and that of all weights together."""
+    apart = max(abs(a - b) / abs(b) for a, b in zip(losses(run), losses(other), strict=True))
+    ours, theirs = (
+        torch.cat([v.double().flatten() for k, v in state.items() if k.startswith("field.")])
+        for state in (load_file(folder / "state.safetensors") for folder in (run, other))
+    )
+    return apart, float((ours - theirs).norm() / theirs.norm())
+
+
+def main() -> int:
+    """Run; 1 if a difference is above 1e-6, or two equal runs differ."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--steps", type=int, default=200)
+    steps = parser.parse_args().steps
+    with tempfile.TemporaryDirectory() as base:
+        runs = {size: trained(base, f"of_{size}", size, steps) for size in (1, 2, 4, 8)}
+        again = trained(base, "again", 2, steps)
+        same = (again / "state.safetensors").read_bytes() == (runs[2] / "state.safetensors").read_bytes()
+        found = {f"{size} processes": difference(runs[size], runs[1]) for size in (2, 4, 8)}
+        # more steps change the learning rate's cosine, so the run that changes hands is compared with its like
+        for name, sizes in (("one", (1, 1, 1)), ("many", (4, 2, 8))):
+            for k, size in enumerate(sizes):
+                trained(base, name, size, (k + 1) * steps // 3, again=k > 0)
+        found["4, then 2, then 8"] = difference(Path(base) / "many", Path(base) / "one")
+    print(f"2 processes twice: the same bits {same}")
+    for name, (loss, weight) in found.items():
+        print(f"{name}: losses within {loss:.1e}, weights within {weight:.1e} of one process")
+    return int(not same or max(map(max, found.values())) > 1e-6)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
