@@ -35,7 +35,7 @@ RANKS = [
     {"metrics", "nets", "couplings"},
     {"methods"},
     {"config"},
-    {"runs", "settings", "info"},
+    {"runs", "hub", "settings", "info"},
     {"sampling", "diagnosis"},
     {"pictures"},
     {"training", "evaluation"},
