@@ -130,10 +130,12 @@ def lines_of(content: bytes) -> bytes:
         raise InputError(f"lines: expected at most {MOST_LINES}, got {count}")
     step = _DRAFT_STEP if checks.flag("draft", facts.get("draft")) else _STEP
     started = time.perf_counter()
-    x, z = starts(plus, count)
+    index, x, z = starts(plus, count)
     lines = trace_lines(x, z, plus, minus, L, method="rk4", step=step, return_paths=True)
     spent = 1000 * (time.perf_counter() - started)
-    return lines_frame(lines, milliseconds=round(spent, 1))
+    points, counts = without_repeats(lines, plus[index])
+    facts = {"counts": counts, "ends": lines.counts(), "milliseconds": round(spent, 1)}
+    return pack(facts, points=points)
 
 
 def _charges(name: str, value: Array | None) -> Tensor:
@@ -145,8 +147,8 @@ def _charges(name: str, value: Array | None) -> Tensor:
     return checks.finite(name, torch.from_numpy(value.copy()))
 
 
-def starts(plus: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """Starts of ``count`` lines around positive charges, x [N, D] and z [N].
+def starts(plus: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Starts of ``count`` lines around positive charges: whose they are, int64 [N], x [N, D] and z [N].
 
     Every line carries the same flux. Directions are random where each charge has one line, and evenly spread where it
     has several.
@@ -156,10 +158,10 @@ def starts(plus: Tensor, count: int) -> tuple[Tensor, Tensor]:
     index = torch.linspace(0, len(plus) - 1, charges).round().long().repeat_interleave(each)[:count]
     x, z = launch(plus, index)
     if each == 1:
-        return x, z
+        return index, x, z
     radius = torch.hypot((x - plus[index]).norm(dim=1), z)[:, None]
     u = _spread(each, plus.shape[1] + 1).repeat(charges, 1)[:count]
-    return plus[index] + radius * u[:, :-1], radius[:, 0] * u[:, -1]
+    return index, plus[index] + radius * u[:, :-1], radius[:, 0] * u[:, -1]
 
 
 def _spread(count: int, n: int) -> Tensor:
@@ -173,18 +175,18 @@ def _spread(count: int, n: int) -> Tensor:
     return torch.stack([around * angle.cos(), around * angle.sin(), height], 1)
 
 
-def lines_frame(lines: Lines, **facts: Any) -> bytes:
-    """Lines with their paths as a frame: see :func:`lines_of`."""
-    points, counts = without_repeats(lines)
-    return pack({"counts": counts, "ends": lines.counts(), **facts}, points=points)
+def without_repeats(lines: Lines, origin: Tensor | None = None) -> tuple[Array, list[int]]:
+    """Points of all lines one after the other, [K, D+1], without the repeated ends, and the points of each line.
 
-
-def without_repeats(lines: Lines) -> tuple[Array, list[int]]:
-    """Points of all lines one after the other, [K, D+1], without the repeated ends, and the points of each line."""
+    With ``origin`` [N, D] every line begins there, on the plus plate.
+    """
     assert lines.paths is not None
-    paths = lines.paths.detach().cpu().float().numpy()  # [T, N, D+1]
-    ended = (paths == paths[-1]).all(axis=2)
-    finite = np.isfinite(paths).all(axis=2)
-    last = np.where(ended.any(axis=0), ended.argmax(axis=0), len(paths) - 1)
-    kept = finite & (np.arange(len(paths))[:, None] <= last)
-    return paths.transpose(1, 0, 2)[kept.T], kept.sum(axis=0).tolist()
+    paths = lines.paths.detach().cpu().float()
+    if origin is not None:
+        on_plate = torch.cat([origin.to(paths), torch.zeros(len(origin), 1)], dim=1)
+        paths = torch.cat([on_plate[None], paths])
+    points = paths.numpy()  # [T, N, D+1]
+    ended, finite = (points == points[-1]).all(axis=2), np.isfinite(points).all(axis=2)
+    last = np.where(ended.any(axis=0), ended.argmax(axis=0), len(points) - 1)
+    kept = finite & (np.arange(len(points))[:, None] <= last)
+    return points.transpose(1, 0, 2)[kept.T], kept.sum(axis=0).tolist()

@@ -23,14 +23,14 @@ class Camera {
     this.focus = 4.5 * Math.hypot(L / 2, half, half);
     this.scale = 1;
     this.middleX = this.middleY = 0;
-    const back = L * (0.5 + 0.6 * BEHIND), side = half * (flat ? SIDEWAYS : 1.22);
+    const back = L * (0.5 + 0.6 * BEHIND), side = half * 1.22;
     let left = 0, right = 0, low = 0, high = 0;
     for (let k = 0; k < 8; k++) {
       const p = this.turned(k & 1 ? back : -back, flat ? 0 : k & 2 ? side : -side, k & 4 ? side : -side);
       left = Math.min(left, p[0]), right = Math.max(right, p[0]);
       low = Math.min(low, p[1]), high = Math.max(high, p[1]);
     }
-    const roomX = width - 24, roomY = height - 108;
+    const roomX = width - 24, roomY = height - 104;
     this.scale = this.zoom * Math.min(roomX / (right - left), roomY / (high - low));
     this.middleX = width / 2 - (this.scale * (left + right)) / 2;
     this.middleY = 44 + roomY / 2 + (this.scale * (low + high)) / 2;
@@ -66,12 +66,12 @@ class Camera {
     return [(r[0] * m[3] - m[1] * r[1]) / det + this.centre[0], (m[0] * r[1] - r[0] * m[2]) / det + this.centre[1]];
   }
 
-  /** How visible a place is: 1 in the box, falling to 0 at its rim, and 0 outside. */
+  /** How visible a place is: 1 in the box, falling to 0 at its rim, and 0 outside. In the plane the canvas is the box. */
   visible(x, y, z) {
     const side = Math.max(Math.abs(x - this.centre[0]), this.features === 1 ? 0 : Math.abs(y - this.centre[1]));
+    if (this.features === 1) return side < 40 * this.half && Math.abs(z) < 40 * this.L ? 1 : 0;
     const room = Math.max(BEHIND * this.L, 0.8 * this.half);
-    const beside = (SIDEWAYS * (this.features === 1 ? 1.15 : 1) - side / this.half) / 0.35;
     const behind = (1 - Math.max(-z, z - this.L) / room) / 0.4;
-    return Math.max(0, Math.min(1, beside, behind));
+    return Math.max(0, Math.min(1, (SIDEWAYS - side / this.half) / 0.45, behind));
   }
 }

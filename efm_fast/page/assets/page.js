@@ -66,7 +66,7 @@ async function trace(draft) {
   const facts = { L: scene.L, lines: Number(by("many").value), draft };
   const { facts: told, arrays } = unpackFrame(await get("lines", {}, packFrame(facts, { plus: part("plus"), minus: part("minus") })));
   if (asked !== scene || kind() !== "live") return;
-  const set = lineSet(arrays.points.data, told.counts, d + 1);
+  const set = lineSet(arrays.points.data, told.counts, d + 1, scene);
   scene.live = set;
   scene.told = told;
   stage.setLines([{ set }]);
@@ -89,10 +89,13 @@ function kind() {
 }
 
 function setScene(buffer) {
-  const { facts, arrays } = unpackFrame(buffer), d = facts.features;
-  adopt({ ...facts, plus: arrays.plus.data.slice(), minus: arrays.minus.data.slice(),
-    learned: arrays.learned && lineSet(arrays.learned.data, facts.learned_counts, d + 1),
-    exact: arrays.exact && lineSet(arrays.exact.data, facts.exact_counts, d + 1) });
+  const { facts, arrays } = unpackFrame(buffer), n = facts.features + 1;
+  const made = { ...facts, plus: arrays.plus.data.slice(), minus: arrays.minus.data.slice() };
+  Object.assign(made, frameOf(made.plus, made.minus, made.features, made.L));
+  for (const name of ["learned", "exact"]) {
+    if (arrays[name]) made[name] = lineSet(arrays[name].data, facts[`${name}_counts`], n, made);
+  }
+  adopt(made);
 }
 
 function adopt(made) {

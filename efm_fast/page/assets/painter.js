@@ -1,7 +1,7 @@
 // Draws charges, plates and lines on a canvas.
 
 const SHADES = 14; // colours along the way from P to Q
-const LEVELS = 4; // steps of opacity, by nearness to the rim of the box and by depth
+const LEVELS = 6; // steps of opacity, by nearness to the rim of the box and by depth
 
 /** The page's colours as they stand, light or dark. */
 function palette() {
@@ -101,43 +101,47 @@ class Painter {
 
   /** Segments of all lines as paths of one shade and one opacity each. */
   buckets(set, upto, plain) {
-    const { camera } = this, { points, offsets } = set, n = camera.features + 1, reach = 2 * camera.half;
+    const { camera } = this, { points, offsets, n } = set, reach = 2 * camera.half, flat = n === 2;
     const buckets = new Map();
-    for (let line = 0; line + 1 < offsets.length; line++) {
-      const first = offsets[line], end = upto ? Math.floor(upto[line]) + 1 : offsets[line + 1] - first;
-      let before = null, last = -1;
-      for (let k = 0; k < end + (upto ? 1 : 0); k++) {
-        const p = upto && k === end ? pointOf(set, line, upto[line], n) : at(points, (first + k) * n, n);
-        const seen = camera.visible(p[0], p[1], p[2]);
-        const now = seen > 0 ? camera.project(p[0], p[1], p[2]) : null;
-        if (now && before) {
-          const share = seen * (n === 3 ? Math.max(0.35, Math.min(1, 0.72 - (0.3 * now[2]) / reach)) : 1);
-          const level = Math.min(LEVELS - 1, Math.floor(share * LEVELS));
-          const shade = plain ? 0 : Math.max(0, Math.min(SHADES - 1, Math.floor((p[2] / camera.L) * SHADES)));
-          const key = shade * LEVELS + level;
-          let path = buckets.get(key);
-          if (!path) buckets.set(key, (path = new Path2D()));
-          if (key !== last) path.moveTo(before[0], before[1]);
-          path.lineTo(now[0], now[1]);
-          last = key;
-        } else last = -1;
-        before = now;
+    let beforeX = 0, beforeY = 0, joined = false, last = -1;
+    const go = (x, y, z) => {
+      const seen = camera.visible(x, y, z);
+      if (seen === 0) return (joined = false), (last = -1);
+      const now = camera.project(x, y, z);
+      if (joined) {
+        const share = flat ? seen : seen * Math.max(0.35, Math.min(1, 0.72 - (0.3 * now[2]) / reach));
+        const level = Math.min(LEVELS - 1, Math.floor(share * LEVELS));
+        const shade = plain ? 0 : shadeOf(z / camera.L), key = shade * LEVELS + level;
+        let path = buckets.get(key);
+        if (!path) buckets.set(key, (path = new Path2D()));
+        if (key !== last) path.moveTo(beforeX, beforeY);
+        path.lineTo(now[0], now[1]);
+        last = key;
       }
+      joined = true;
+      [beforeX, beforeY] = now;
+    };
+    for (let line = 0; line + 1 < offsets.length; line++) {
+      const first = offsets[line], count = upto ? Math.floor(upto[line]) + 1 : offsets[line + 1] - first;
+      joined = false;
+      last = -1;
+      for (let k = first * n; k < (first + count) * n; k += n) go(points[k], flat ? 0 : points[k + 1], points[k + n - 1]);
+      if (upto) go(...pointOf(set, line, upto[line]));
     }
     return buckets;
   }
 
   /** Travellers at the places `upto` of their lines. */
   heads(set, upto) {
-    const { context, camera, colours } = this, n = camera.features + 1;
+    const { context, camera, colours } = this;
     context.lineWidth = 1;
     context.strokeStyle = colours.paper;
     for (let line = 0; line + 1 < set.offsets.length; line++) {
       if (set.offsets[line + 1] - set.offsets[line] < 2) continue;
-      const p = pointOf(set, line, upto[line], n);
-      if (!camera.visible(p[0], p[1], p[2])) continue;
-      const [x, y] = camera.project(p[0], p[1], p[2]);
-      context.fillStyle = colours.shades[Math.max(0, Math.min(SHADES - 1, Math.floor((p[2] / camera.L) * SHADES)))];
+      const p = pointOf(set, line, upto[line]);
+      if (!camera.visible(...p)) continue;
+      const [x, y] = camera.project(...p);
+      context.fillStyle = colours.shades[shadeOf(p[2] / camera.L)];
       context.beginPath();
       context.arc(x, y, 4, 0, 7);
       context.fill();
@@ -146,25 +150,59 @@ class Painter {
   }
 }
 
-/** Features and height [x, y, z] at an offset; y is 0 where there is one feature. */
-function at(points, k, n) {
-  return n === 3 ? [points[k], points[k + 1], points[k + 2]] : [points[k], 0, points[k + 1]];
+/** Which of the shades belongs to a height, over L. */
+function shadeOf(share) {
+  return Math.max(0, Math.min(SHADES - 1, Math.floor(share * SHADES)));
 }
 
-/** The point of a line at a place between two of its points. */
-function pointOf(set, line, place, n) {
-  const first = set.offsets[line], whole = Math.floor(place), rest = place - whole;
-  const a = at(set.points, (first + whole) * n, n);
-  if (rest === 0) return a;
-  const b = at(set.points, (first + whole + 1) * n, n);
-  return a.map((v, k) => v + rest * (b[k] - v));
+/** The place [x, y, z] between two points of a line; y is 0 where there is one feature. */
+function pointOf({ points, offsets, n }, line, place) {
+  const whole = Math.floor(place), rest = place - whole, k = (offsets[line] + whole) * n;
+  const between = (c) => (rest === 0 ? points[k + c] : points[k + c] + rest * (points[k + n + c] - points[k + c]));
+  return [between(0), n === 3 ? between(1) : 0, between(n - 1)];
 }
 
-/** Lines as the painter takes them, with a clock: how far along each point is, from 0 to 1. */
-function lineSet(points, counts, n) {
-  const offsets = new Uint32Array(counts.length + 1);
-  counts.forEach((count, k) => (offsets[k + 1] = offsets[k] + count));
-  return { points, offsets, n, clock: null };
+/**
+ * Lines as the painter takes them: points [K, n], and where each line begins. Long chords near the plates become curves.
+ * The box {centre, half, L} says what is near.
+ */
+function lineSet(points, counts, n, box) {
+  const smooth = [], offsets = new Uint32Array(counts.length + 1), fine = box.half / 9;
+  const near = 2.2 * (box.half + box.L);
+  let first = 0;
+  counts.forEach((count, line) => {
+    for (let k = first; k < first + count; k++) {
+      for (let c = 0; c < n; c++) smooth.push(points[k * n + c]);
+      if (k + 1 === first + count) break;
+      const chord = chordOf(points, k, k + 1, n);
+      const close = Math.abs(points[k * n] - box.centre[0]) + Math.abs(points[k * n + n - 1]) < near;
+      if (chord > fine && close) curve(smooth, points, [Math.max(first, k - 1), k, k + 1, Math.min(first + count - 1, k + 2)], n, Math.min(12, Math.ceil(chord / fine)));
+    }
+    first += count;
+    offsets[line + 1] = smooth.length / n;
+  });
+  return { points: Float32Array.from(smooth), offsets, n, clock: null };
+}
+
+function chordOf(points, a, b, n) {
+  let square = 0;
+  for (let c = 0; c < n; c++) square += (points[a * n + c] - points[b * n + c]) ** 2;
+  return Math.sqrt(square);
+}
+
+/** Points between the second and the third of four on a centripetal Catmull-Rom curve (Yuksel, Schaefer and Keyser, 2011). */
+function curve(into, points, [a, b, c, d], n, parts) {
+  const knot = (p, q) => Math.max(1e-9, Math.sqrt(chordOf(points, p, q, n)));
+  const ab = knot(a, b), bc = knot(b, c), cd = knot(c, d);
+  for (let part = 1; part < parts; part++) {
+    const t = part / parts, t2 = t * t, t3 = t2 * t;
+    for (let k = 0; k < n; k++) {
+      const [pa, pb, pc, pd] = [points[a * n + k], points[b * n + k], points[c * n + k], points[d * n + k]];
+      const in1 = a === b ? pc - pb : bc * ((pb - pa) / ab - (pc - pa) / (ab + bc) + (pc - pb) / bc);
+      const in2 = c === d ? pc - pb : bc * ((pc - pb) / bc - (pd - pb) / (bc + cd) + (pd - pc) / cd);
+      into.push((2 * t3 - 3 * t2 + 1) * pb + (t3 - 2 * t2 + t) * in1 + (3 * t2 - 2 * t3) * pc + (t3 - t2) * in2);
+    }
+  }
 }
 
 /** Where travellers are at a share of the way: a far excursion counts with its logarithm, or it would take all the time. */
@@ -190,11 +228,7 @@ function clockOf({ points, offsets, n }) {
   const clock = new Float32Array(points.length / n);
   for (let line = 0; line + 1 < offsets.length; line++) {
     const steps = [];
-    for (let k = offsets[line] + 1; k < offsets[line + 1]; k++) {
-      let square = 0;
-      for (let c = 0; c < n; c++) square += (points[k * n + c] - points[(k - 1) * n + c]) ** 2;
-      steps.push(Math.sqrt(square));
-    }
+    for (let k = offsets[line] + 1; k < offsets[line + 1]; k++) steps.push(chordOf(points, k - 1, k, n));
     const scale = [...steps].sort((a, b) => a - b)[steps.length >> 1] || 1;
     steps.forEach((step, k) => (clock[offsets[line] + k + 1] = clock[offsets[line] + k] + Math.log1p(step / scale)));
   }
