@@ -43,14 +43,14 @@ def unpack(content: bytes) -> tuple[dict[str, Any], dict[str, Array]]:
         head = json.loads(content[4 : 4 + length])
         shapes = head.pop("arrays")
         sizes = {str(name): tuple(int(side) for side in shape) for name, shape in shapes.items()}
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
         raise InputError("frame: expected JSON with the names and shapes of arrays") from None
     if len(sizes) > _MOST_ARRAYS or any(side < 0 for shape in sizes.values() for side in shape):
         raise InputError(f"frame: expected at most {_MOST_ARRAYS} arrays, got {checks.describe(sizes)}")
     numbers = content[4 + length :]
     counts = [math.prod(shape) for shape in sizes.values()]
     if 4 * sum(counts) != len(numbers):
-        raise InputError(f"frame: its head says {sum(counts)} numbers, it holds {len(numbers)} bytes of them")
+        raise InputError(f"frame: expected {4 * sum(counts)} bytes of numbers, got {len(numbers)}")
     arrays, at = {}, 0
     for (name, shape), count in zip(sizes.items(), counts, strict=True):
         arrays[name] = np.frombuffer(numbers, "<f4", count, 4 * at).reshape(shape)

@@ -91,9 +91,7 @@ def scene_of(run: Run) -> bytes:
     for name, lines in (("learned", learned), ("exact", exact)):
         if lines is not None:
             arrays[name], facts[f"{name}_counts"] = without_repeats(lines)
-    return scene(
-        run.config.name, *plates, L=run.geometry.L, charges=_CHARGES, more=arrays, **facts
-    )
+    return scene(run.config.name, *plates, L=run.geometry.L, charges=_CHARGES, more=arrays, **facts)
 
 
 def _both(run: Run) -> tuple[Lines, Lines | None]:

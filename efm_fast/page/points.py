@@ -74,25 +74,29 @@ def _csv(said: str, content: bytes) -> Array:
     if not lines:
         raise InputError(f"file: expected rows of numbers, {said} is empty")
     separator = next((mark for mark in (";", "\t", ",") if mark in lines[0]), None)
-    has_names = not _is_row(lines[0], separator)
-    try:
-        rows = np.loadtxt(lines[has_names:], delimiter=separator, ndmin=2, dtype=np.float64, comments=None)
-    except ValueError as problem:
-        raise InputError(
-            f"file: expected rows of numbers in {said}: {checks.describe(str(problem))}"
-        ) from None
-    if rows.size == 0:
+    rows = lines[_is_names(lines[0]) :]
+    if not rows:
         raise InputError(f"file: expected rows of numbers, {said} has names alone")
-    return rows
-
-
-def _is_row(line: str, separator: str | None) -> bool:
     try:
-        [float(part) for part in line.split(separator)]
+        return np.loadtxt(rows, delimiter=separator, ndmin=2, dtype=np.float64, comments=None)
     except ValueError:
-        # a line of names has a letter at the start of a column; all else is a row with a mistake in it
-        return re.match(r"\s*[\"']?[^\W\d]", line) is None
-    return True
+        columns = len(rows[0].split(separator))
+        bad = next((row for row in rows if not _is_row(row, separator, columns)), rows[0])
+        raise InputError(
+            f"file: expected rows of {columns} numbers in {said}, got {checks.describe(bad.strip())}"
+        ) from None
+
+
+def _is_names(line: str) -> bool:
+    """Whether a first line holds names: a letter at its start, which is neither nan nor inf."""
+    return re.match(r"\s*[\"']?(?!nan\b|inf)[^\W\d]", line, re.IGNORECASE) is not None
+
+
+def _is_row(line: str, separator: str | None, columns: int) -> bool:
+    try:
+        return len([float(part) for part in line.split(separator)]) == columns
+    except ValueError:
+        return False
 
 
 def _shown(name: str, array: Array, notes: list[str]) -> Array:

@@ -116,7 +116,9 @@ def _pictures(folder: Path, notes: list[str]) -> Iterator[dict[str, str]]:
     found = [path for path in (folder / "samples").glob("*.png") if path.resolve().is_relative_to(home)]
     order = list(_CAPTIONS)
     found.sort(key=lambda path: path.name, reverse=True)
-    found.sort(key=lambda path: next((k for k, kind in enumerate(order) if path.name.startswith(kind)), len(order)))
+    found.sort(
+        key=lambda path: next((k for k, kind in enumerate(order) if path.name.startswith(kind)), len(order))
+    )
     for path in found[:_MOST_PICTURES]:
         if path.stat().st_size > _MOST_BYTES:
             notes.append(f"{path.name} has more than {_MOST_BYTES:,} bytes and is left out.")

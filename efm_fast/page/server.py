@@ -28,6 +28,8 @@ _HOST = "127.0.0.1"
 _JSON, _HTML, _BYTES = "application/json", "text/html; charset=utf-8", "application/octet-stream"
 #: Bytes of a request's body; a body up to so many times that is read and dropped, so that its sender hears the answer.
 _MOST_BODY, _DRAINED = MOST_BYTES + 1000, 8
+#: Seconds that the server waits for a computation when it is to end.
+_REST = 30
 _HEADERS = {
     "Cache-Control": "no-store",
     "Cross-Origin-Opener-Policy": "same-origin",
@@ -98,6 +100,11 @@ class PageServer(ThreadingHTTPServer):
         facts, arrays = unpack(preset_scene("gaussian_to_swissroll"))
         with self.engine:
             lines_of(pack({**facts, "lines": 10, "draft": True}, **arrays))
+
+    def server_close(self) -> None:
+        """Let go of the port once the engine has come to rest, and keep it so: threads of C++ must not outlive Python."""
+        super().server_close()
+        self.engine.acquire(timeout=_REST)
 
     def _page(self, request: Request) -> Reply:
         data = {
@@ -199,7 +206,9 @@ class _Handler(BaseHTTPRequestHandler):
             return _refusal(HTTPStatus.BAD_REQUEST, str(problem))
         except Exception:
             traceback.print_exc()
-            return _refusal(HTTPStatus.INTERNAL_SERVER_ERROR, "an error of efm_fast; its terminal shows which")
+            return _refusal(
+                HTTPStatus.INTERNAL_SERVER_ERROR, "an error of efm_fast; its terminal shows which"
+            )
 
     def _is_ours(self) -> bool:
         """Whether the request names this server, and comes from its own page or from no page.

@@ -32,7 +32,9 @@ async function get(name, query = {}, body = null) {
 
 // ---- lines, traced as fast as the engine answers; a request that a newer one overtakes is never sent
 
+const SLOW = 90, QUICK = 30; // milliseconds of the engine
 let wanted = null, asking = false, settling = 0;
+let every = 1; // while something moves: of the lines, every so many, as many as the engine manages
 
 /** Ask for lines: coarse ones at once, and fine ones as soon as nothing has moved for a moment. */
 function ask() {
@@ -63,9 +65,11 @@ async function follow(draft) {
 async function trace(draft) {
   const asked = scene, d = scene.features;
   const part = (name) => ({ data: scene[name].subarray(0, d * scene.count[name]), shape: [scene.count[name], d] });
-  const facts = { L: scene.L, lines: Number(by("many").value), draft };
+  const facts = { L: scene.L, lines: Number(by("many").value), draft, every: draft ? every : 1 };
   const { facts: told, arrays } = unpackFrame(await get("lines", {}, packFrame(facts, { plus: part("plus"), minus: part("minus") })));
   if (asked !== scene || kind() !== "live") return;
+  if (draft && told.milliseconds > SLOW) every = Math.min(4, 2 * every);
+  if (draft && told.milliseconds < QUICK) every = Math.max(1, every / 2);
   const set = lineSet(arrays.points.data, told.counts, d + 1, scene);
   scene.live = set;
   scene.told = told;
