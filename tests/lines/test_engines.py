@@ -10,7 +10,7 @@ import torch
 from efm_fast import native
 from efm_fast.errors import InputError
 from efm_fast.lines import ExactField, Lines, LineStatus, forward_map, launch, trace_lines
-from efm_fast.lines.engine.choice import Problem, choose, takes_whole_lines, why_not
+from efm_fast.lines.engine.choice import LineProblem, choose, takes_whole_lines, why_not
 from efm_fast.types import Plates
 
 from .conftest import gaussian
@@ -185,19 +185,19 @@ def test_charges_of_other_kinds_are_read():
 def test_who_integrates_is_a_choice_with_reasons(monkeypatch):
     plates = capacitor(2)
     x, z = starts(plates, 2)
-    wide = Problem(gaussian(2, 0, 65), z, capacitor(65))
-    assert why_not(Problem(x, z, plates)) is None
+    wide = LineProblem(gaussian(2, 0, 65), z, capacitor(65))
+    assert why_not(LineProblem(x, z, plates)) is None
     assert "up to 64 features" in why_not(wide)
-    assert "float32 and float64" in why_not(Problem(x.half(), z, plates))
+    assert "float32 and float64" in why_not(LineProblem(x.half(), z, plates))
     for name in ("auto", "cpp"):
         assert not takes_whole_lines(wide, choose(name))
-        assert takes_whole_lines(Problem(x, z, plates), choose(name))
-    assert not takes_whole_lines(Problem(x, z, plates), choose("torch"))
+        assert takes_whole_lines(LineProblem(x, z, plates), choose(name))
+    assert not takes_whole_lines(LineProblem(x, z, plates), choose("torch"))
     with pytest.raises(InputError, match="backend"):
         traced(plates, x, z, backend="extension")
     monkeypatch.setenv("EFM_FAST_BACKEND", "torch")
-    assert not takes_whole_lines(Problem(x, z, plates), choose("auto"))
-    assert takes_whole_lines(Problem(x, z, plates), choose("cpp"))
+    assert not takes_whole_lines(LineProblem(x, z, plates), choose("auto"))
+    assert takes_whole_lines(LineProblem(x, z, plates), choose("cpp"))
 
 
 @pytest.mark.parametrize("every", [0, 1.5, True])

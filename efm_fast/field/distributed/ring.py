@@ -18,7 +18,7 @@ from .. import torch_op
 from ..logsum import CentredSum
 from ..request import SumRequest
 from .collectives import packed, unpacked
-from .sharding import Plan
+from .plan import Plan
 
 _BLOCK, _GRADIENT = 1, 2  # tags: what a message is
 

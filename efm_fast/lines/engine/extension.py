@@ -16,7 +16,7 @@ from ..integrate.embedded import PAIRS
 from ..integrate.heights import Heights
 from ..integrate.steps import TABLEAUS, StepRule
 from ..record import Lines
-from .choice import Problem
+from .choice import LineProblem
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Bundle:
     every: int
 
     @classmethod
-    def of(cls, problem: Problem, capacity: int, every: int) -> Bundle:
+    def of(cls, problem: LineProblem, capacity: int, every: int) -> Bundle:
         """Buffers for ``problem``, with room for ``capacity`` points of each line's path, 0 for no paths."""
         dtype, plates = problem.x.dtype, problem.plates
         x, z, plus, minus = (
@@ -146,7 +146,7 @@ def _tableau(extension: ModuleType, method: str) -> Any:
 
 
 def trace(
-    problem: Problem, rule: StepRule, discs: DiscGeometry, capture: float, max_steps: int, every: int
+    problem: LineProblem, rule: StepRule, discs: DiscGeometry, capture: float, max_steps: int, every: int
 ) -> Lines:
     """Lines from charge to charge by the extension; see :func:`efm_fast.trace_lines`."""
     extension = native.extension()
@@ -162,7 +162,7 @@ def trace(
     return bundle.lines(charge=True)
 
 
-def forward(problem: Problem, schedule: Heights, method: str, steepest: float, every: int) -> Lines:
+def forward(problem: LineProblem, schedule: Heights, method: str, steepest: float, every: int) -> Lines:
     """Lines from plate to plate by the extension, to the schedule's last height; see ``forward_map``."""
     extension = native.extension()
     bundle = Bundle.of(problem, -(-schedule.steps // every) + 1 if every else 0, every)
