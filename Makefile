@@ -62,10 +62,12 @@ types: setup ## Check types
 nvcc: setup ## Compile the CUDA part for every architecture and look for spills; needs nvcc
 	EFM_FAST_NVCC=1 $(BIN)/python -m pytest tests/extension/test_cuda_build.py
 
-wheel: setup ## Build an sdist, a wheel from it alone, in isolation, and try it in a clean environment
+wheel: setup ## Build an sdist, wheels from it alone, with nvcc and as without it, and try each in a clean environment
 	rm -rf .wheel-check *.egg-info && mkdir .wheel-check
 	$(BIN)/python -m build --outdir .wheel-check .
 	$(BIN)/python tests/try_wheel.py .wheel-check
+	EFM_FAST_CUDA=0 $(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir .wheel-check/without-cuda .wheel-check/*.tar.gz
+	$(BIN)/python tests/try_wheel.py .wheel-check/without-cuda --without-cuda
 
 gpu: setup ## On a CUDA machine: GPU tests, sanitizer, benches; results in bench/results/
 	$(BIN)/python -m bench.gpu
