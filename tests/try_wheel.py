@@ -1,10 +1,9 @@
 """Install the wheel of a folder into a clean environment and use it from outside the checkout.
 
-Run by `make wheel`: python tests/try_wheel.py FOLDER [--without-cuda]. torch and the other heavy dependencies are borrowed
-from
-the environment that runs this script; efm_fast itself comes from the wheel alone. The core is tried with nothing
-but what the wheel's own metadata asks for, torch and numpy, and then the rest with everything. With --without-cuda the
-extension must have no CUDA part.
+Run by `make wheel`: python tests/try_wheel.py FOLDER [--without-cuda]. torch and the other heavy dependencies are
+borrowed from the environment that runs this script; efm_fast itself comes from the wheel alone. The core is tried with
+nothing but what the wheel's own metadata asks for, torch and numpy, and then the rest with everything. With
+--without-cuda the extension must have no CUDA part.
 """
 
 from __future__ import annotations
