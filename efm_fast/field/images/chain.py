@@ -28,6 +28,7 @@ from ..capacitor import normalised
 from .sums import ImageSum, image_sum
 
 TOLERANCE = 1e-6
+_FINE = 1e-9
 
 
 def chain_plates(
@@ -170,3 +171,28 @@ def chain_field(
         sums.append(total.times(torch.tensor(1.0 / len(charges), dtype=torch.float64, device=x.device)))
     both = sums[0].merge(-sums[1])
     return normalised(both.m, both.v, both.u)
+
+
+def chain_weights(r2: Tensor, height: Tensor, L: float, n: int) -> tuple[Tensor, Tensor]:
+    """What one charge that repeats at every 2 L weighs in a field of ``n`` - 1 features, and that weight's height part.
+
+    Args:
+        r2: squared distance over features, [N], data units squared.
+        height: distance from the charge's plate, above 0 and up to L, [N].
+        L: half the distance between neighbouring copies, data units.
+        n: D + 1.
+
+    Returns:
+        Logs of sum_k r_k^-n and of sum_k h_k r_k^-n, float64 [N]. The latter falls as exp(-pi r / L); it is at least
+        1e-9 L of the former, where its digits are lost.
+    """
+    r2, height = r2.double(), height.double()
+    reach = float(r2.amax()) ** 0.5 if len(r2) else 1.0
+    plates, charges = chain_plates(L, n, 2.0 ** math.ceil(math.log2(max(reach, L))), tolerance=_FINE)
+    heights = height[:, None] - plates.to(r2.device)
+    nearest = r2 + height.square()
+    ratio = (r2[:, None] + heights.square()) / nearest[:, None]
+    weight = charges.to(r2.device) * torch.exp(-0.5 * n * torch.log(ratio))
+    total, upward = weight.sum(1), (weight * heights).sum(1)
+    base = -0.5 * n * torch.log(nearest)
+    return base + torch.log(total), base + torch.log(torch.maximum(upward, _FINE * L * total))
