@@ -49,7 +49,9 @@ class ChainSampleSettings(Section):
     """How samples follow the field."""
 
     solver: Solver = Field(default="midpoint", description="heun, midpoint: 2 evaluations a step; others: 1")
-    steps: PositiveInt = Field(default=40, description="number of steps, the last of which jumps to the plate")
+    steps: PositiveInt = Field(
+        default=40, description="number of steps, the last of which jumps to the plate"
+    )
 
 
 class CapacitorChainSettings(MethodSettings):
@@ -57,8 +59,12 @@ class CapacitorChainSettings(MethodSettings):
 
     name: Literal["capacitor_chain"]
     L: Length = Field(default="1 s", description="distance between neighbouring plates")
-    nearest: Length = Field(default="0.003 s", description="smallest distance from a plate, of points and samples")
-    charges: PositiveInt = Field(default=512, description="charges per plate and step, whose field is the target")
+    nearest: Length = Field(
+        default="0.003 s", description="smallest distance from a plate, of points and samples"
+    )
+    charges: PositiveInt = Field(
+        default=512, description="charges per plate and step, whose field is the target"
+    )
     sample: ChainSampleSettings = Field(
         default=ChainSampleSettings(), description="how samples follow the field"
     )
@@ -327,7 +333,9 @@ class CapacitorChain(Method):
         settings, geometry = self.settings.sample, self.problem.geometry
         steps = settings.steps if travel.steps is None else travel.steps
         end = math.log(geometry.L / geometry.nearest - 1.0)
-        heights = [geometry.L / (1.0 + math.exp(end * (1.0 - 2.0 * k / max(1, steps - 1)))) for k in range(steps)]
+        heights = [
+            geometry.L / (1.0 + math.exp(end * (1.0 - 2.0 * k / max(1, steps - 1)))) for k in range(steps)
+        ]
         heights.append(geometry.L)
         return carry(
             ChainFlow(field, self.parametrisation),

@@ -17,6 +17,8 @@ def why_not(request: ImageRequest) -> str | None:
     missing = native.why_missing()
     if missing is not None:
         return missing
+    if not hasattr(native.extension(), "image_sum"):
+        return "the extension efm_fast._C was built before it had these sums; `pip install .` builds it anew"
     if request.x.device.type != "cpu":
         return f"it computes on the CPU, and the points are on {request.x.device}"
     if request.x.shape[1] > _DIRECT_DIMENSION:
