@@ -88,7 +88,8 @@ def test_points_on_an_image_far_away_and_without_charges(backend: str) -> None:
         power=3.0,
         backend=backend,
     )
-    assert torch.isnan(spoilt.w[0]) and torch.isfinite(spoilt.w[1])
+    assert torch.isnan(spoilt.w[0])
+    assert torch.isfinite(spoilt.w[1])
 
 
 def test_wrong_arguments_and_the_backend_that_does_not_serve() -> None:
@@ -152,7 +153,7 @@ def test_a_plain_cut_is_not_the_chain_and_its_plates_are_few_at_large_n() -> Non
 def test_flux_between_the_plates() -> None:
     """Of one charge's copies, 1 - h / L of half its flux reaches the height h: the rest went to the next plate."""
     L, n = 2.0, 3
-    r = torch.linspace(0, 40.0, 40001, dtype=torch.float64)[1:]
+    r = torch.linspace(0, 40.0, 8001, dtype=torch.float64)[1:]
     for share in (0.1, 0.5, 0.9):
         up = torch.exp(chain_weights(r**2, torch.full_like(r, share * L), L, n)[1])
         flux = float(torch.trapezoid(2 * math.pi * r * up, r)) / (4 * math.pi)
@@ -163,7 +164,7 @@ def test_flux_between_the_plates() -> None:
 def test_flux_through_a_closed_box_is_that_of_its_charges() -> None:
     """Gauss: 4 pi times half of each charge on its bottom, and nothing where there is none."""
     plus, minus = 0.3 * rows(4, 2, 0), 0.3 * rows(3, 2, 1) + 0.2
-    L, edge, count = 2.0, 1.5, 60
+    L, edge, count = 2.0, 1.5, 40
     for low, high, inside in ((0.0, 0.9, 0.5), (0.3, 1.6, 0.0)):
         total = 0.0
         nodes = (torch.arange(count, dtype=torch.float64) + 0.5) / count

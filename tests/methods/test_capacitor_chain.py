@@ -109,17 +109,17 @@ def test_targets_of_some_charges_are_unbiased() -> None:
     """At one place the rates' mean over batches that hold the generating charge is the whole distribution's."""
     full = plates()
     made = method(charges=4)
-    centre, wide = torch.tensor([0.2, 0.1], dtype=torch.float64), 0.35
+    centre, wide = torch.tensor([0.2, 0.1], dtype=torch.float64), 0.9
     total, count = torch.zeros(2, dtype=torch.float64), 0
     whole, draw = torch.zeros(2, dtype=torch.float64), generator(5)
-    for _ in range(150):
+    for _ in range(80):
         some = Plates(
             full.plus[torch.randint(15, (4,), generator=draw)],
             full.minus[torch.randint(20, (4,), generator=draw)],
             L,
         )
-        points = made.points(some, 256, draw, 0)
-        near = ((points.x - centre).norm(dim=1) < wide) & (points.z > 1.0) & (points.z < 2.0)
+        points = made.points(some, 512, draw, 0)
+        near = ((points.x - centre).norm(dim=1) < wide) & (points.z > 0.6) & (points.z < 2.4)
         if not near.any():
             continue
         x, z = points.x[near], points.z[near]

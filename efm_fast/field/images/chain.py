@@ -2,15 +2,15 @@
 
 The plates z = 0, +-2 L, +-4 L, ... hold the charges of P, positive; those at L, -L, +-3 L, ... the charges of Q,
 negative. The field is the same above and below each plate, so no line passes one, and between z = 0 and L its height's
-part is positive everywhere. Every line that leaves P upwards arrives at Q from below, and flux is conserved: the forward
-map alone carries P to Q exactly.
+part is positive everywhere. Every line that leaves P upwards arrives at Q from below, and flux is conserved: the
+forward map alone carries P to Q exactly.
 
 **The sum over the chain.** Cut off after some plates it converges slowly and depends on the order, for each set by
 itself adds up to the field of charged lines, which falls as r^-D. So the copies are multiplied by a smooth window of
-width W about the middle, and what the window takes away is put back as a continuous density 1 / (2 L) of charge along the
+some L about the middle. What the window takes away is put back as a continuous density 1 / (2 L) of charge along the
 lines, at a few nodes that lie at equal ratios up to where r^-n is a pure power; its rest is a geometric series. By
-Poisson's summation formula the two differ by what the window's complement has of the wave number pi / L and above, which a
-window in erfc makes as small as ``tolerance``.
+Poisson's summation formula the two differ by what the window's complement has at the wave number pi / L and above,
+which a window in erfc makes as small as ``tolerance``.
 """
 
 from __future__ import annotations
@@ -146,8 +146,8 @@ def chain_field(
         minus: negative charges, [M', D], on the plates L + 2 L k; total charge -1 on each.
         L: distance between neighbouring plates, data units.
         tolerance: see :func:`chain_plates`. Beside the charges the height's part of the field falls as
-            exp(-pi r / L), the features' part as a power of r: where the former is below ``tolerance`` of the latter its
-            digits are lost.
+            exp(-pi r / L), the features' part as a power of r: where the former is below ``tolerance`` of the latter
+            its digits are lost.
         backend: see :func:`image_sum`.
 
     Returns:

@@ -22,7 +22,7 @@ def why_not(request: ImageRequest) -> str | None:
     if request.x.device.type != "cpu":
         return f"it computes on the CPU, and the points are on {request.x.device}"
     if request.x.shape[1] > _DIRECT_DIMENSION:
-        return f"it takes direct differences, up to {_DIRECT_DIMENSION} features, and the points have {request.x.shape[1]}"
+        return f"it serves up to {_DIRECT_DIMENSION} features, and the points have {request.x.shape[1]}"
     return None
 
 
