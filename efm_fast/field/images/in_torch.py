@@ -147,10 +147,13 @@ def backward(
     """
     leaves = [None if t is None else t.detach().double() for t in tensors]
     totals = [
-        torch.zeros_like(leaf) if leaf is not None and need else None for leaf, need in zip(leaves, needs)
+        torch.zeros_like(leaf) if leaf is not None and need else None
+        for leaf, need in zip(leaves, needs, strict=True)
     ]
     x, y, _, signs, _ = leaves
-    assert not (x is None or y is None or signs is None)
+    assert x is not None
+    assert y is not None
+    assert signs is not None
     size = max(1, _GRADIENT_ENTRIES // max(1, len(y) * len(signs)))
     for rows in blocks(len(x), size):
         block = [leaf[rows] if leaf is not None and k in (0, 2) else leaf for k, leaf in enumerate(leaves)]
@@ -179,7 +182,10 @@ def _own(block: Sequence[Tensor | None]) -> list[Tensor | None]:
 def _weighed(inputs: Sequence[Tensor | None], m: Tensor, power: float, gradients: Sequence[Tensor]) -> Tensor:
     """The sum of w, u and v times what reaches them, as autograd can follow it."""
     x, y, heights, signs, weight = inputs
-    assert not (x is None or y is None or heights is None or signs is None)
+    assert x is not None
+    assert y is not None
+    assert heights is not None
+    assert signs is not None
     alive = torch.isfinite(m)
     centre = y.detach().mean(0)
     a, b = x - centre, y - centre
