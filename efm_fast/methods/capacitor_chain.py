@@ -39,7 +39,8 @@ from .samplers import Held, Solver, carry
 with extra("train"):
     from pydantic import Field
 
-_LARGEST_LOG = 12.0  # of a: beyond it lines run along the plates
+_LARGEST_LOG = 12.0  # of a in a target: beyond it lines run along the plates
+_STEEPEST_LOG = 4.0  # of a that samples follow: few lines pass where it is larger, and there errors grow fast
 _FAR = 12.0  # in units of L: the flux beyond is below 1e-15
 _NODES = 8  # of the quadrature in an exponential step
 _TOLERANCE = 1e-4  # of the sums that make a target
@@ -179,12 +180,12 @@ class ChainMeans(PlateMeans):
     """
 
     groups = 4
-    posterior = Parametrisation.posterior  # that of one capacitor makes another field
+    posterior = Parametrisation.posterior  # type: ignore[assignment]  # that of one capacitor makes another field
 
     def read(self, features: Tensor, scalar: Tensor, x: Tensor, z: Tensor) -> ChainPosterior:
         """Everything that the field is made of; means bounded to the data's range."""
         known = self._known(x, z)
-        steepness = torch.exp((features[:, 2:].mean(2) + known).clamp(0.0, _LARGEST_LOG))
+        steepness = torch.exp((features[:, 2:].mean(2) + known).clamp(0.0, _STEEPEST_LOG))
         plus, minus = (self._bounded(m) for m in self.means(features[:, :2], x, z))
         return ChainPosterior(torch.sigmoid(self._flux_logit(scalar, x, z, known)), steepness, (plus, minus))
 
@@ -308,6 +309,7 @@ class CapacitorChain(Method):
     Settings = CapacitorChainSettings
     maps = ("forward",)
     settings: CapacitorChainSettings
+    parametrisation: ChainMeans
 
     def __init__(self, settings: CapacitorChainSettings, problem: Problem) -> None:
         super().__init__(settings, problem)

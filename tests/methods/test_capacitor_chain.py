@@ -153,6 +153,9 @@ def test_direction_and_exponential_step_are_those_of_the_equation() -> None:
         half = at + 0.5 * step * velocity(wide, at, z, L)
         at, z = at + step * velocity(wide, half, z + 0.5 * step, L), z + step
     torch.testing.assert_close(flow.advance(held, x, 0.5, 1.5).double(), at, rtol=1e-4, atol=1e-4)
+    bad = torch.tensor([[float("nan"), 0.0], [0.0, 0.0]])
+    lost = made.sample(field, bad, Support.of(x, x), Travel(steps=5))
+    assert lost.status.tolist() == [LineStatus.FAILED, LineStatus.FRONT]
     there = made.sample(field, x, Support.of(x, x), Travel(steps=5))
     assert (there.evaluations.tolist(), float(there.end_z[0])) == ([9] * 6, L)
     assert torch.isfinite(made.sample(field, x, Support.of(x, x), Travel(steps=5, reverse=True)).end).all()

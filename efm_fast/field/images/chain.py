@@ -183,7 +183,7 @@ def chain_weights(r2: Tensor, height: Tensor, L: float, n: int) -> tuple[Tensor,
         1e-9 L of the former, where its digits are lost.
     """
     r2, height = r2.double(), height.double()
-    reach = float(r2.amax()) ** 0.5 if len(r2) else 1.0
+    reach = float(torch.nan_to_num(r2, posinf=0.0).amax()) ** 0.5 if len(r2) else 1.0
     plates, charges = chain_plates(L, n, 2.0 ** math.ceil(math.log2(max(reach, L))), tolerance=_FINE)
     heights = height[:, None] - plates.to(r2.device)
     nearest = r2 + height.square()
