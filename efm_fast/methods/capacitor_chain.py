@@ -220,7 +220,7 @@ class ChainMeans(PlateMeans):
         guess = features[:, 2:].mean(2).clamp(-_LARGEST_LOG, _LARGEST_LOG)
         steepness = flux * torch.exp(guess) - relative * guess
         split = F.binary_cross_entropy_with_logits(self._flux_logit(scalar, x, z, known), target.share)
-        return (relative * self._weight(z, x.dtype) * error + steepness).sum(1).mean() + split
+        return (relative * self._weight(x, z) * error + steepness).sum(1).mean() + split
 
     def _known(self, x: Tensor, z: Tensor) -> Tensor:
         """Logs of a+ and a- of one charge as far away as the nearest that there may be, [N, 2]."""
