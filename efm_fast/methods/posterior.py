@@ -52,7 +52,7 @@ def pair_means(
     a, b, at = plus.double() - centre, minus.double() - centre, x.double() - centre
     both = a @ b.T
     rows = zip(*(_blocks(part, len(a) * len(b)) for part in (at, t, sigma)), strict=True)
-    parts = [_over_pairs(*block, (a, b), both) for block in rows]
+    parts = [_over_pairs(points, place, width, (a, b), both) for points, place, width in rows]
     first, second, logs = (torch.cat(part) for part in zip(*parts, strict=True))
     return (first + centre).to(x.dtype), (second + centre).to(x.dtype), logs
 
