@@ -12,6 +12,7 @@ from ..errors import InputError
 from ..extras import extra
 from ..plugins import own_class
 from ..sections import Choice, Section
+from .capacitor_chain import CapacitorChain
 from .field_matching import FieldMatching
 from .flow_matching import FlowMatching
 from .interaction_field import InteractionField
@@ -39,6 +40,7 @@ __all__ = [
 ]
 
 METHODS: dict[str, type[Method]] = {
+    "capacitor_chain": CapacitorChain,
     "field_matching": FieldMatching,
     "flow_matching": FlowMatching,
     "interaction_field": InteractionField,

@@ -2,15 +2,15 @@
 
 The plates z = 0, +-2 L, +-4 L, ... hold the charges of P, positive; those at L, -L, +-3 L, ... the charges of Q,
 negative. The field is the same above and below each plate, so no line passes one, and between z = 0 and L its height's
-part is positive everywhere. Every line that leaves P upwards arrives at Q from below, and flux is conserved: the forward
-map alone carries P to Q exactly.
+part is positive everywhere. Every line that leaves P upwards arrives at Q from below, and flux is conserved: the
+forward map alone carries P to Q exactly.
 
 **The sum over the chain.** Cut off after some plates it converges slowly and depends on the order, for each set by
 itself adds up to the field of charged lines, which falls as r^-D. So the copies are multiplied by a smooth window of
-width W about the middle, and what the window takes away is put back as a continuous density 1 / (2 L) of charge along the
+some L about the middle. What the window takes away is put back as a continuous density 1 / (2 L) of charge along the
 lines, at a few nodes that lie at equal ratios up to where r^-n is a pure power; its rest is a geometric series. By
-Poisson's summation formula the two differ by what the window's complement has of the wave number pi / L and above, which a
-window in erfc makes as small as ``tolerance``.
+Poisson's summation formula the two differ by what the window's complement has at the wave number pi / L and above,
+which a window in erfc makes as small as ``tolerance``.
 """
 
 from __future__ import annotations
@@ -28,11 +28,10 @@ from ..capacitor import normalised
 from .sums import ImageSum, image_sum
 
 TOLERANCE = 1e-6
+_FINE = 1e-9
 
 
-def chain_plates(
-    L: float, n: int, reach: float, *, tolerance: float = TOLERANCE
-) -> tuple[Tensor, Tensor]:
+def chain_plates(L: float, n: int, reach: float, *, tolerance: float = TOLERANCE) -> tuple[Tensor, Tensor]:
     """Where the copies of one plate's charges are put, and how much of the charge is on each.
 
     Sums of r^-n over them are those over all plates 2 L k, k any whole number, times 1 + O(tolerance), and sums of
@@ -117,9 +116,7 @@ def chain_sum(
         raise InputError("y: expected at least one charge, got none")
     plates, charges = chain_plates(L, x.shape[1] + 1, _reach(x, y), tolerance=tolerance)
     heights = height.double()[:, None] - plates.to(x.device)
-    return image_sum(
-        x, y, heights, charges.to(x.device), power=x.shape[1] + 1.0, backend=backend
-    )
+    return image_sum(x, y, heights, charges.to(x.device), power=x.shape[1] + 1.0, backend=backend)
 
 
 def _reach(x: Tensor, y: Tensor) -> float:
@@ -149,8 +146,8 @@ def chain_field(
         minus: negative charges, [M', D], on the plates L + 2 L k; total charge -1 on each.
         L: distance between neighbouring plates, data units.
         tolerance: see :func:`chain_plates`. Beside the charges the height's part of the field falls as
-            exp(-pi r / L), the features' part as a power of r: where the former is below ``tolerance`` of the latter its
-            digits are lost.
+            exp(-pi r / L), the features' part as a power of r: where the former is below ``tolerance`` of the latter
+            its digits are lost.
         backend: see :func:`image_sum`.
 
     Returns:
@@ -170,3 +167,28 @@ def chain_field(
         sums.append(total.times(torch.tensor(1.0 / len(charges), dtype=torch.float64, device=x.device)))
     both = sums[0].merge(-sums[1])
     return normalised(both.m, both.v, both.u)
+
+
+def chain_weights(r2: Tensor, height: Tensor, L: float, n: int) -> tuple[Tensor, Tensor]:
+    """What one charge that repeats at every 2 L weighs in a field of ``n`` - 1 features, and that weight's height part.
+
+    Args:
+        r2: squared distance over features, [N], data units squared.
+        height: distance from the charge's plate, above 0 and up to L, [N].
+        L: half the distance between neighbouring copies, data units.
+        n: D + 1.
+
+    Returns:
+        Logs of sum_k r_k^-n and of sum_k h_k r_k^-n, float64 [N]. The latter falls as exp(-pi r / L); it is at least
+        1e-9 L of the former, where its digits are lost.
+    """
+    r2, height = r2.double(), height.double()
+    reach = float(torch.nan_to_num(r2, posinf=0.0).amax()) ** 0.5 if len(r2) else 1.0
+    plates, charges = chain_plates(L, n, 2.0 ** math.ceil(math.log2(max(reach, L))), tolerance=_FINE)
+    heights = height[:, None] - plates.to(r2.device)
+    nearest = r2 + height.square()
+    ratio = (r2[:, None] + heights.square()) / nearest[:, None]
+    weight = charges.to(r2.device) * torch.exp(-0.5 * n * torch.log(ratio))
+    total, upward = weight.sum(1), (weight * heights).sum(1)
+    base = -0.5 * n * torch.log(nearest)
+    return base + torch.log(total), base + torch.log(torch.maximum(upward, _FINE * L * total))

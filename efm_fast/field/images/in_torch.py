@@ -71,6 +71,9 @@ def _rows(request: ImageRequest, rows: slice, y: Tensor, centre: Tensor) -> Sums
     if part.weight is not None:
         weights = [weight * part.weight for weight in weights]
     w, u = (weight.sum(1) for weight in weights)
+    if bool((pivot == 0).any()):  # those points' weight is that of the charges they lie on
+        here = (excess == 0) * _charge(part, x.dtype)
+        w = torch.where(pivot == 0, here.sum(1) * first.sum(1).to(x.dtype), w)
     v = w[:, None] * x - weights[0] @ y
     if x.shape[1] <= _DIRECT_DIMENSION:
         # differences of close charges would be lost in a product
@@ -143,15 +146,23 @@ def backward(
         needs: which gradients are asked for.
     """
     leaves = [None if t is None else t.detach().double() for t in tensors]
-    totals = [torch.zeros_like(leaf) if leaf is not None and need else None for leaf, need in zip(leaves, needs)]
+    totals = [
+        torch.zeros_like(leaf) if leaf is not None and need else None
+        for leaf, need in zip(leaves, needs, strict=True)
+    ]
     x, y, _, signs, _ = leaves
-    assert x is not None and y is not None and signs is not None
+    assert x is not None
+    assert y is not None
+    assert signs is not None
     size = max(1, _GRADIENT_ENTRIES // max(1, len(y) * len(signs)))
     for rows in blocks(len(x), size):
         block = [leaf[rows] if leaf is not None and k in (0, 2) else leaf for k, leaf in enumerate(leaves)]
         wanted = [k for k, total in enumerate(totals) if total is not None]
         with torch.enable_grad():
-            inputs = [None if leaf is None else leaf.requires_grad_(k in wanted) for k, leaf in enumerate(_own(block))]
+            inputs = [
+                None if leaf is None else leaf.requires_grad_(k in wanted)
+                for k, leaf in enumerate(_own(block))
+            ]
             loss = _weighed(inputs, m[rows], power, [g[rows].double() for g in gradients])
             found = torch.autograd.grad(loss, [inputs[k] for k in wanted], allow_unused=True)  # type: ignore[arg-type]
         for k, gradient in zip(wanted, found, strict=True):
@@ -168,12 +179,13 @@ def _own(block: Sequence[Tensor | None]) -> list[Tensor | None]:
     return [None if leaf is None else leaf.detach().clone() for leaf in block]
 
 
-def _weighed(
-    inputs: Sequence[Tensor | None], m: Tensor, power: float, gradients: Sequence[Tensor]
-) -> Tensor:
+def _weighed(inputs: Sequence[Tensor | None], m: Tensor, power: float, gradients: Sequence[Tensor]) -> Tensor:
     """The sum of w, u and v times what reaches them, as autograd can follow it."""
     x, y, heights, signs, weight = inputs
-    assert x is not None and y is not None and heights is not None and signs is not None
+    assert x is not None
+    assert y is not None
+    assert heights is not None
+    assert signs is not None
     alive = torch.isfinite(m)
     centre = y.detach().mean(0)
     a, b = x - centre, y - centre
