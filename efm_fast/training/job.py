@@ -17,6 +17,7 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.device_mesh import DeviceMesh
 from torch.nn.parallel import DistributedDataParallel
 
 from ..config import Config, TrainConfig
@@ -24,6 +25,7 @@ from ..errors import EfmError, InputError, RunError
 from ..files import write_text
 from ..processes import Processes, served_devices, told_if_lost, why_no_messages
 from ..runs.run import resolve_device
+from .state import TrainingState
 
 _LAUNCH = "launch.json"
 _ADDRESS = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
@@ -145,6 +147,18 @@ def averaging(network: nn.Module, loss: Tensor, processes: Processes) -> nn.Modu
         process_group=processes.group,
         find_unused_parameters=any(gradient is None for gradient in reached),
     )
+
+
+def is_many() -> bool:
+    """Whether this process is one of several of a job."""
+    return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
+
+
+def begin_sharding(state: TrainingState, config: Config, processes: Processes) -> None:
+    """Cut ``state`` over the processes, if they are many and the settings ask for it."""
+    if processes.group is not None and processes.size > 1 and config.train.sharding == "fsdp":
+        device = resolve_device(local_device(config.device))
+        state.shard(DeviceMesh.from_group(processes.group, device.type), device)
 
 
 def mean_over(processes: Processes, value: float) -> float:

@@ -7,20 +7,29 @@ average, the optimiser and the step, and no random state.
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.distributed.checkpoint.metadata import TensorStorageMetadata
+from torch.distributed.device_mesh import DeviceMesh
+from torch.distributed.fsdp import fully_shard
+from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.optim.lr_scheduler import LambdaLR
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel, get_ema_avg_fn, get_ema_multi_avg_fn
 
 from ..config import TrainConfig
 from ..errors import RunError
 from ..methods import LearnedField
-from ..runs.checkpoint import STATE, load_state, numbers, under
+from ..processes import Processes
+from ..runs.checkpoint import STATE, check_state, latest, load_state, numbers, under
+from ..runs.generations import kept, prove, read_generation, remove_generations
 from ..runs.run import fill
 from ..sealed import save_tensors
 from .schedule import learning_rate_factor
+
+_TOGETHER = 2_000_000  # weights from which a module is gathered on its own
 
 
 class TrainingState:
@@ -34,18 +43,58 @@ class TrainingState:
     def __init__(self, field: LearnedField, config: TrainConfig) -> None:
         self.field, self.config = field, config
         self.average = AveragedModel(field, multi_avg_fn=get_ema_multi_avg_fn(config.ema), use_buffers=True)
+        self.mesh: DeviceMesh | None = None
+        self._shown = self.averaged_part
+        self.step = 0
+        self._start_optimiser()
+
+    def _start_optimiser(self) -> None:
+        config = self.config
         self.optimizer = torch.optim.AdamW(
-            field.parameters(), lr=config.lr, weight_decay=config.weight_decay, betas=(0.9, 0.99)
+            self.field.parameters(), lr=config.lr, weight_decay=config.weight_decay, betas=(0.9, 0.99)
         )
         self.schedule = LambdaLR(
             self.optimizer, lambda step: learning_rate_factor(step, config.steps, config.warmup)
         )
-        self.step = 0
+
+    def shard(self, mesh: DeviceMesh, device: torch.device) -> None:
+        """Keep a part of everything on each process, before the first step or :meth:`load` (FSDP2).
+
+        Args:
+            mesh: of the processes; all have the same weights.
+            device: of this process, on which its part is.
+        """
+        self._shown = copy.deepcopy(self.averaged_part)
+        if mesh.get_rank() == 0:
+            self._shown.to(device)
+        for field in (self.field, self.averaged_part):
+            shard_weights(field, mesh)
+            field.to(device)
+        self.mesh = mesh
+        # one by one, for lists of buffers and parts of weights cannot be averaged together
+        self.average.multi_avg_fn, self.average.avg_fn = None, get_ema_avg_fn(self.config.ema)
+        self._start_optimiser()
+
+    @property
+    def sharded(self) -> bool:
+        """Whether each process has a part of everything."""
+        return self.mesh is not None
+
+    @property
+    def averaged_part(self) -> LearnedField:
+        """The field with averaged weights, of which this process has a part if it is sharded."""
+        return self.average.module  # type: ignore[return-value]
 
     @property
     def averaged_field(self) -> LearnedField:
-        """The field with averaged weights."""
-        return self.average.module  # type: ignore[return-value]
+        """The whole field with averaged weights; those of the last :meth:`gather` if it is sharded."""
+        return self._shown
+
+    def gather(self) -> None:
+        """Bring the averaged field up to date, with all processes if it is sharded."""
+        if self.sharded:
+            whole = {name: _whole(value) for name, value in self.averaged_part.state_dict().items()}
+            self._shown.load_state_dict(whole)
 
     @property
     def learning_rate(self) -> float:
@@ -54,12 +103,25 @@ class TrainingState:
 
     def update(self) -> Tensor:
         """Take one optimiser step down the gradient and average; returns the norm of the unclipped gradient."""
-        norm = torch.nn.utils.clip_grad_norm_(self.field.parameters(), self.config.clip)
+        norm = _whole(torch.nn.utils.clip_grad_norm_(self.field.parameters(), self.config.clip))
         self.optimizer.step()
         self.schedule.step()
         self.average.update_parameters(self.field)
         self.step += 1
         return norm
+
+    def named(self) -> dict[str, Tensor]:
+        """Every tensor by its name in a checkpoint."""
+        tensors = {"step": torch.tensor(self.step), "geometry": numbers(self.field.geometry)}
+        tensors |= {f"field.{k}": v for k, v in self.field.state_dict().items()}
+        tensors |= {f"average.{k}": v for k, v in self.average.state_dict().items()}
+        for index, moments in self.optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer.{index}.{k}": v for k, v in moments.items()}
+        return tensors
+
+    def copied(self) -> dict[str, Tensor]:
+        """A copy of every tensor on the CPU, which stays as it is while training goes on."""
+        return {name: value.detach().to("cpu", copy=True) for name, value in self.named().items()}
 
     def save(self, folder: Path) -> None:
         """Write everything into ``folder``'s state.safetensors, in one go.
@@ -67,21 +129,25 @@ class TrainingState:
         Raises:
             RunError: a weight is NaN or infinite, or the file cannot be written; the last checkpoint is whole.
         """
-        tensors = {"step": torch.tensor(self.step), "geometry": numbers(self.field.geometry)}
-        tensors |= {f"field.{k}": v for k, v in self.field.state_dict().items()}
-        tensors |= {f"average.{k}": v for k, v in self.average.state_dict().items()}
-        for index, moments in self.optimizer.state_dict()["state"].items():
-            tensors |= {f"optimizer.{index}.{k}": v for k, v in moments.items()}
-        save_tensors(folder / STATE, "state", tensors)
+        write_state(folder, self.named())
 
-    def load(self, folder: Path) -> None:
-        """Continue from ``folder``'s state.safetensors.
+    def load(self, folder: Path, processes: Processes | None = None) -> None:
+        """Continue from the last checkpoint in ``folder``.
+
+        Args:
+            folder: the run folder.
+            processes: who trains; None for this process alone.
 
         Raises:
-            RunError: the file is missing, damaged, or of another network or geometry.
+            RunError: it is missing, damaged, or of another network or geometry.
         """
-        path = folder / STATE
-        tensors = load_state(folder, self.field.geometry)
+        path = latest(folder)
+        if processes is not None and self.sharded and path.is_dir():
+            prove(path, processes)
+            tensors = read_generation(path, self._to_fill(kept(path)), processes.group)
+            check_state(path, tensors, self.field.geometry)
+        else:
+            tensors = self._own_parts(load_state(folder, self.field.geometry))
         self.step = int(tensors["step"])
         fill(self.field, under("field.", tensors), path)
         try:
@@ -100,3 +166,67 @@ class TrainingState:
             state.setdefault(int(index), {})[key] = value
         groups = copy.deepcopy(self.optimizer.state_dict()["param_groups"])
         return {"state": state, "param_groups": groups}
+
+    def _to_fill(self, sizes: Mapping[str, TensorStorageMetadata]) -> dict[str, Tensor]:
+        """A tensor for each of a checkpoint, sharded as this state is; more where the checkpoint lacks some."""
+        own = self.named()
+        for name, size in sizes.items():
+            pattern = self._pattern(name, own)
+            if isinstance(pattern, DTensor) and pattern.shape == size.size:
+                own[name] = torch.zeros_like(pattern.detach(), dtype=size.properties.dtype)
+            elif name not in own or own[name].shape == size.size:
+                own[name] = torch.zeros(size.size, dtype=size.properties.dtype)
+        return own
+
+    def _own_parts(self, whole: dict[str, Tensor]) -> dict[str, Tensor]:
+        """This process's parts of the whole tensors of a checkpoint."""
+        if not self.sharded:
+            return whole
+        own, parts = self.named(), dict(whole)
+        for name, value in whole.items():
+            pattern = self._pattern(name, own)
+            if isinstance(pattern, DTensor) and pattern.shape == value.shape:
+                parts[name] = distribute_tensor(
+                    value.to(pattern.device), pattern.device_mesh, pattern.placements, src_data_rank=None
+                )
+        return parts
+
+    def _pattern(self, name: str, own: Mapping[str, Tensor]) -> Tensor | None:
+        """One of this state's tensors that is sharded as the tensor ``name`` of a checkpoint has to be."""
+        kind, index, moment = (*name.split(".", 2), "", "")[:3]
+        if kind != "optimizer":
+            return own.get(name)
+        weights = list(self.field.parameters())
+        known = moment != "step" and index.isdigit() and int(index) < len(weights)
+        return weights[int(index)] if known else None
+
+
+def write_state(folder: Path, tensors: dict[str, Tensor]) -> None:
+    """Write ``tensors`` into ``folder``'s state.safetensors, in one go, in the place of every older checkpoint.
+
+    Raises:
+        RunError: one is NaN or infinite, or the file cannot be written; the last checkpoint is whole.
+    """
+    save_tensors(folder / STATE, "state", tensors)
+    remove_generations(folder)
+
+
+def _whole(value: Tensor) -> Tensor:
+    return value.full_tensor() if isinstance(value, DTensor) else value
+
+
+def shard_weights(field: nn.Module, mesh: DeviceMesh) -> None:
+    """Cut the weights of ``field`` over the processes of ``mesh``; modules with many are gathered one at a time."""
+
+    def weights_left(module: nn.Module) -> int:
+        """How many weights in ``module`` no module below gathers."""
+        below = () if isinstance(module, nn.MultiheadAttention) else module.children()  # it calls no child
+        left = sum(map(weights_left, below)) + sum(w.numel() for w in module.parameters(recurse=False))
+        if isinstance(module, nn.MultiheadAttention):
+            left = sum(w.numel() for w in module.parameters())
+        if module is field or (left >= _TOGETHER and not isinstance(module, nn.ModuleList | nn.ModuleDict)):
+            fully_shard(module, mesh=mesh)
+            return 0
+        return left
+
+    weights_left(field)
