@@ -23,12 +23,12 @@ from ..extras import extra
 from ..processes import Processes
 from ..sealed import load_tensors
 from ..types import Geometry
-from .generations import generations, prove, read_generation
+from .generations import STATE, generations, prove, read_generation
 
 with extra("train"):
     from safetensors import SafetensorError, safe_open
 
-STATE, WEIGHTS = "state.safetensors", "weights.safetensors"
+WEIGHTS = "weights.safetensors"
 
 
 def latest(folder: Path) -> Path:

@@ -36,6 +36,7 @@ with extra("train"):
     from safetensors import SafetensorError
 
 _NAME = re.compile(r"state-(\d{8,})")
+STATE = "state.safetensors"  # a checkpoint that is one file
 _MANIFEST = "manifest.json"
 _PART = 1 << 22  # bytes that are read at once
 
@@ -79,6 +80,8 @@ class _Writer(dcp.HuggingFaceStorageWriter):  # type: ignore[misc]
         write_text(self.made / _MANIFEST, json.dumps(manifest, indent=1) + "\n")
         publish_folder(self.made, self.target)
         remove_generations(self.target.parent, but=self.step)
+        with naming(self.target):
+            (self.target.parent / STATE).unlink(missing_ok=True)
 
 
 def begin_generation(

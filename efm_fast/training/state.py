@@ -23,8 +23,8 @@ from ..config import TrainConfig
 from ..errors import RunError
 from ..methods import LearnedField
 from ..processes import Processes
-from ..runs.checkpoint import STATE, check_state, latest, load_state, numbers, under
-from ..runs.generations import kept, prove, read_generation, remove_generations
+from ..runs.checkpoint import check_state, latest, load_state, numbers, under
+from ..runs.generations import STATE, kept, prove, read_generation, remove_generations
 from ..runs.run import fill
 from ..sealed import save_tensors
 from .schedule import learning_rate_factor
@@ -67,6 +67,8 @@ class TrainingState:
         self._shown = copy.deepcopy(self.averaged_part)
         if mesh.get_rank() == 0:
             self._shown.to(device)
+        # FSDP2 watches what the network returns, which a view of something else would hide from it
+        self.field.register_forward_hook(lambda _, __, found: tuple(part.clone() for part in found))
         for field in (self.field, self.averaged_part):
             shard_weights(field, mesh)
             field.to(device)
