@@ -40,6 +40,8 @@ for settings in KINDS:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             minus = MINUS if plus is PLUS else BYTES.flip(0) // 2
+            if "reach" in settings and plus is BYTES:
+                settings = {**settings, "reach": 100.0}
             want = efm_fast.couple(plus, minus, **settings)  # type: ignore[arg-type]
             sent = Processes.of().sent
             got = efm_fast.couple(plus, minus, group=WORLD, **settings)  # type: ignore[arg-type]
@@ -49,8 +51,10 @@ for settings in KINDS:
         torch.testing.assert_close(got.weight, want.weight, rtol=1e-9, atol=0)
         torch.testing.assert_close(got.distance, want.distance, rtol=1e-12, atol=0)
         if want.potential_plus is not None:
-            torch.testing.assert_close(got.potential_plus, want.potential_plus, rtol=1e-9, atol=1e-9)
-            torch.testing.assert_close(got.potential_minus, want.potential_minus, rtol=1e-9, atol=1e-9)
+            assert got.numbers["passes"] == want.numbers["passes"], (settings, got.numbers, want.numbers)
+            # a constant may move from one potential to the other: no pair's weight tells
+            pairs = [made.potential_plus[:, None] + made.potential_minus for made in (got, want)]  # type: ignore[operator]
+            torch.testing.assert_close(*pairs, rtol=0, atol=1e-6 * float(pairs[1].abs().max()))
         every = Processes.of().exchange(got.minus.numpy().tobytes())
         assert len(set(every)) == 1
 

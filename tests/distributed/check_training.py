@@ -133,7 +133,7 @@ def die(folder: str) -> None:
     original = loop.step_generator
 
     def generator(seed: int, at: int, stream: int) -> torch.Generator:
-        if first and at == int(step) and os.environ["RANK"] == rank:
+        if first and at == int(step) and rank in ("-1", os.environ["RANK"]):
             hit = lambda: os.kill(os.getpid(), getattr(signal, number))  # noqa: E731
             threading.Timer(float(seconds), hit).start() if float(seconds) else hit()
         time.sleep(0.002)

@@ -51,8 +51,10 @@ def test_several_backward_passes_a_step_learn_what_one_learns(tmp_path: Path) ->
 
 
 def test_a_process_that_hangs_ends_the_other_and_the_run_goes_on(tmp_path: Path) -> None:
-    with started("check_training.py", 2, "die", str(tmp_path), DIE="1:17:0:SIGSTOP") as processes:
-        _, told = processes[0].communicate(timeout=60)
+    with started(
+        "check_training.py", 2, "die", str(tmp_path), DIE="1:17:0:SIGSTOP", PATIENCE="10"
+    ) as processes:
+        _, told = processes[0].communicate(timeout=200)
         assert processes[0].returncode == 1
         assert told.splitlines()[-1].startswith(
             "efm-fast: another process of the job has ended or does not answer"
@@ -68,7 +70,7 @@ def test_torchrun_starts_a_killed_job_again_and_it_goes_on(tmp_path: Path) -> No
         [sys.executable, HERE / "kills.py", "--places", "1", "--torchrun"],
         capture_output=True,
         text=True,
-        timeout=200,
+        timeout=400,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "1 of 1 runs went on bit for bit" in done.stdout
