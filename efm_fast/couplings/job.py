@@ -39,11 +39,13 @@ class Job:
 
     def state(self) -> dict[str, Tensor] | None:
         """What a killed call kept, or None."""
-        if self.path is None or not self.path.exists():
+        if self.path is None:
             return None
         from ..sealed import load_tensors
 
-        return load_tensors(self.path)
+        kept = load_tensors(self.path) if self.path.exists() else None
+        self.processes.agree({"kept": kept is not None})  # all have read before the first writes again
+        return kept
 
     def keep(self, tensors: dict[str, Tensor]) -> None:
         """Write the state, unless it was written a moment ago."""

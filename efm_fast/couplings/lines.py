@@ -174,7 +174,7 @@ class _Tracer:
             warnings.warn(
                 f"kind='lines': {missing} of {len(status)} lines reached no charge and are left out: {counts}",
                 RuntimeWarning,
-                stacklevel=5,
+                stacklevel=6,
             )
         return counts
 

@@ -73,7 +73,7 @@ class Sinkhorn:
                 f"kind='sinkhorn' used up max_passes={self.max_passes} at a marginal error of {solver.error:.2g}, "
                 f"above tolerance={self.tolerance:g}",
                 RuntimeWarning,
-                stacklevel=3,
+                stacklevel=4,
             )
         level = torch.rand(len(plus), self.each, generator=_generator(job, 1), dtype=torch.float64)
         partner, mass, rows = plan.draw(columns, self.draw, level.to(plus.device))

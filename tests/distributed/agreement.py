@@ -55,7 +55,7 @@ def difference(run: Path, other: Path) -> tuple[float, float]:
     """The largest relative difference of a loss, and that of all weights together."""
     apart = max(abs(a - b) / abs(b) for a, b in zip(losses(run), losses(other), strict=True))
     ours, theirs = (
-        torch.cat([v.double().flatten() for k, v in state.items() if k.startswith("field.")])
+        torch.cat([v.double().flatten() for k, v in sorted(state.items()) if k.startswith("field.")])
         for state in map(state_of, (run, other))
     )
     return apart, float((ours - theirs).norm() / theirs.norm())

@@ -28,7 +28,7 @@ MINUS = 0.7 * torch.randn(90, 3, generator=generator) + 1.0
 BYTES = torch.randint(0, 256, (70, 3), generator=generator, dtype=torch.uint8)
 
 KINDS: list[dict[str, object]] = [
-    {"kind": "sinkhorn", "tolerance": 1e-6},
+    {"kind": "sinkhorn", "tolerance": 1e-3},
     {"kind": "sinkhorn", "draw": "hardest", "reach": 2.0},
     {"kind": "lines", "direction": "flux", "each": 2},
     {"kind": "lines", "both_ways": False, "balanced": True},

@@ -24,7 +24,9 @@ def state(folder: Path) -> dict[str, Tensor]:
 
 
 def weights(folder: Path) -> Tensor:
-    return torch.cat([v.double().flatten() for k, v in state(folder).items() if k.startswith("field.")])
+    return torch.cat(
+        [v.double().flatten() for k, v in sorted(state(folder).items()) if k.startswith("field.")]
+    )
 
 
 @pytest.fixture(scope="module")
