@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ from launch import HERE, run, started
 from safetensors.torch import load_file
 
 from efm_fast import resume, train
+from efm_fast.errors import RunError
 
 
 def weights(folder: Path) -> torch.Tensor:
@@ -74,3 +76,26 @@ def test_torchrun_starts_a_killed_job_again_and_it_goes_on(tmp_path: Path) -> No
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "1 of 1 runs went on bit for bit" in done.stdout
+
+
+def test_a_port_that_is_taken_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        for name, value in (
+            ("RANK", "0"),
+            ("WORLD_SIZE", "2"),
+            ("MASTER_ADDR", "127.0.0.1"),
+            ("MASTER_PORT", port),
+        ):
+            monkeypatch.setenv(name, value)
+        with pytest.raises(
+            RunError, match=f"did not find each other at 127.0.0.1:{port}.*A port that is taken"
+        ) as caught:
+            train("gaussian_to_swissroll", settings(tmp_path, "bad"), progress=False)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "bad").exists()
+    monkeypatch.delenv("MASTER_PORT")
+    with pytest.raises(
+        RunError, match="WORLD_SIZE asks for many processes without MASTER_PORT: start them by torchrun"
+    ):
+        train("gaussian_to_swissroll", settings(tmp_path, "bad"), progress=False)
