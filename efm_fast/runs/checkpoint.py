@@ -23,7 +23,7 @@ from ..extras import extra
 from ..processes import Processes
 from ..sealed import load_tensors
 from ..types import Geometry
-from .generations import STATE, generations, prove, read_generation
+from .generations import STATE, generations, prove
 
 with extra("train"):
     from safetensors import SafetensorError, safe_open
@@ -50,6 +50,8 @@ def load_state(folder: Path, geometry: Geometry) -> dict[str, Tensor]:
     """
     path = latest(folder)
     if path.is_dir():
+        from .shards import read_generation
+
         prove(path, Processes.alone())
         tensors = read_generation(path, None, None)
     else:

@@ -10,7 +10,6 @@ from types import TracebackType
 
 from ..errors import RunError
 from ..processes import Processes, alike
-from ..runs.generations import begin_generation, ended
 from .state import TrainingState, write_state
 
 
@@ -60,6 +59,8 @@ class Checkpoints(contextlib.AbstractContextManager["Checkpoints"]):
         """
         self.refuse(wait=True)
         if self.group is not None:
+            from ..runs.shards import begin_generation
+
             self.pending = begin_generation(
                 self.folder, self.state.step, self.state.named(), self.processes, self.group
             )
@@ -96,5 +97,11 @@ class Checkpoints(contextlib.AbstractContextManager["Checkpoints"]):
 
     def _wait(self) -> None:
         pending, self.pending = self.pending, None
-        if pending is not None:
+        if pending is None:
+            return
+        if self.group is None:
+            pending.result()
+        else:
+            from ..runs.shards import ended
+
             ended(pending, self.folder)

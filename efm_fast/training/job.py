@@ -17,7 +17,6 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed.device_mesh import DeviceMesh
 from torch.nn.parallel import DistributedDataParallel
 
 from ..config import Config, TrainConfig
@@ -157,6 +156,8 @@ def is_many() -> bool:
 def begin_sharding(state: TrainingState, config: Config, processes: Processes) -> None:
     """Cut ``state`` over the processes, if they are many and the settings ask for it."""
     if processes.group is not None and processes.size > 1 and config.train.sharding == "fsdp":
+        from torch.distributed.device_mesh import DeviceMesh
+
         device = resolve_device(local_device(config.device))
         state.shard(DeviceMesh.from_group(processes.group, device.type), device)
 

@@ -7,15 +7,11 @@ average, the optimiser and the step, and no random state.
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor, nn
-from torch.distributed.checkpoint.metadata import TensorStorageMetadata
-from torch.distributed.device_mesh import DeviceMesh
-from torch.distributed.fsdp import fully_shard
-from torch.distributed.tensor import DTensor, distribute_tensor
+from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel, get_ema_avg_fn, get_ema_multi_avg_fn
 
@@ -24,12 +20,13 @@ from ..errors import RunError
 from ..methods import LearnedField
 from ..processes import Processes
 from ..runs.checkpoint import check_state, latest, load_state, numbers, under
-from ..runs.generations import STATE, kept, prove, read_generation, remove_generations
+from ..runs.generations import STATE, prove, remove_generations
 from ..runs.run import fill
 from ..sealed import save_tensors
 from .schedule import learning_rate_factor
 
-_TOGETHER = 2_000_000  # weights from which a module is gathered on its own
+if TYPE_CHECKING:
+    from torch.distributed.device_mesh import DeviceMesh
 
 
 class TrainingState:
@@ -64,6 +61,8 @@ class TrainingState:
             mesh: of the processes; all have the same weights.
             device: of this process, on which its part is.
         """
+        from .sharded import shard_weights  # which takes long to import
+
         self._shown = copy.deepcopy(self.averaged_part)
         if mesh.get_rank() == 0:
             self._shown.to(device)
@@ -145,11 +144,19 @@ class TrainingState:
         """
         path = latest(folder)
         if processes is not None and self.sharded and path.is_dir():
+            from ..runs.shards import kept, read_generation
+            from .sharded import to_fill
+
             prove(path, processes)
-            tensors = read_generation(path, self._to_fill(kept(path)), processes.group)
+            into = to_fill(self.named(), list(self.field.parameters()), kept(path))
+            tensors = read_generation(path, into, processes.group)
             check_state(path, tensors, self.field.geometry)
         else:
-            tensors = self._own_parts(load_state(folder, self.field.geometry))
+            tensors = load_state(folder, self.field.geometry)
+            if self.sharded:
+                from .sharded import own_parts
+
+                tensors = own_parts(self.named(), list(self.field.parameters()), tensors)
         self.step = int(tensors["step"])
         fill(self.field, under("field.", tensors), path)
         try:
@@ -169,39 +176,6 @@ class TrainingState:
         groups = copy.deepcopy(self.optimizer.state_dict()["param_groups"])
         return {"state": state, "param_groups": groups}
 
-    def _to_fill(self, sizes: Mapping[str, TensorStorageMetadata]) -> dict[str, Tensor]:
-        """A tensor for each of a checkpoint, sharded as this state is; more where the checkpoint lacks some."""
-        own = self.named()
-        for name, size in sizes.items():
-            pattern = self._pattern(name, own)
-            if isinstance(pattern, DTensor) and pattern.shape == size.size:
-                own[name] = torch.zeros_like(pattern.detach(), dtype=size.properties.dtype)
-            elif name not in own or own[name].shape == size.size:
-                own[name] = torch.zeros(size.size, dtype=size.properties.dtype)
-        return own
-
-    def _own_parts(self, whole: dict[str, Tensor]) -> dict[str, Tensor]:
-        """This process's parts of the whole tensors of a checkpoint."""
-        if not self.sharded:
-            return whole
-        own, parts = self.named(), dict(whole)
-        for name, value in whole.items():
-            pattern = self._pattern(name, own)
-            if isinstance(pattern, DTensor) and pattern.shape == value.shape:
-                parts[name] = distribute_tensor(
-                    value.to(pattern.device), pattern.device_mesh, pattern.placements, src_data_rank=None
-                )
-        return parts
-
-    def _pattern(self, name: str, own: Mapping[str, Tensor]) -> Tensor | None:
-        """One of this state's tensors that is sharded as the tensor ``name`` of a checkpoint has to be."""
-        kind, index, moment = (*name.split(".", 2), "", "")[:3]
-        if kind != "optimizer":
-            return own.get(name)
-        weights = list(self.field.parameters())
-        known = moment != "step" and index.isdigit() and int(index) < len(weights)
-        return weights[int(index)] if known else None
-
 
 def write_state(folder: Path, tensors: dict[str, Tensor]) -> None:
     """Write ``tensors`` into ``folder``'s state.safetensors, in one go, in the place of every older checkpoint.
@@ -214,21 +188,4 @@ def write_state(folder: Path, tensors: dict[str, Tensor]) -> None:
 
 
 def _whole(value: Tensor) -> Tensor:
-    return value.full_tensor() if isinstance(value, DTensor) else value
-
-
-def shard_weights(field: nn.Module, mesh: DeviceMesh) -> None:
-    """Cut the weights of ``field`` over the processes of ``mesh``; modules with many are gathered one at a time."""
-
-    def weights_left(module: nn.Module) -> int:
-        """How many weights in ``module`` no module below gathers."""
-        below = () if isinstance(module, nn.MultiheadAttention) else module.children()  # it calls no child
-        left = sum(map(weights_left, below)) + sum(w.numel() for w in module.parameters(recurse=False))
-        if isinstance(module, nn.MultiheadAttention):
-            left = sum(w.numel() for w in module.parameters())
-        if module is field or (left >= _TOGETHER and not isinstance(module, nn.ModuleList | nn.ModuleDict)):
-            fully_shard(module, mesh=mesh)
-            return 0
-        return left
-
-    weights_left(field)
+    return value.full_tensor() if hasattr(value, "full_tensor") else value

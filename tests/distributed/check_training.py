@@ -20,7 +20,7 @@ import efm_fast.training.loop as loop
 from efm_fast import resume, train
 from efm_fast.errors import EfmError, InputError, RunError
 from efm_fast.runs import generations
-from efm_fast.training import state
+from efm_fast.training import sharded as cut
 
 SETTINGS = {
     "train.steps": 40,
@@ -85,10 +85,8 @@ FSDP = {"train.sharding": "fsdp", "train.steps": 20}
 
 def sharded(folder: str) -> None:
     """A network of which each process has a part, with checkpoints at once and in the background."""
-    shard_from = pytest.MonkeyPatch()
-    shard_from.setattr(
-        state, "_TOGETHER", 100
-    )  # weights, so that modules of this small network are gathered apart
+    # modules of this small network are gathered apart
+    pytest.MonkeyPatch().setattr(cut, "TOGETHER", 100)
     train("gaussian_to_swissroll", settings(folder, "parts", **FSDP), progress=False)
     more = {"train.async_checkpoint": True, "train.checkpoint_every": 3, "train.picture_every": 9}
     train("gaussian_to_swissroll", settings(folder, "behind", **FSDP, **more), progress=False)
@@ -110,12 +108,12 @@ def sharded(folder: str) -> None:
         with pytest.MonkeyPatch.context() as patch:
             name = f"full_{background}"
             changed = {"train.async_checkpoint": background, "train.checkpoint_every": 5}
-            original = generations._digest
+            original = generations.digest
 
             def sometimes(path: Path, original: Callable[[Path], str] = original) -> str:
                 return full(path) if rank and "state-00000010" in str(path) else original(path)
 
-            patch.setattr(generations, "_digest", sometimes)
+            patch.setattr(generations, "digest", sometimes)
             with pytest.raises(
                 RunError, match=r"cannot write .*state-00000010: No space left on device"
             ) as caught:
