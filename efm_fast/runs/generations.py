@@ -76,7 +76,7 @@ def _manifest(path: Path) -> dict[str, Any]:
             raise ValueError("not of a generation")
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as problem:
         raise RunError(f"{path / MANIFEST} does not describe a checkpoint: {problem}") from None
-    return manifest  # type: ignore[no-any-return]
+    return manifest
 
 
 def digest(path: Path) -> str:

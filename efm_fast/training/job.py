@@ -182,6 +182,19 @@ def launchers(processes: Processes) -> list[str]:
     return [one["launcher"] for one in processes.agree({"launcher": mine})]
 
 
+def launcher_lost(parent: int) -> RunError | None:
+    """What to say if torchrun started this process and has ended since: whoever starts a new one must not meet this.
+
+    Args:
+        parent: ``os.getppid()`` when the training began.
+    """
+    if "TORCHELASTIC_RUN_ID" not in os.environ or os.getppid() == parent:
+        return None
+    return RunError(
+        "torchrun, which started this process, has ended, and so does this one; the last checkpoint is whole"
+    )
+
+
 def is_restart(folder: Path, launched_by: list[str]) -> bool:
     """Whether the run in ``folder`` was begun by this very job, which torchrun has started again since."""
     if int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) == 0:

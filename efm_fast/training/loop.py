@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import functools
 import math
+import os
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -47,6 +48,7 @@ from .job import (
     is_many,
     is_restart,
     joined,
+    launcher_lost,
     launchers,
     local_device,
     mean_over,
@@ -284,7 +286,7 @@ def _fit(run: Run, state: TrainingState, processes: Processes, *, progress: bool
     learner = _Learner(run, state, processes)
     show = progress and processes.first
     steps = tqdm(range(state.step, settings.steps), config.name, disable=not show, unit="step")
-    divergence = Divergence(folder, learner.device)
+    divergence, parent = Divergence(folder, learner.device), os.getppid()
     with interrupted_by_signals(), contextlib.ExitStack() as stack:
         reporter: Any = processes.by_first(lambda: stack.enter_context(Reporter(run, state.step)))
         checkpoints = stack.enter_context(Checkpoints(folder, state, processes, settings.async_checkpoint))
@@ -296,7 +298,7 @@ def _fit(run: Run, state: TrainingState, processes: Processes, *, progress: bool
             checkpoint = state.step % settings.checkpoint_every == 0 or state.step == settings.steps
             if not (row or picture or checkpoint or checkpoints.failed):
                 continue
-            divergence.refuse(processes)
+            divergence.refuse(processes, launcher_lost(parent))
             checkpoints.refuse()
             numbers = {}
             if row:

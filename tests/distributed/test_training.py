@@ -99,3 +99,12 @@ def test_a_port_that_is_taken_is_told(tmp_path: Path, monkeypatch: pytest.Monkey
         RunError, match="WORLD_SIZE asks for many processes without MASTER_PORT: start them by torchrun"
     ):
         train("gaussian_to_swissroll", settings(tmp_path, "bad"), progress=False)
+
+
+def test_a_process_whose_torchrun_has_ended_ends_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "job")
+    parents = iter([5, 5, 5, 5, 1])  # one call when the run begins, one when training does, one a row
+    monkeypatch.setattr("os.getppid", lambda: next(parents, 1))
+    with pytest.raises(RunError, match="torchrun, which started this process, has ended"):
+        train("gaussian_to_swissroll", settings(tmp_path, "orphan"), progress=False)
+    assert len(losses(tmp_path / "orphan")) == 2
