@@ -132,7 +132,7 @@ def under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _check_geometry(
-    path: Path, tensors: dict[str, Tensor], geometry: Geometry, beside: str = "geometry.json"
+    path: Path, tensors: Mapping[str, Tensor], geometry: Geometry, beside: str = "geometry.json"
 ) -> None:
     trained = tensors.get("geometry")  # version 0.1 did not keep it
     if trained is not None and not torch.equal(trained, numbers(geometry)):

@@ -30,7 +30,7 @@ with extra("train"):
     from safetensors import SafetensorError
 
 
-class _Writer(dcp.HuggingFaceStorageWriter):  # type: ignore[misc]
+class _Writer(dcp.HuggingFaceStorageWriter):
     """Writes the shards of one generation, seals them and gives the whole its name when all processes have written."""
 
     def __init__(self, made: Path, folder: Path, step: int) -> None:
@@ -88,7 +88,7 @@ def begin_generation(
     }
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about shapes of internal buffers
-        return dcp.async_save(  # type: ignore[no-any-return,return-value]
+        return dcp.async_save(  # type: ignore[return-value]
             copies, storage_writer=_Writer(folder / name, target, step), process_group=group
         )
 
