@@ -72,7 +72,7 @@ def test_whole_and_sharded_checkpoints_take_each_other_s_place(runs: Path) -> No
 def test_one_process_opens_and_resumes_a_sharded_run(runs: Path, tmp_path: Path) -> None:
     opened = efm_fast.load(runs / "parts")
     assert opened.step == 20
-    assert efm_fast.sample(opened, starts(opened, 4, seed=0)).x.shape == (4, 2)
+    assert efm_fast.sample(opened, starts(opened, 4, seed=0)).end.shape == (4, 2)
     folder = tmp_path / "parts"
     shutil.copytree(runs / "parts", folder)
     resume(folder, {"train.steps": 30}, progress=False)
