@@ -5,6 +5,7 @@
     support.json             the discs that hold the charges, which the full map needs
     versions.json            what it ran on
     state.safetensors        the checkpoint: network, average (what sampling uses), optimiser and step
+    state-00002000/          the same in shards, while a sharded network is trained
     metrics.jsonl            one row per log step
     samples/                 pictures while training, and what `sample` and `evaluate` write
 
@@ -36,7 +37,7 @@ from ..methods import LearnedField, Method, Problem, make_method
 from ..nets import build_backbone
 from ..sealed import save_tensors
 from ..types import Geometry
-from .checkpoint import STATE, averaged_weights, numbers
+from .checkpoint import averaged_weights, latest, numbers
 from .measure import measure_support
 from .sources import sources_if_there, with_data
 
@@ -160,7 +161,7 @@ def free_folder(config: Config) -> Path:
     """
     folder = Path(config.runs) / config.name
     if os.path.lexists(folder):
-        advice = f"continue it with `efm-fast resume {folder}`" if (folder / STATE).exists() else "remove it"
+        advice = f"continue it with `efm-fast resume {folder}`" if latest(folder).exists() else "remove it"
         raise RunError(f"run folder {folder} is already there: {advice}, or choose another name=...")
     there = next(parent for parent in folder.parents if os.path.lexists(parent))
     if not there.is_dir():
