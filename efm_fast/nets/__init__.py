@@ -69,7 +69,5 @@ Net = Annotated[
     BeforeValidator(
         Choice("backbone", "mlp", {name: row[1] for name, row in BACKBONES.items()}, _own_settings)
     ),
-    Field(
-        description="the network: mlp for vectors, unet for images, diffusers for a model of that library, or my_module:MyNet"
-    ),
+    Field(description="the network: mlp for vectors, unet and diffusers for images, or my_module:MyNet"),
 ]

@@ -38,9 +38,9 @@ class DiffusersSettings(Section):
 class DiffusersNet(nn.Module):
     """(x [N, D], z [N]) -> features [N, groups, D] and a scalar [N], for images of shape (C, H, W).
 
-    The image enters bounded, with its size as one more channel. The height enters as the model's time: 0 at the plus plate,
-    500 midway, 1000 at the minus plate, by constant factors of the distance from either. The scalar is the mean of one
-    extra output channel.
+    The image enters bounded, with its size as one more channel. The height enters as the model's time: 0 at the plus
+    plate, 500 midway, 1000 at the minus plate, by constant factors of the distance from either. The scalar is the mean
+    of one extra output channel.
 
     Args:
         geometry: lengths to scale the inputs by, and the image's shape.

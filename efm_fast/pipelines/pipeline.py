@@ -32,8 +32,8 @@ class FieldMatchingPipeline(DiffusionPipeline):
     """Carries images of one set to another, or noise to images, along a learned field.
 
     Args:
-        model: a :class:`FieldModel`, or any model of diffusers that gives what the scheduler's ``prediction_type`` says for
-            ``model(sample, timestep)``, such as a UNet2DModel.
+        model: a :class:`FieldModel`, or any model of diffusers that gives what the scheduler's ``prediction_type`` says
+            for ``model(sample, timestep)``, such as a UNet2DModel.
         scheduler: how it is followed.
         vae: an AutoencoderKL where the field lies among its latents; else None.
     """
@@ -109,17 +109,17 @@ class FieldMatchingPipeline(DiffusionPipeline):
         """Follow the field from ``image``, or from noise.
 
         Args:
-            image: PIL images, arrays [N, H, W, C] or tensors [N, C, H, W], one or many; numbers in [0, 1], or bytes. None
-                for noise, where the model starts from it.
+            image: PIL images, arrays [N, H, W, C] or tensors [N, C, H, W], one or many; numbers in [0, 1], or bytes.
+                None for noise, where the model starts from it.
             num_inference_steps: steps; None for those of the scheduler.
             batch_size: number of samples from noise.
-            generator: of the noise, and of the latents that the vae draws; one for all, or one for each sample, which then
-                does not depend on the others. None for torch's global state, as everywhere in diffusers.
-            output_type: "pil", "np" [N, H, W, C], "pt" [N, C, H, W] in [0, 1], or "latent": the scheduler's own samples, in
-                data units.
+            generator: of the noise, and of the latents that the vae draws; one for all, or one for each sample, which
+                then does not depend on the others. None for torch's global state, as everywhere in diffusers.
+            output_type: "pil", "np" [N, H, W, C], "pt" [N, C, H, W] in [0, 1], or "latent": the scheduler's own
+                samples, in data units.
             return_dict: an ``ImagePipelineOutput``, else a tuple.
-            callback_on_step_end: called as ``callback(pipe, step, timestep, {"latents": ...})`` after every evaluation; may
-                return other latents.
+            callback_on_step_end: called as ``callback(pipe, step, timestep, {"latents": ...})`` after every evaluation;
+                may return other latents.
             callback_on_step_end_tensor_inputs: names that it gets, out of "latents".
 
         Raises:

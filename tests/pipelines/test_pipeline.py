@@ -1,4 +1,4 @@
-"""What diffusers asks of its own pipelines, asked of this one: kinds of images, save and load, dtypes, batches, seeds."""
+"""What diffusers asks of its own pipelines: kinds of images, save and load, dtypes, batches, callbacks, seeds."""
 
 from __future__ import annotations
 
@@ -210,7 +210,7 @@ def test_models_of_diffusers_are_backbones(
 
 
 def test_a_unet_trained_by_a_loop_of_its_own(tmp_path: Path) -> None:
-    """Flow matching as diffusers' users write it, on images of one number each; the pipeline takes the UNet as it is."""
+    """Flow matching as users of diffusers write it, on images of one number each."""
     torch.manual_seed(0)
     plain = {k: v for k, v in UNET["options"].items() if not k.endswith("_types")}
     unet = UNet2DModel(
