@@ -39,6 +39,7 @@ RANKS = [
     {"sampling", "diagnosis"},
     {"pictures"},
     {"training", "evaluation"},
+    {"page"},
     {"cli"},
     {"__main__"},
 ]

@@ -335,7 +335,13 @@ def settings_of(method: Method) -> dict[str, Any]:
 
 
 def _of_field_matching(method: FieldMatching) -> dict[str, Any]:
-    """The forward map."""
+    """The forward map.
+
+    Raises:
+        InputError: starts by chance, which a scheduler does not draw.
+    """
+    if method.settings.sample.start == "flux":
+        raise InputError("run: method.sample.start = flux draws starts by chance; efm_fast.sample serves it")
     sample, L = method.settings.sample, method.problem.geometry.L
     landing = sample.margin if sample.landing is None else sample.landing
     has_means = isinstance(method.parametrisation, PlateMeans)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import torch
@@ -49,6 +50,15 @@ def test_a_settings_file_holds_all_of_it(trained: Callable[..., Run], tmp_path: 
             assert again.config[key] == scheduler.config[key]
         assert torch.equal(again.timesteps, scheduler.timesteps)
         assert again._stages == scheduler._stages
+
+
+def test_starts_by_chance_are_refused(trained: Callable[..., Run]) -> None:
+    run = trained("means, midpoint")
+    method = {"name": "field_matching", "sample": {"map": "forward", "start": "flux"}}
+    config = efm_fast.Config.load({**run.config.plain(), "method": method})
+    other = type(run.method)(config.method, run.method.problem)
+    with pytest.raises(InputError, match=r"method\.sample\.start = flux draws starts by chance"):
+        FieldMatchingScheduler.from_run(replace(run, method=other))
 
 
 @pytest.mark.parametrize("solver", ["euler", "heun", "midpoint", "exponential", "multistep"])
