@@ -30,7 +30,9 @@ from .sums import ImageSum, image_sum
 TOLERANCE = 1e-6
 
 
-def chain_plates(L: float, n: int, reach: float, *, tolerance: float = TOLERANCE) -> tuple[Tensor, Tensor]:
+def chain_plates(
+    L: float, n: int, reach: float, *, tolerance: float = TOLERANCE
+) -> tuple[Tensor, Tensor]:
     """Where the copies of one plate's charges are put, and how much of the charge is on each.
 
     Sums of r^-n over them are those over all plates 2 L k, k any whole number, times 1 + O(tolerance), and sums of
@@ -115,7 +117,9 @@ def chain_sum(
         raise InputError("y: expected at least one charge, got none")
     plates, charges = chain_plates(L, x.shape[1] + 1, _reach(x, y), tolerance=tolerance)
     heights = height.double()[:, None] - plates.to(x.device)
-    return image_sum(x, y, heights, charges.to(x.device), power=x.shape[1] + 1.0, backend=backend)
+    return image_sum(
+        x, y, heights, charges.to(x.device), power=x.shape[1] + 1.0, backend=backend
+    )
 
 
 def _reach(x: Tensor, y: Tensor) -> float:

@@ -143,9 +143,7 @@ def backward(
         needs: which gradients are asked for.
     """
     leaves = [None if t is None else t.detach().double() for t in tensors]
-    totals = [
-        torch.zeros_like(leaf) if leaf is not None and need else None for leaf, need in zip(leaves, needs)
-    ]
+    totals = [torch.zeros_like(leaf) if leaf is not None and need else None for leaf, need in zip(leaves, needs)]
     x, y, _, signs, _ = leaves
     assert x is not None and y is not None and signs is not None
     size = max(1, _GRADIENT_ENTRIES // max(1, len(y) * len(signs)))
@@ -153,10 +151,7 @@ def backward(
         block = [leaf[rows] if leaf is not None and k in (0, 2) else leaf for k, leaf in enumerate(leaves)]
         wanted = [k for k, total in enumerate(totals) if total is not None]
         with torch.enable_grad():
-            inputs = [
-                None if leaf is None else leaf.requires_grad_(k in wanted)
-                for k, leaf in enumerate(_own(block))
-            ]
+            inputs = [None if leaf is None else leaf.requires_grad_(k in wanted) for k, leaf in enumerate(_own(block))]
             loss = _weighed(inputs, m[rows], power, [g[rows].double() for g in gradients])
             found = torch.autograd.grad(loss, [inputs[k] for k in wanted], allow_unused=True)  # type: ignore[arg-type]
         for k, gradient in zip(wanted, found, strict=True):
@@ -173,7 +168,9 @@ def _own(block: Sequence[Tensor | None]) -> list[Tensor | None]:
     return [None if leaf is None else leaf.detach().clone() for leaf in block]
 
 
-def _weighed(inputs: Sequence[Tensor | None], m: Tensor, power: float, gradients: Sequence[Tensor]) -> Tensor:
+def _weighed(
+    inputs: Sequence[Tensor | None], m: Tensor, power: float, gradients: Sequence[Tensor]
+) -> Tensor:
     """The sum of w, u and v times what reaches them, as autograd can follow it."""
     x, y, heights, signs, weight = inputs
     assert x is not None and y is not None and heights is not None and signs is not None

@@ -16,9 +16,7 @@ from ..logsum import LogScaled
 from . import cpp, in_torch
 from .request import ImageRequest, checked
 
-_NO_TRITON = (
-    "its kernels know one height for each point; the torch backend serves sums over images on CUDA devices"
-)
+_NO_TRITON = "its kernels know one height for each point; the torch backend serves sums over images on CUDA devices"
 
 
 @dataclass(frozen=True)
