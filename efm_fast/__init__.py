@@ -17,6 +17,7 @@ _HOME = {
     "Kernel": ".field",
     "Lines": ".lines",
     "LogSum": ".field",
+    "MatchingLoss": ".methods",
     "Plates": ".types",
     "Riesz": ".field",
     "RieszSum": ".field",

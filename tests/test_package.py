@@ -35,7 +35,7 @@ RANKS = [
     {"metrics", "nets", "couplings"},
     {"methods"},
     {"config"},
-    {"runs", "hub", "settings", "info"},
+    {"runs", "hub", "pipelines", "settings", "info"},
     {"sampling", "diagnosis"},
     {"pictures"},
     {"training", "evaluation"},

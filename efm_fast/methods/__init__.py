@@ -18,6 +18,7 @@ from .flow_matching import FlowMatching
 from .interaction_field import InteractionField
 from .interplate import InterplatePoints, InterplateStrategy
 from .learned import LearnedField
+from .loss import MatchingLoss
 from .method import Method, MethodSettings, Problem, Travel
 from .pfgm import PFGM
 from .pfgmpp import PFGMPP
@@ -30,6 +31,7 @@ __all__ = [
     "InterplatePoints",
     "InterplateStrategy",
     "LearnedField",
+    "MatchingLoss",
     "Method",
     "MethodSettings",
     "OneMethod",

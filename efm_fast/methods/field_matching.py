@@ -29,7 +29,7 @@ from .learned import LearnedField
 from .line_bank import LineBank
 from .method import Method, MethodSettings, Problem, Travel
 from .parametrisation import DirectField, Parametrisation, PlateMeans, PreconditionedMeans
-from .samplers import EXPONENTIAL, Held, Solver, carry, rho_spaced
+from .samplers import EXPONENTIAL, DirectionFlow, Flow, Held, Solver, carry, rho_spaced
 from .targets import Normalization
 
 with extra("train"):
@@ -345,6 +345,11 @@ class FieldMatching(Method):
         )
         return mirrored(lines, field.L) if travel.reverse else lines
 
+    def flow(self, field: PosteriorField) -> Flow:
+        """The slope of the lines between the plates, which the forward map follows."""
+        direct = isinstance(self.parametrisation, DirectField)
+        return DirectionFlow(field) if direct else PlateMeansFlow(field)
+
     def _forward(self, field: LearnedField, x0: Tensor, support: Support, travel: Travel) -> Lines:
         self.refuse(travel, "max_steps", takes="steps")
         settings, L = self.settings.sample, field.L
@@ -360,8 +365,9 @@ class FieldMatching(Method):
         if settings.solver in EXPONENTIAL:
             spaced = settings.heights(L, start, stop, steps)
             way = [L - z for z in spaced] if travel.reverse else spaced
-            flow = PlateMeansFlow(field)
-            return carry(flow, x0, way, settings.solver, lands=True, return_paths=travel.return_paths)
+            return carry(
+                self.flow(field), x0, way, settings.solver, lands=True, return_paths=travel.return_paths
+            )
         lines = forward_map(
             reversed_field(field) if travel.reverse else field,
             x0,
