@@ -279,8 +279,8 @@ def diagnose(
     typer.echo(f"wrote {picture} and diagnosis.json beside it")
 
 
-app.command()(page.show)
-app.command()(page.report)
+for _command in (page.show, page.report):
+    app.command()(_command)
 
 
 @app.command()
