@@ -66,7 +66,9 @@ def browser() -> Iterator[Browser]:
 def served(runs: Path) -> Iterator[tuple[str, int]]:
     """Address of `efm-fast show`, and its process."""
     command = [sys.executable, "-m", "efm_fast", "show", "--no-browser", "--runs", str(runs)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    # one thread for the engine, one for the browser; workers that wait for each other would blur the processor time
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
         assert process.stdout is not None
         yield process.stdout.readline().split()[0], process.pid
         process.terminate()
