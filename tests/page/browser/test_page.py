@@ -335,8 +335,8 @@ SWEEP = """async () => {
     now = await new Promise(requestAnimationFrame);
     if (Number(picture.traced) !== seen) (seen = Number(picture.traced)), (lines += Number(picture.lines)), frames++;
   }
-  const drawn = Number(picture.drawn) - painted;
-  return { frames: seen - first, drawn, lines: lines / Math.max(1, frames), seconds: (performance.now() - begun) / 1000 };
+  const drawn = Number(picture.drawn) - painted, seconds = (performance.now() - begun) / 1000;
+  return { frames: seen - first, drawn, lines: lines / Math.max(1, frames), seconds };
 }"""
 
 
