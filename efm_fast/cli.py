@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from . import __version__, yaml12
 from .errors import EfmError, InputError, NothingArrivedWarning, RunError
 from .extras import extra
-from .page import commands as page
+from .page.commands import add_to as add_page
 from .stop import exit_status, interrupted_by_signals, is_first
 
 with extra("train"):
@@ -279,8 +279,7 @@ def diagnose(
     typer.echo(f"wrote {picture} and diagnosis.json beside it")
 
 
-app.command()(page.show)
-app.command()(page.report)
+add_page(app)
 
 
 @app.command()

@@ -18,6 +18,12 @@ _Imports = Annotated[
 ]
 
 
+def add_to(app: typer.Typer) -> None:
+    """Add the commands to a command line."""
+    for command in (show, report):
+        app.command()(command)
+
+
 def show(
     runs: Annotated[Path, typer.Option(help="Folder of the runs that the page can open.")] = Path("runs"),
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 takes one that is free.")] = 0,

@@ -64,8 +64,8 @@ def run_scene(folder: Path) -> bytes:
     """Charges of a run with its learned lines, and exact ones from the same starts where its method has a field.
 
     Returns:
-        A frame with ``plus``, ``minus`` [M, D], ``learned`` and ``exact`` [K, D+1] and, for each of the two, the points of
-        each line as the facts ``learned_counts`` and ``exact_counts``.
+        A frame with ``plus``, ``minus`` [M, D], ``learned`` and ``exact`` [K, D+1] and, for each of the two, the points
+        of each line as the facts ``learned_counts`` and ``exact_counts``.
 
     Raises:
         RunError: no run, or a damaged one, or its data are not there.

@@ -19,8 +19,8 @@ def page(data: dict[str, Any]) -> tuple[str, str]:
     """The page as HTML, and its Content-Security-Policy.
 
     Args:
-        data: what the script starts with, ready for JSON: ``presets`` and limits of a page with a server, or the ``report``
-            of one without.
+        data: what the script starts with, ready for JSON: ``presets`` and limits of a page with a server, or the
+            ``report`` of one without.
     """
     style, script = _style(), _script()
     policy = "; ".join(

@@ -114,9 +114,9 @@ def _shown(name: str, array: Array, notes: list[str]) -> Array:
         rows = rows.astype(np.float32)
     finite = np.isfinite(rows).all(axis=1)
     if not finite.all():
-        first = int((~finite).argmax())
+        bad, first = int((~finite).sum()), int((~finite).argmax()) + 1
         raise InputError(
-            f"{name}: expected finite numbers, got {int((~finite).sum())} rows with others, the first is row {first + 1}"
+            f"{name}: expected finite numbers, got {bad} rows with others, the first is row {first}"
         )
     if np.abs(rows).max() > 1e6:
         raise InputError(f"{name}: expected numbers up to a million, got {np.abs(rows).max():g}; scale them")

@@ -38,8 +38,9 @@ def report_of(folder: Path, *, lines: bool = False) -> dict[str, Any]:
         lines: whether the run's lines are in it too, for a page without a server.
 
     Returns:
-        ``name``, ``description``, ``facts``, ``settings``, ``curves``, ``tables``, ``pictures``, ``notes`` (sentences that
-        say what is missing) and ``scene`` (the frame of :func:`efm_fast.page.gallery.run_scene` in base64, or None).
+        ``name``, ``description``, ``facts``, ``settings``, ``curves``, ``tables``, ``pictures``, ``notes``
+        (sentences that say what is missing) and ``scene`` (the frame of :func:`efm_fast.page.gallery.run_scene` in
+        base64, or None).
 
     Raises:
         RunError: not a run folder.
@@ -56,7 +57,7 @@ def report_of(folder: Path, *, lines: bool = False) -> dict[str, Any]:
         "description": config.description,
         "facts": {
             "data": f"{config.plus['name']} to {config.minus['name']}",
-            "shape": " × ".join(map(str, geometry.shape)),
+            "shape": " x ".join(map(str, geometry.shape)),
             "L": f"{geometry.L:.4g}, which is {geometry.L / geometry.s:.3g} rms distances between the plates' data",
             "method": config.method.name,
             "steps": f"{rows[-1]['step'] if rows else 0} of {config.train.steps}",
@@ -167,13 +168,13 @@ def _flat(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any
 
 def _text(value: Any) -> str:
     if value is None:
-        return "–"
+        return "-"
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):
         return f"{value:.4g}"
     if isinstance(value, list | tuple):
-        return ", ".join(map(_text, value)) or "–"
+        return ", ".join(map(_text, value)) or "-"
     return str(value)
 
 

@@ -22,8 +22,8 @@ from .frame import Array, pack, unpack
 #: Charges per plate and lines that one request may ask for.
 MOST_CHARGES = 2000
 MOST_LINES = 300
-#: Steps of the lines, over the distance to the nearest charge. At 0.7 a line takes half the evaluations of 0.4 and 97 of
-#: 100 still end on the same charge, which is enough for a picture that moves.
+#: Steps of the lines, over the distance to the nearest charge. A draft takes half the evaluations, and its lines end on
+#: the same charges with few exceptions, which is enough for a picture that moves.
 _STEP, _DRAFT_STEP = 0.35, 0.7
 #: Among few charges lines cost little and bend sharply where the field vanishes.
 _FEW, _FEW_STEP = 100, 0.15
@@ -109,12 +109,12 @@ def lines_of(content: bytes) -> bytes:
     """The exact lines that a frame asks for, as a frame of their points.
 
     Args:
-        content: a frame with ``plus`` and ``minus`` [M, D] and the facts ``L``, ``lines``, ``draft`` (whether coarser steps
-            will do) and ``every``: of the lines, only every so many.
+        content: a frame with ``plus`` and ``minus`` [M, D] and the facts ``L``, ``lines``, ``draft`` (whether coarser
+            steps will do) and ``every``: of the lines, only every so many.
 
     Returns:
-        A frame with ``points`` [K, D+1] of all lines in turn, the fact ``counts`` (points of each line), ``ends`` (how
-        the lines ended) and ``milliseconds``.
+        A frame with ``points`` [K, D+1] of all lines in turn and the facts ``counts`` (points of each line), ``ends``
+        (how the lines ended) and ``milliseconds``.
 
     Raises:
         InputError: an argument is missing, or has the wrong type, shape or range.

@@ -102,7 +102,7 @@ class PageServer(ThreadingHTTPServer):
             lines_of(pack({**facts, "lines": 10, "draft": True}, **arrays))
 
     def server_close(self) -> None:
-        """Let go of the port once the engine has come to rest, and keep it so: threads of C++ must not outlive Python."""
+        """Let go of the port, and wait until the engine rests: threads of C++ must not outlive Python."""
         super().server_close()
         self.engine.acquire(timeout=_REST)
 

@@ -15,6 +15,7 @@ MARKED = {
     "docs/how-to/images.md": 4,
     "docs/how-to/share-a-model.md": 1,
     "docs/how-to/many-processes.md": 1,
+    "docs/how-to/show.md": 1,
 }
 LANGUAGES = {"python", "sh", "cpp", "yaml", "text"}
 

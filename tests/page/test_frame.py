@@ -43,7 +43,7 @@ def headed(head: object, rest: bytes = b"") -> bytes:
     ],
 )
 def test_what_is_no_frame_is_refused_in_a_sentence(content: bytes) -> None:
-    with pytest.raises(InputError, match="^frame: expected"):
+    with pytest.raises(InputError, match=r"^frame: expected"):
         unpack(content)
 
 

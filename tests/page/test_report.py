@@ -5,11 +5,11 @@ from __future__ import annotations
 import base64
 import json
 import shutil
+from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
 import pytest
-from html.parser import HTMLParser
 
 from efm_fast.errors import InputError, RunError
 from efm_fast.page.frame import unpack

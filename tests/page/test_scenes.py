@@ -100,5 +100,5 @@ def test_a_bad_request_gets_a_sentence(facts: dict[str, Any], said: str) -> None
 
 
 def test_an_unknown_preset_names_the_nearest() -> None:
-    with pytest.raises(InputError, match="did you mean .*gaussian_to_swissroll"):
+    with pytest.raises(InputError, match=r"did you mean .*gaussian_to_swissroll"):
         preset_scene("gaussian_to_swisroll")
