@@ -85,8 +85,10 @@ def stages() -> tuple[Stage, ...]:
     return (
         Stage("build", build, 90, 240, {"EFM_FAST_CUDA": "1", "EFM_FAST_CUDA_ARCHS": capability}),
         Stage("tests", _pytest("-m", "gpu", "--durations=10", "tests"), 150, 400),
-        _checked("memcheck", "ragged or blocks or rounded or without_charge or hard_starts or updates"),
-        _checked("racecheck", "rounded or blocks or hard_starts"),
+        _checked(
+            "memcheck", "ragged or blocks or rounded or without_charge or hard_starts or updates or exact_in"
+        ),
+        _checked("racecheck", "rounded or blocks or hard_starts or point_on_a_charge"),
         Stage("sums", (_PYTHON, "-m", "bench.gpu.sums"), 120, 240),
         Stage("lines", (_PYTHON, "-m", "bench.lines", "--device", "cuda"), 60, 300),
         Stage("step", (_PYTHON, "-m", "bench.training", "--device", "cuda", "--quick"), 60, 300),

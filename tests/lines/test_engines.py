@@ -10,6 +10,7 @@ import torch
 from efm_fast import native
 from efm_fast.errors import InputError
 from efm_fast.lines import ExactField, Lines, LineStatus, forward_map, launch, trace_lines
+from efm_fast.lines.engine import extension
 from efm_fast.lines.engine.choice import LineProblem, choose, takes_whole_lines, why_not
 from efm_fast.types import Plates
 
@@ -147,6 +148,29 @@ def test_paths_of_every_kth_step_are_part_of_the_whole_paths():
     for lines in (whole, some):
         assert torch.equal(lines.paths[-1, :, :-1], lines.end)
         assert (lines.paths[-1, :, -1] == L).all()
+
+
+def test_paths_of_a_few_lines_at_a_time_are_the_same(monkeypatch):
+    plates = capacitor(2)
+    x, z = starts(plates, 20)
+    field = ExactField(plates)
+
+    def both() -> tuple[Lines, Lines]:
+        return traced(plates, x, z, return_paths=True), forward_map(field, x, steps=7, return_paths=True)
+
+    whole = both()
+    monkeypatch.setattr(extension, "lines_at_once", lambda x, capacity: 3)
+    for one, other in zip(both(), whole, strict=True):
+        assert_bitwise(one, other)
+        assert torch.equal(one.paths, other.paths)
+
+
+def test_a_device_holds_as_many_paths_as_fit():
+    lines = torch.empty(100_000, 2, device="meta")
+    at_once = extension.lines_at_once(lines, 2002)
+    assert 0.9 * extension.PATH_BYTES <= at_once * 2002 * 3 * 4 <= extension.PATH_BYTES
+    assert extension.lines_at_once(lines, 0) == 100_000
+    assert extension.lines_at_once(torch.empty(100_000, 2), 2002) == 100_000
 
 
 @pytest.mark.parametrize("m", [1, 2])
