@@ -31,6 +31,7 @@ _HOME = {
     "energy": ".field",
     "evaluate": ".evaluation",
     "forward_map": ".lines",
+    "from_pretrained": ".hub",
     "full_map": ".lines",
     "gaussian_sum": ".field",
     "kernel_sum": ".field",

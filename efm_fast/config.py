@@ -136,6 +136,15 @@ class Config(Section):
         raw = _raw(path)
         if "method" not in raw:
             raw = _of_version_0_1(raw)
+        return cls.of_plain(raw)
+
+    @classmethod
+    def of_plain(cls, raw: dict[str, Any]) -> Config:
+        """The config whose :meth:`plain` is ``raw``; no module that it names is imported.
+
+        Raises:
+            InputError: a setting does not fit.
+        """
         return cls._checked(raw, FROM_RUN_FOLDER)
 
     @classmethod

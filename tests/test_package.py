@@ -35,10 +35,11 @@ RANKS = [
     {"metrics", "nets", "couplings"},
     {"methods"},
     {"config"},
-    {"runs", "settings", "info"},
+    {"runs", "hub", "settings", "info"},
     {"sampling", "diagnosis"},
     {"pictures"},
     {"training", "evaluation"},
+    {"page"},
     {"cli"},
     {"__main__"},
 ]

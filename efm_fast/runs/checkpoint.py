@@ -59,15 +59,33 @@ def averaged_weights(folder: Path, geometry: Geometry) -> tuple[dict[str, Tensor
         step = int(tensors["step"])
         _tell_stale(exported, step)
         return under("average.module.", tensors), step
-    weights = load_tensors(exported)
-    _check_geometry(exported, weights, geometry)
-    weights.pop("geometry", None)
-    step = int(weights.pop("step"))
+    weights, step = exported_weights(exported, geometry)
     warnings.warn(
         f"{folder} has no {STATE}: it samples with {WEIGHTS}, of step {step}, and cannot be resumed",
         stacklevel=3,
     )
     return weights, step
+
+
+def exported_weights(
+    path: Path, geometry: Geometry, beside: str = "geometry.json"
+) -> tuple[dict[str, Tensor], int]:
+    """The weights that ``Run.export`` wrote to ``path``, and their step.
+
+    Args:
+        path: of the file.
+        geometry: the lengths that stand beside it.
+        beside: the file that they stand in.
+
+    Raises:
+        RunError: the file is missing, damaged, something else, or belongs to other lengths.
+    """
+    weights = load_tensors(path)
+    _check_geometry(path, weights, geometry, beside)
+    weights.pop("geometry", None)
+    if "step" not in weights:
+        raise RunError(f"{path} holds no exported weights of efm_fast")
+    return weights, int(weights.pop("step"))
 
 
 def numbers(geometry: Geometry) -> Tensor:
@@ -83,12 +101,12 @@ def under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
 
-def _check_geometry(path: Path, tensors: dict[str, Tensor], geometry: Geometry) -> None:
+def _check_geometry(
+    path: Path, tensors: dict[str, Tensor], geometry: Geometry, beside: str = "geometry.json"
+) -> None:
     trained = tensors.get("geometry")  # version 0.1 did not keep it
     if trained is not None and not torch.equal(trained, numbers(geometry)):
-        raise RunError(
-            f"{path} was trained with other lengths than those of geometry.json; nothing was changed"
-        )
+        raise RunError(f"{path} was trained with other lengths than those of {beside}; nothing was changed")
 
 
 def _tell_stale(exported: Path, step: int) -> None:

@@ -9,7 +9,13 @@ from pages import MARK, ROOT, blocks, run_page
 
 PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")])
 #: How many blocks of a page are not run.
-MARKED = {"README.md": 2, "docs/index.md": 1, "docs/how-to/images.md": 4, "docs/how-to/many-processes.md": 1}
+MARKED = {
+    "README.md": 2,
+    "docs/index.md": 1,
+    "docs/how-to/images.md": 4,
+    "docs/how-to/share-a-model.md": 1,
+    "docs/how-to/many-processes.md": 1,
+}
 LANGUAGES = {"python", "sh", "yaml", "text"}
 
 
