@@ -139,7 +139,8 @@ def draw_line(glyphs: Glyphs, path: Path) -> Path:
     gauss = torch.randn(FRAMES, glyphs.plus.shape[1] + 1, generator=step_generator(0, 0, 901)).double()
     flux = frames[0, :-1] + frames[:, -1:] * gauss[:, 1:] / gauss[:, :1].abs()
     with style.canvas(9.0, 5.4, layout="constrained") as figure:
-        upper, lower = figure.subfigures(2, 1, height_ratios=(1, 1.2))
+        parts: Any = figure.subfigures(2, 1, height_ratios=(1, 1.2))
+        upper, lower = parts
         axes = upper.add_subplot()
         axes.imshow(
             np.concatenate([_strip(images.float(), glyphs.shape) for images in (frames[:, :-1], flux)])
