@@ -1,10 +1,11 @@
 """The capacitor chain: plates of both data sets in turn, without end, and the field between two neighbours.
 
-The lines between the plates z = 0 and L never pass a plate and never turn back (:mod:`efm_fast.field.image_plates.chain`), so
-the forward map alone carries P to Q. The flux of a charge through the plane at the height h above its plate is
-spread by the law of the place where a Brownian motion from there leaves the slab through that plate. Points drawn by
-it, the plate chosen by 1 - h / L, are where the lines pass: their density is that of the flux, and the posterior of the
-charge that a point came from has weights u_j, the height part of the charge's field.
+The lines between the plates z = 0 and L never pass a plate and never turn back
+(:mod:`efm_fast.field.image_plates.chain`), so the forward map alone carries P to Q. The flux of a charge through the
+plane at the height h above its plate is spread by the law of the place where a Brownian motion from there leaves the
+slab through that plate. Points drawn by it, the plate chosen by 1 - h / L, are where the lines pass: their density is
+that of the flux, and the posterior of the charge that a point came from has weights u_j, the height part of the
+charge's field.
 
 Two sums over a charge's copies, w_j = sum_k r_k^-n and u_j = sum_k h_k r_k^-n, give with the plates' means m+ and m-
 under weights w, their sums W and U, and the plus plate's share of flux b = U+ / (U+ + U-),
