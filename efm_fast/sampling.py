@@ -124,8 +124,8 @@ def _rows(run: Run, x0: object) -> Tensor:
         each for one in filter(None, (shape, images)) for each in ((math.prod(one),), one)
     ]
     if tuple(x0.shape[1:]) not in known:
-        rows = " or ".join(f"[N, {', '.join(map(str, part))}]" for part in dict.fromkeys(known))
-        raise InputError(f"x0: expected shape {rows}, got {checks.describe(x0)}")
+        shapes = " or ".join(f"[N, {', '.join(map(str, part))}]" for part in dict.fromkeys(known))
+        raise InputError(f"x0: expected shape {shapes}, got {checks.describe(x0)}")
     flat = checks.tensor("x0", x0.flatten(1), ndim=2)
     rows = flat.float() / 127.5 - 1.0 if flat.dtype == torch.uint8 else flat.to(torch.float32)
     if run.autoencoder is None or rows.shape[1] == math.prod(shape):
