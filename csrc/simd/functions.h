@@ -65,8 +65,9 @@ inline typename S::V log2_1p(typename S::V t) {
     p = S::fma(p, f, S::set(0.4809007686f));
     p = S::fma(p, f, S::set(-0.721347559f));
     p = S::fma(p, f, S::set(1.442695035f));
-    V root = S::rsqrt_rough(u);  // 1 / u well enough for a term of one rounding
-    V correction = S::mul(S::mul(rounding, S::set(1.442695041f)), S::mul(root, root));
+    V root = S::rsqrt_rough(u), inverse = S::mul(root, root);
+    if (S::kVeryRoughRsqrt) inverse = S::fma(inverse, S::fnma(u, inverse, one), inverse);
+    V correction = S::mul(S::mul(rounding, S::set(1.442695041f)), inverse);  // all there is where t is tiny
     return S::add(exponent, S::fma(p, f, correction));
 }
 
