@@ -317,7 +317,8 @@ def load(folder: str | Path, *, plus: object = None, minus: object = None, devic
             there or has changed.
     """
     folder = checks.folder("folder", folder)
-    if (folder / "config.json").is_file() and not (folder / "config.yaml").exists():
+    # os.path says no where pathlib raises, as for a name that is too long
+    if os.path.isfile(folder / "config.json") and not os.path.exists(folder / "config.yaml"):  # noqa: PTH110, PTH113
         from ..hub import from_pretrained
 
         return from_pretrained(folder, plus=plus, minus=minus, device=device)
