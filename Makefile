@@ -4,10 +4,10 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: help setup demo test oldest docs faults fuzz sanitize lint types nvcc wheel gpu bench fonts clean
+.PHONY: help setup demo test page-test oldest docs faults fuzz sanitize lint types nvcc wheel gpu bench fonts clean
 
 help: ## Show what can be made
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | sort
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | sort
 
 setup: $(READY) ## Make the virtual environment and install efm_fast with its extras
 
@@ -24,12 +24,15 @@ demo: setup ## Train Gaussian -> Swiss roll, measure it, and say where the pictu
 test: setup ## Run all tests that need no GPU
 	$(BIN)/python -m pytest -n auto --maxprocesses 8 --dist worksteal
 
+page-test: setup ## Run the tests of `efm-fast show` in a headless Chromium, which has to be installed
+	EFM_FAST_BROWSER=1 $(BIN)/python -m pytest -p no:cacheprovider tests/page/browser
+
 # the oldest Python that is supported, or the nearest newer one on this machine
 OLDEST ?= $(firstword $(wildcard $(HOME)/.pyenv/versions/3.10.*/bin/python3.10) $(shell command -v python3.10 || command -v python3.11 || command -v python3.12 || command -v $(PYTHON)))
 OLD    := .venv-oldest
 # everything but the benches, the pages, the builds of other environments, and what takes minutes elsewhere
 OLDTESTS := tests/field tests/lines tests/extension tests/kernels/test_compiled.py tests/kernels/test_interpreter.py tests/data \
-            tests/nets tests/methods tests/metrics tests/plots tests/training tests/examples tests/fuzz \
+            tests/nets tests/methods tests/metrics tests/page tests/plots tests/training tests/examples tests/fuzz \
             tests/test_cli.py tests/test_sampling.py tests/test_evaluation.py tests/test_settings.py tests/test_diagnosis.py
 oldest: ## Install the oldest versions of everything that is promised, and run the tests that need no GPU
 	@echo "oldest: $$($(OLDEST) --version) at $(OLDEST)"
@@ -62,10 +65,12 @@ types: setup ## Check types
 nvcc: setup ## Compile the CUDA part for every architecture and look for spills; needs nvcc
 	EFM_FAST_NVCC=1 $(BIN)/python -m pytest tests/extension/test_cuda_build.py
 
-wheel: setup ## Build an sdist, a wheel from it alone, in isolation, and try it in a clean environment
+wheel: setup ## Build an sdist, wheels from it alone, with nvcc and as without it, and try each in a clean environment
 	rm -rf .wheel-check *.egg-info && mkdir .wheel-check
 	$(BIN)/python -m build --outdir .wheel-check .
 	$(BIN)/python tests/try_wheel.py .wheel-check
+	EFM_FAST_CUDA=0 $(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir .wheel-check/without-cuda .wheel-check/*.tar.gz
+	$(BIN)/python tests/try_wheel.py .wheel-check/without-cuda --without-cuda
 
 gpu: setup ## On a CUDA machine: GPU tests, sanitizer, benches; results in bench/results/
 	$(BIN)/python -m bench.gpu

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from . import __version__, yaml12
 from .errors import EfmError, InputError, NothingArrivedWarning, RunError
 from .extras import extra
+from .page.commands import add_to as add_page
 from .stop import exit_status, interrupted_by_signals, is_first
 
 with extra("train"):
@@ -276,6 +277,9 @@ def diagnose(
     write_text(folder / "diagnosis.json", json.dumps(found.as_dict(), indent=1) + "\n")
     picture = plot_distances([row.L for row in found.rows], found.curves(), found.L, folder / "diagnosis.png")
     typer.echo(f"wrote {picture} and diagnosis.json beside it")
+
+
+add_page(app)
 
 
 @app.command()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from . import checks, yaml12
 from .data.spec import as_spec, recorded
@@ -62,6 +62,11 @@ class TrainConfig(Section):
     timeout: PositiveFloat = Field(
         default=600.0, description="many processes: seconds after which one that does not answer ends the job"
     )
+    sharding: Literal["none", "fsdp"] = Field(
+        default="none",
+        description="many processes: fsdp keeps only a part of the weights, the average and the moments on each",
+    )
+    async_checkpoint: bool = Field(default=False, description="write a checkpoint while training goes on")
     workers: int = Field(default=0, ge=0, description="loader processes per plate")
     checkpoint_every: PositiveInt = Field(default=1000, description="steps between checkpoints")
     picture_every: PositiveInt = Field(default=2000, description="steps between sample pictures")
@@ -136,6 +141,15 @@ class Config(Section):
         raw = _raw(path)
         if "method" not in raw:
             raw = _of_version_0_1(raw)
+        return cls.of_plain(raw)
+
+    @classmethod
+    def of_plain(cls, raw: dict[str, Any]) -> Config:
+        """The config whose :meth:`plain` is ``raw``; no module that it names is imported.
+
+        Raises:
+            InputError: a setting does not fit.
+        """
         return cls._checked(raw, FROM_RUN_FOLDER)
 
     @classmethod

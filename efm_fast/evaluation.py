@@ -144,7 +144,13 @@ def _evaluation(run: Run, n: int, seed: int, reverse: bool) -> Evaluation:
 
 
 def exact_map(
-    run: Run, x0: Tensor, *, charges: int = 2048, seed: int = 0, reverse: bool = False
+    run: Run,
+    x0: Tensor,
+    *,
+    charges: int = 2048,
+    seed: int = 0,
+    reverse: bool = False,
+    return_paths: bool = False,
 ) -> Lines | None:
     """The full map of the exact field of ``charges`` training samples per plate; None if the method has no field."""
     generator = step_generator(seed, 1, Stream.EVALUATION)
@@ -153,7 +159,8 @@ def exact_map(
     exact = run.method.exact(plates)
     if exact is None:
         return None
-    lines = full_map(exact, x0, support=Support.of(plates.plus, plates.minus), seed=seed)
+    support = Support.of(plates.plus, plates.minus)
+    lines = full_map(exact, x0, support=support, seed=seed, return_paths=return_paths)
     return mirrored(lines, plates.L) if reverse else lines
 
 

@@ -37,7 +37,7 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     Raises:
         RunError: the disk is full or fails, or the folder cannot be written; the text names the file.
     """
-    temporary = _temporary(path)
+    temporary = hidden_name(path)
     try:
         with naming(path):
             write(temporary)
@@ -69,7 +69,7 @@ def make_folder(folder: Path, fill: Callable[[Path], object]) -> None:
         RunError: ``folder`` is already there or cannot be made; the text names it.
     """
     missing = [parent for parent in folder.parents if not os.path.lexists(parent)]
-    made = _temporary(folder)
+    made = hidden_name(folder)
     try:
         with naming(folder):
             folder.parent.mkdir(parents=True, exist_ok=True)
@@ -89,10 +89,23 @@ def make_folder(folder: Path, fill: Callable[[Path], object]) -> None:
         raise
 
 
+def publish_folder(made: Path, folder: Path) -> None:
+    """Rename ``made``, a folder with a :func:`hidden_name`, whose files are on the disk, into place.
+
+    Raises:
+        RunError: it cannot be renamed; the text names ``folder``.
+    """
+    with naming(folder):
+        _flush_folder(made)
+        remove_folder(folder)
+        made.rename(folder)
+        _flush_folder(folder.parent)
+
+
 def remove_folder(folder: Path) -> None:
     """Remove ``folder`` and all that is in it; it is gone at once, even if the process is killed on the way."""
     with contextlib.suppress(OSError):
-        shutil.rmtree(folder.rename(_temporary(folder)), ignore_errors=True)
+        shutil.rmtree(folder.rename(hidden_name(folder)), ignore_errors=True)
 
 
 def remove_leftovers(folder: Path, name: str | None = None) -> None:
@@ -112,7 +125,7 @@ def remove_leftovers(folder: Path, name: str | None = None) -> None:
                 path.unlink(missing_ok=True)
 
 
-def _temporary(path: Path) -> Path:
+def hidden_name(path: Path) -> Path:
     """A fresh hidden name beside ``path``."""
     return path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
 

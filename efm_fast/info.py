@@ -72,7 +72,7 @@ def _line_rows() -> list[dict[str, Any]]:
     for device in ("cpu", *(["cuda"] if torch.cuda.is_available() else [])):
         for dimension in (2, 64, 3072):
             x = torch.zeros(1, dimension, device=device)
-            reason = choice.why_not(choice.Problem(x, x[:, 0], Plates(x, x, 1.0)))
+            reason = choice.why_not(choice.LineProblem(x, x[:, 0], Plates(x, x, 1.0)))
             who = (
                 ("cpp", "whole lines in one call", reason),
                 ("others", "step by step around their sums", None),

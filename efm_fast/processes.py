@@ -189,6 +189,14 @@ def why_no_messages(device_type: str, served: Mapping[str, str]) -> str | None:
     return None
 
 
+def alike(processes: Processes) -> dist.ProcessGroup:
+    """A group of the same processes for messages from another thread, over Gloo; all come here together."""
+    assert processes.group is not None
+    made = dist.new_group(dist.get_process_group_ranks(processes.group), backend="gloo")
+    assert isinstance(made, dist.ProcessGroup)  # this process is in it
+    return made
+
+
 def shared(problem: EfmError) -> EfmError:
     """Mark ``problem`` as one that every process raises, so that the first alone says it."""
     problem.shared = True

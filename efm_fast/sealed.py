@@ -38,7 +38,7 @@ def save_tensors(path: Path, kind: str, tensors: dict[str, Tensor]) -> None:
         RunError: a tensor holds NaN or infinity, or the file cannot be written.
     """
     plain = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-    _refuse_infinite(path, plain, "not written; what stood there before is whole")
+    refuse_infinite(path, plain, "not written; what stood there before is whole")
     content = bytearray(to_bytes(plain, {f"efm_fast.{kind}": _BLANK.decode()}))
     place = content.index(_BLANK)
     content[place : place + len(_BLANK)] = hashlib.sha256(content).hexdigest().encode()
@@ -65,7 +65,7 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
         raise RunError(f"{path} is damaged: its content does not have its checksum; nothing was changed")
     if not seal and not _UNSEALED.search(content, 0, _HEAD):
         raise RunError(f"{path} was not written by efm_fast, or is damaged; nothing was changed")
-    _refuse_infinite(path, tensors, "nothing was changed")
+    refuse_infinite(path, tensors, "nothing was changed")
     return tensors
 
 
@@ -76,7 +76,8 @@ def _digest(content: bytes, start: int, end: int) -> bytes:
     return found.hexdigest().encode()
 
 
-def _refuse_infinite(path: Path, tensors: dict[str, Tensor], then: str) -> None:
+def refuse_infinite(path: Path, tensors: dict[str, Tensor], then: str) -> None:
+    """Raise RunError if a tensor holds NaN or infinity; the text names ``path`` and says what happens ``then``."""
     for name, value in tensors.items():
         if value.is_floating_point() and not torch.isfinite(value).all():
             raise RunError(f"{path}: {name} holds NaN or infinity; {then}")

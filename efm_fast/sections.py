@@ -165,7 +165,7 @@ def drop_other_options(
         if not isinstance(old, dict) or not isinstance(new, dict):
             continue
         inner = _chosen(choice, kind, new)
-        if inner is None:
+        if inner is None or f"{path}{key}" in changed:  # a whole section that was set holds nothing of before
             continue
         if choice is not None and old.get(choice.tag, choice.default) != new.get(choice.tag, choice.default):
             on_purpose = _set_on_purpose(new, changed, f"{path}{key}.")

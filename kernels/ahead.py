@@ -139,18 +139,23 @@ def _standing_in(arch: int) -> Iterator[None]:
         vars(driver).update(held)
 
 
-def _resources(cubin: bytes) -> tuple[int | None, int | None]:
+def _disassembled(cubin: bytes, option: str) -> str | None:
+    """What the disassembler says of machine code; None where none came with Triton."""
     import triton.backends.nvidia as nvidia
 
     tool = Path(nvidia.__file__).parent / "bin" / "cuobjdump"
     if not tool.exists():
-        return None, None
+        return None
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "kernel.cubin"
         path.write_bytes(cubin)
-        text = subprocess.run([tool, "-res-usage", path], capture_output=True, text=True, check=True)
-    registers = re.search(r"REG:(\d+)", text.stdout + text.stderr)
-    stack = re.search(r"STACK:(\d+)", text.stdout + text.stderr)
+        text = subprocess.run([tool, option, path], capture_output=True, text=True, check=True)
+    return text.stdout + text.stderr
+
+
+def _resources(cubin: bytes) -> tuple[int | None, int | None]:
+    text = _disassembled(cubin, "-res-usage") or ""
+    registers, stack = re.search(r"REG:(\d+)", text), re.search(r"STACK:(\d+)", text)
     return (int(registers[1]), int(stack[1])) if registers and stack else (None, None)
 
 
@@ -169,10 +174,20 @@ def _serialized(ptx: str, arch: int) -> bool:
     return "are serialized" in text.stdout + text.stderr
 
 
+def _built(launch: Launch, arch: int) -> Any:
+    with _standing_in(arch):
+        return launch.kernel.run(grid=launch.grid, warmup=True, **launch.arguments, **launch.options)
+
+
+def machine_code(launch: Launch, arch: int) -> list[str]:
+    """The instructions of one recorded launch on compute capability ``arch``; none without a disassembler."""
+    text = _disassembled(_built(launch, arch).asm["cubin"], "-sass") or ""
+    return re.findall(r"/\*[0-9a-f]{4,}\*/\s+([^/;]*?)\s*;", text)
+
+
 def compiled(launch: Launch, arch: int) -> Compiled:
     """Compile one recorded launch for compute capability ``arch``, 90 for 9.0, typed as that launch would type it."""
-    with _standing_in(arch):
-        result = launch.kernel.run(grid=launch.grid, warmup=True, **launch.arguments, **launch.options)
+    result = _built(launch, arch)
     registers, spilled = _resources(result.asm["cubin"])
     ptx = result.asm["ptx"]
     return Compiled(launch.name, result.metadata.shared, registers, spilled, _serialized(ptx, arch), ptx)

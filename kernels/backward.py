@@ -65,15 +65,15 @@ def pair_coefficients(
         tl.store(rho_a + place, rho * a, mask=held)
 
 
-@triton.jit(do_not_specialize=["N", "count"])
+@triton.jit(do_not_specialize=["N", "count", "per_split"])
 def gather(
-    own, other, g_v, b, q_rho, rho_a, grad, grad_sum, N, count, D, own_stride, other_stride,
+    own, other, g_v, b, q_rho, rho_a, grads, grad_sums, N, count, per_split, D, own_stride, other_stride,
     POINTS: tl.constexpr, NEEDS_SUM: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr,
 ):  # fmt: skip
-    """Reduce pair coefficients over their other index and add to ``grad`` [N, D], in place.
+    """Reduce pair coefficients over their other index, ``per_split`` of it a program: ``grads`` [S, N, D].
 
-    POINTS: ``own`` are points, ``other`` charges, and grad_sum [N] gains sum_j b. Else the other way round: grad
-    gains the negative, and grad_sum, if NEEDS_SUM, gains sum_i rho a.
+    POINTS: ``own`` are points, ``other`` charges, and grad_sums [S, N] are sum_j b. Else the other way round: grads
+    are the negative, and grad_sums, if NEEDS_SUM, are sum_i rho a.
     """
     row = tl.program_id(0).to(tl.int64) * BLOCK_N + tl.arange(0, BLOCK_N)
     column = tl.program_id(1) * BLOCK_D + tl.arange(0, BLOCK_D)
@@ -86,9 +86,11 @@ def gather(
     side = tl.zeros([BLOCK_N], tl.float32)
     if POINTS:
         upstream = tl.load(g_v + place, mask=both, other=0.0)
-    at = row * own_stride
-    theirs = column.to(tl.int64)
-    for _ in range(0, count):
+    split = tl.program_id(2).to(tl.int64)
+    begin = split * per_split
+    at = row * own_stride + begin * other_stride
+    theirs = column.to(tl.int64) + begin * D
+    for _ in range(begin, tl.minimum(begin + per_split, count)):
         factor = tl.load(b + at, mask=in_rows, other=0.0)
         weight = tl.load(q_rho + at, mask=in_rows, other=0.0)
         there = tl.load(other + theirs, mask=in_columns, other=0.0).to(tl.float32)
@@ -103,6 +105,6 @@ def gather(
                 side += tl.load(rho_a + at, mask=in_rows, other=0.0)
         at += other_stride
         theirs += D
-    tl.store(grad + place, tl.load(grad + place, mask=both, other=0.0) + acc, mask=both)
+    tl.store(grads + split * N * D + place, acc, mask=both)
     if NEEDS_SUM and tl.program_id(1) == 0:
-        tl.store(grad_sum + row, tl.load(grad_sum + row, mask=in_rows, other=0.0) + side, mask=in_rows)
+        tl.store(grad_sums + split * N + row, side, mask=in_rows)

@@ -24,11 +24,22 @@ UNSEEN = tl.constexpr(2)
 
 
 @triton.jit
+def product_of(x_high, x_low, y_high, y_low, HAS_XL: tl.constexpr, HAS_YL: tl.constexpr):
+    """x.y of a tile of points and charges in bfloat16 parts; a low part that there is not is not read."""
+    product = dot(x_high, tl.trans(y_high), tl.zeros([x_high.shape[0], y_high.shape[0]], tl.float32))
+    if HAS_XL:
+        product = dot(x_low, tl.trans(y_high), product)
+    if HAS_YL:
+        product = dot(x_high, tl.trans(y_low), product)
+    return product
+
+
+@triton.jit
 def need_of(lowest, pivot, total, c, near, cut, rate, second, KIND: tl.constexpr):
     """NEGLIGIBLE, PLAIN or UNSEEN for a tile, from each row's smallest r2 less ``c`` in it; rows are [rows, 1].
 
     ``cut`` is 2^24 times the number of charges times the largest weight: below a row's total over ``cut`` a charge
-    cannot matter, not even with all others like it.
+    cannot matter, not even with all others like it. A total that started from a sample may be twice the true one.
     """
     share = excess_weight(tl.maximum(lowest - pivot, 0.0), pivot + c, rate, second, KIND)
     counts = (pivot >= ABSENT) | (share * cut > total)
@@ -78,8 +89,7 @@ def sum_fused(
     feature = tl.arange(0, WIDTH)
     place = split * rows + row
     x_high = tl.load(xh + row[:, None] * WIDTH + feature[None, :])
-    if HAS_XL:
-        x_low = tl.load(xl + row[:, None] * WIDTH + feature[None, :])
+    x_low = tl.load(xl + row[:, None] * WIDTH + feature[None, :]) if HAS_XL else x_high
     own_c = tl.load(c + row)[:, None]
     own_near = tl.load(near + row)[:, None]
     own_doubtful = tl.load(doubtful + row)[:, None]
@@ -98,13 +108,8 @@ def sum_fused(
         j = start + column
         j64 = j.to(tl.int64)
         y_high = tl.load(yh + j64[:, None] * WIDTH + feature[None, :])
-        product = dot(x_high, tl.trans(y_high), tl.zeros([BLOCK_N, BLOCK_M], tl.float32))
-        if HAS_XL:
-            product = dot(x_low, tl.trans(y_high), product)
-        if HAS_YL:
-            y_low = tl.load(yl + j64[:, None] * WIDTH + feature[None, :])
-            product = dot(x_high, tl.trans(y_low), product)
-        s = tl.load(y2 + j)[None, :] - 2.0 * product
+        y_low = tl.load(yl + j64[:, None] * WIDTH + feature[None, :]) if HAS_YL else y_high
+        s = tl.load(y2 + j)[None, :] - 2.0 * product_of(x_high, x_low, y_high, y_low, HAS_XL, HAS_YL)
         if HAS_SELF:
             s = tl.where(j64[None, :] + self_offset == row[:, None], BIG, s)
         charge = tl.load(q + j, mask=j < charges, other=0.0)[None, :] if HAS_Q else None

@@ -75,13 +75,13 @@ class Parts:
             torch.empty(programs, dtype=torch.float32, device=device),
         )
 
-    def fill(self, source: Tensor, centre: Tensor, q: Tensor | None) -> None:
-        """Take the rows ``source - centre``, padded to this size; those of weight 0 in ``q`` are absent."""
+    def fill(self, source: Tensor, centre: Tensor, q: Tensor | None, step: int = 1) -> None:
+        """Take every ``step``-th row of ``source - centre``, as many as fit; those of weight 0 in ``q`` are absent."""
         rows, width = self.high.shape
         together = _rows_together(rows, width)
         split_rows[(rows // together,)](
             source=source, centre=centre, q=q, high=self.high, low=self.low, norm2=self.norm2, largest=self.largest,
-            rows=len(source), D=source.shape[1], width=width,
+            rows=min(rows, triton.cdiv(len(source), step)), step=step, D=source.shape[1], width=width,
             HAS_Q=q is not None, HAS_LOW=self.low is not None, WIDE=self.norm2.dtype == torch.float64,
             EMULATED=INTERPRET, ROWS=together, BLOCK=_block(width), num_warps=4, **LAUNCH,
         )  # fmt: skip
@@ -163,9 +163,9 @@ class Group:
         rescore_marked[(n,)](
             x=self.x[first:], y=y, q=q, base=self.base[first:], marks=marks, pivots=self.exact_pivot[first:],
             totals=self.totals[self.count, first:], sums=self.v[first:], D=d, width=d, words=marks.shape[1],
-            mark_stride=marks.shape[1], self_offset=0, rate=form.rate, second=form.second, KIND=form.kind,
-            HAS_Q=q is not None, HAS_SELF=False, ONE_BLOCK=block >= d, BLOCK=block, WORDS=128,
-            num_warps=1 if block <= 256 else 4, **LAUNCH,
+            per_split=marks.shape[1], mark_stride=marks.shape[1], self_offset=0, rate=form.rate, second=form.second,
+            KIND=form.kind, HAS_Q=q is not None, HAS_SELF=False, EXACT=False, ONE_BLOCK=block >= d, BLOCK=block,
+            WORDS=128, num_warps=1 if block <= 256 else 4, **LAUNCH,
         )  # fmt: skip
 
     def finish(self, pivots: Tensor, out: Sums) -> None:

@@ -1,4 +1,4 @@
-"""Launchers of the gradients; deterministic, workspace at most plan.PAIRS x 1.5 beside the gradients."""
+"""Launchers of the gradients; deterministic, workspace at most plan.PAIRS x 1.5 and plan.GRADIENTS beside them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from . import plan
 from .backward import gather, pair_coefficients
-from .platform import LAUNCH
+from .platform import LAUNCH, processors
 from .request import Request
 
 #: Points and charges of a block of pairs: three float32 per pair.
@@ -66,7 +66,15 @@ def launch_backward(
             if needs_x:
                 _gather(x, y, out.x[rows], out.height[rows], pairs, (columns, 1), points=True)
             if needs_y or needs_weight:
-                _gather(y, x, out.y[left:], out.weight[left:], pairs, (1, columns), needs_sum=needs_weight)
+                _gather(
+                    y,
+                    x,
+                    out.y[left : left + c],
+                    out.weight[left : left + c],
+                    pairs,
+                    (1, columns),
+                    needs_sum=needs_weight,
+                )
     if request.height is not None:
         out.height.mul_(request.height)
     return out
@@ -92,11 +100,17 @@ def _gather(
     points: bool = False,
     needs_sum: bool = True,
 ) -> None:
-    """Reduce the coefficients of pairs over ``other``; ``strides`` are those of own and other in them."""
-    n, d = own.shape
+    """Add the coefficients of pairs, reduced over ``other``; ``strides`` are those of own and other in them."""
+    (n, d), count = own.shape, len(other)
     block_d = min(64, triton.next_power_of_2(d))
-    gather[(triton.cdiv(n, 32), triton.cdiv(d, block_d))](
+    blocks = triton.cdiv(n, 32), triton.cdiv(d, block_d)
+    splits, per_split = plan.gather_splits(blocks[0] * blocks[1], count, n * d, processors(own))
+    grads, grad_sums = (torch.empty(splits, *part.shape, device=part.device) for part in (grad, grad_sum))
+    gather[(*blocks, splits)](
         own=own, other=other, g_v=pairs.g_v, b=pairs.b, q_rho=pairs.q_rho, rho_a=pairs.rho_a,
-        grad=grad, grad_sum=grad_sum, N=n, count=len(other), D=d, own_stride=strides[0], other_stride=strides[1],
-        POINTS=points, NEEDS_SUM=needs_sum, BLOCK_N=32, BLOCK_D=block_d, num_warps=4, **LAUNCH,
+        grads=grads, grad_sums=grad_sums, N=n, count=count, per_split=per_split, D=d, own_stride=strides[0],
+        other_stride=strides[1], POINTS=points, NEEDS_SUM=needs_sum, BLOCK_N=32, BLOCK_D=block_d, num_warps=4, **LAUNCH,
     )  # fmt: skip
+    grad += grads.sum(0)
+    if needs_sum:
+        grad_sum += grad_sums.sum(0)

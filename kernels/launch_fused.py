@@ -11,6 +11,7 @@ from .fused import sum_fused
 from .group import Group, Parts, by_groups
 from .platform import INTERPRET, LAUNCH, processors, shape_index
 from .request import Request, Sums
+from .seed import seed_rows
 
 
 def launch_fused(request: Request) -> Sums:
@@ -24,6 +25,27 @@ def _cut(request: Request) -> Tensor:
     if request.weight is None:
         return torch.full((1,), least, device=request.x.device)
     return request.weight.abs().amax().mul(least).reshape(1)
+
+
+def _seed(points: Group, shape: plan.Shape, centre: Tensor, pivots: Tensor, unsigned: Tensor) -> None:
+    """Start the ``pivots`` and totals ``unsigned`` [splits, rows] of all splits from a sample of the charges."""
+    request, form = points.request, points.request.form
+    size = plan.seed_charges(request.m)
+    if size == 0:
+        return
+    step = request.m // size
+    sample = Parts.empty(size, points.width, centre.device, low=request.y.dtype != torch.uint8, wide=False)
+    sample.fill(request.y, centre, request.weight, step)
+    points.limit(sample)
+    seed_rows[(points.rows // shape.block_n,)](
+        xh=points.points.high, xl=points.points.low, c=points.c, near=points.near, yh=sample.high, yl=sample.low,
+        y2=sample.norm2, q=request.weight, pivots=pivots, totals=unsigned, rows=points.rows, sampled=size,
+        splits=points.count, step=step, self_offset=request.self_offset(0, points.first), rate=form.rate,
+        second=form.second, WIDTH=points.width, KIND=form.kind, VANISHES=form.vanishes(),
+        HAS_XL=points.points.low is not None, HAS_YL=sample.low is not None, HAS_Q=request.weight is not None,
+        HAS_SELF=request.first_self is not None, BLOCK_N=shape.block_n, BLOCK_M=shape.block_m,
+        **shape.options, **LAUNCH,
+    )  # fmt: skip
 
 
 def _group(request: Request, rows: slice, centre: Tensor, out: Sums) -> None:
@@ -40,6 +62,7 @@ def _group(request: Request, rows: slice, centre: Tensor, out: Sums) -> None:
     unsigned = points.unsigned(count)
     marks = torch.empty(padded, chunk // 32, dtype=torch.int32, device=device)
     cut = _cut(request)
+    _seed(points, shape, centre, pivots, unsigned)
     for first in range(0, request.m, chunk):
         y, q = request.chunk(first, chunk)
         charges.fill(y, centre, q)

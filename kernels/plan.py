@@ -45,7 +45,7 @@ SMALL_D = SMALL[-1][0]
 SMALL_TILES = 256
 
 #: Bytes of partial sums that one launch may use.
-PARTIALS = 64 << 20
+PARTIALS = 128 << 20
 
 
 def small_shape(d: int) -> Shape:
@@ -59,16 +59,17 @@ def _small_row_bytes(d: int) -> int:
 
 
 def small_rows(n: int, m: int, d: int) -> int:
-    """Points of one pass of the small-D kernel: all whose partial sums fit, 4096 at least."""
-    count = -(-m // (SMALL_TILES * small_shape(d).block_m))
-    return min(n, max(4096, PARTIALS // (count * _small_row_bytes(d)) // 256 * 256))
+    """Points of one pass of the small-D kernel: all whose partial sums fit, one tile at least."""
+    shape = small_shape(d)
+    count = -(-m // (SMALL_TILES * shape.block_m))
+    return min(n, max(1, PARTIALS // (count * _small_row_bytes(d)) // shape.block_n) * shape.block_n)
 
 
 def small_splits(n: int, m: int, d: int, processors: int) -> tuple[int, int]:
     """Number of splits of the charges in a pass over ``n`` points, and charges per split (a multiple of 64).
 
     Enough programs to fill the machine four times, of 1024 charges at least; no more than SMALL_TILES tiles of
-    charges in a split; but never more partial sums than PARTIALS.
+    charges in a split; but never more partial sums than PARTIALS, which some 10^7 charges reach.
     """
     shape = small_shape(d)
     tiles = -(-n // shape.block_n)
@@ -106,14 +107,44 @@ ROWS = 128
 #: Features of one slice of the distances, at least.
 SLICE = 512
 
+#: Charges that tell a row of the fused pass its total roughly, at most, and one of how many charges is among them.
+SEED, SEED_SHARE = 1024, 16
+
 #: Pair coefficients of the gradients.
 BACKWARD = Shape(32, 64, 8)
 #: Features up to which gradients by direct difference are quicker than matrix products in plain float32.
 BACKWARD_D = 256
+#: Steps of one program that reduces pair coefficients, at least, and bytes of the partial sums of all of them.
+GATHER_STEPS, GRADIENTS = 64, 32 << 20
 
 #: The workspace: bfloat16 parts of a chunk of charges, distances and weights of a chunk, parts of the points,
 #: sums of the splits, marks. 240 MiB together up to D = 393,216.
 CHARGE_PARTS, PAIRS, POINT_PARTS, SUMS, MARKS = 96 << 20, 56 << 20, 24 << 20, 40 << 20, 24 << 20
+
+
+#: Bytes of sums, in float64, of the points of one pass of the exact sum and all splits of the charges.
+EXACT_SUMS = 128 << 20
+#: Pairs x (features + what a pair costs beside them) of one launch of the exact sum: tenths of a second where float64
+#: is slowest, so that a display's watchdog and Ctrl-C have their turn. Charges of a launch and of a split, at least.
+EXACT_LAUNCH, EXACT_PAIR = 1 << 34, 64
+EXACT_CHARGES, EXACT_SPLIT = 4096, 2048
+
+
+def exact_rows(n: int, d: int) -> int:
+    """Points of one pass of the exact sum."""
+    return max(1, min(n, EXACT_SUMS // (8 * d + 24), EXACT_LAUNCH // (EXACT_CHARGES * (d + EXACT_PAIR))))
+
+
+def exact_charges(n: int, m: int, d: int) -> int:
+    """Charges of one launch of the exact sum, a multiple of EXACT_CHARGES."""
+    most = EXACT_LAUNCH // (n * (d + EXACT_PAIR))
+    return min(-(-m // EXACT_CHARGES), max(1, most // EXACT_CHARGES)) * EXACT_CHARGES
+
+
+def exact_splits(n: int, m: int, d: int, processors: int) -> int:
+    """Splits of the charges of a launch of the exact sum: enough programs to fill the machine eight times."""
+    most = min(m // EXACT_SPLIT, EXACT_SUMS // (n * (8 * d + 24)))
+    return max(1, min(-(-8 * processors // n), most))
 
 
 def fused_shapes(index: int) -> dict[int, Shape]:
@@ -165,6 +196,11 @@ def fused_chunk(m: int, rows: int, width: int) -> int:
     return min(most, -(-m // 64) * 64)
 
 
+def seed_charges(m: int) -> int:
+    """Charges of the sample that the fused pass starts from, a multiple of 64; 0 where there are too few charges."""
+    return min(SEED, m // SEED_SHARE // 64 * 64)
+
+
 def chunked_columns(m: int, width: int) -> int:
     """Charges of one chunk, a power of two from 32 to 8192, of 128 at least where they fit."""
     columns = 8192
@@ -193,6 +229,17 @@ def fused_splits(rows: int, chunk: int, width: int, shape: Shape, processors: in
     per = -(-chunk // count)
     per = -(-per // 64) * 64
     return -(-chunk // per), per
+
+
+def gather_splits(blocks: int, count: int, size: int, processors: int) -> tuple[int, int]:
+    """Splits of ``count`` pairs of each of ``blocks`` programs with ``size`` gradients together, and pairs of one.
+
+    A program waits for its loads, so the machine is to hold sixteen of them on a multiprocessor.
+    """
+    most = min(-(-count // GATHER_STEPS), GRADIENTS // (4 * size))
+    splits = max(1, min(-(-16 * processors // blocks), most))
+    per = -(-count // splits)
+    return -(-count // per), per
 
 
 def combine_splits(rows: int, columns: int, width: int, group: int, tile: int, processors: int) -> int:

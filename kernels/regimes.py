@@ -29,11 +29,11 @@ class Regime:
     launch: Callable[[Request], Sums]
 
 
-REGIMES = (
+REGIMES = [
     Regime("exact", lambda request: request.precision == "exact", launch_exact),
     Regime("small", lambda request: request.d <= plan.SMALL_D, launch_small),
     Regime(
         "fused", lambda request: request.d <= max(plan.fused_shapes(shape_index(request.x))), launch_fused
     ),
     Regime("chunked", lambda request: True, launch_chunked),
-)
+]

@@ -11,13 +11,13 @@ from .arithmetic import bfloat16_parts
 from .kernel import ABSENT, BIG, rounding_limits
 
 
-@triton.jit(do_not_specialize=["rows"])
+@triton.jit(do_not_specialize=["rows", "step"])
 def split_rows(
-    source, centre, q, high, low, norm2, largest, rows, D, width,
+    source, centre, q, high, low, norm2, largest, rows, step, D, width,
     HAS_Q: tl.constexpr, HAS_LOW: tl.constexpr, WIDE: tl.constexpr, EMULATED: tl.constexpr, ROWS: tl.constexpr,
     BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """ROWS rows: ``source - centre`` as high + low, zero from D to ``width``, and squared norms.
+    """ROWS rows, every ``step``-th of ``source``, less ``centre``: high + low, zero from D to ``width``, squared norms.
 
     The norm is that of the float64 difference if WIDE: far from the charges every weight rests on it. It is BIG for
     padding rows and for charges of weight 0, which takes them out of every sum; ``largest`` [programs] float32 is
@@ -25,11 +25,12 @@ def split_rows(
     """
     row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
     real = row < rows
+    taken = row * step
     total = tl.zeros([ROWS], tl.float64 if WIDE else tl.float32)
     for start in range(0, width, BLOCK):
         column = start + tl.arange(0, BLOCK)
         inside = (column < D)[None, :] & real[:, None]
-        value = tl.load(source + row[:, None] * D + column[None, :], mask=inside, other=0.0).to(total.dtype)
+        value = tl.load(source + taken[:, None] * D + column[None, :], mask=inside, other=0.0).to(total.dtype)
         value -= tl.load(centre + column, mask=column < D, other=0.0)[None, :]
         value = tl.where(inside, value, 0.0)
         total += tl.sum(value * value, 1)
@@ -42,7 +43,7 @@ def split_rows(
             tl.store(low + place, second, mask=held)
     norm = tl.where(real, total, BIG)
     if HAS_Q:
-        norm = tl.where(tl.load(q + row, mask=real, other=0.0) != 0.0, norm, BIG)
+        norm = tl.where(tl.load(q + taken, mask=real, other=0.0) != 0.0, norm, BIG)
     tl.store(norm2 + row, norm)
     tl.store(largest + tl.program_id(0), tl.max(tl.where(norm < ABSENT, norm, 0.0), 0).to(tl.float32))
 

@@ -1,8 +1,9 @@
 """Install the wheel of a folder into a clean environment and use it from outside the checkout.
 
-Run by `make wheel`: python tests/try_wheel.py FOLDER. torch and the other heavy dependencies are borrowed from
-the environment that runs this script; efm_fast itself comes from the wheel alone. The core is tried with nothing
-but what the wheel's own metadata asks for, torch and numpy, and then the rest with everything.
+Run by `make wheel`: python tests/try_wheel.py FOLDER [--without-cuda]. torch and the other heavy dependencies are
+borrowed from the environment that runs this script; efm_fast itself comes from the wheel alone. The core is tried with
+nothing but what the wheel's own metadata asks for, torch and numpy, and then the rest with everything. With
+--without-cuda the extension must have no CUDA part.
 """
 
 from __future__ import annotations
@@ -37,10 +38,14 @@ else:
     raise AssertionError("the core alone was to be tried, and has all of training")
 """
 REST = """
-import efm_fast
+import sys, efm_fast
+from efm_fast import _C
 assert efm_fast.train
 assert len(efm_fast.Config.load("digits_3_to_2").name) > 0
-print("the wheel works, with its extension: the core with torch and numpy alone, and the rest")
+cuda = hasattr(_C, "cuda_trace_lines")
+assert not (cuda and "--without-cuda" in sys.argv), "the extension has a CUDA part"
+part = "with a CUDA part" if cuda else "without a CUDA part"
+print(f"the wheel works, its extension {part}: the core with torch and numpy alone, and the rest")
 """
 
 
@@ -90,7 +95,7 @@ def main() -> None:
         everything = [path for path in sys.path if Path(path).name == "site-packages"]
         for paths, check in (([str(Path(folder) / "core")], CORE), (everything, REST)):
             (packages / "borrowed.pth").write_text("\n".join(paths) + "\n")
-            subprocess.run([python, "-I", "-c", check], check=True, cwd=folder)
+            subprocess.run([python, "-I", "-c", check, *sys.argv[2:]], check=True, cwd=folder)
 
 
 if __name__ == "__main__":

@@ -29,8 +29,8 @@ H200 = Ceilings(
 class Problem:
     """A sum to predict: points, charges, features, bytes as charges, points rounded, points near charges.
 
-    Points lie where field lines pass halfway between the plates, so that hundreds of charges count and no tile can
-    be left out; ``near`` charges one alone counts, and the second product is left out almost everywhere.
+    Points lie where field lines pass halfway between the plates, and hundreds of charges count; ``near`` charges one
+    alone counts. No tile is left out in either case: points and charges come in any order (``bench.gpu.counts``).
     """
 
     n: int
@@ -104,18 +104,14 @@ def predict(problem: Problem, ceilings: Ceilings) -> Prediction:
         )  # fmt: skip
     fused = plan.fused_shapes(1)
     width = plan.padded_width(d, fused)
-    products = problem.products
-    if problem.near:
-        products -= 2 + (not problem.uint8)
-    matrix = 2.0 * products * pairs * width / ceilings.gemm_bf16
+    matrix = 2.0 * problem.products * pairs * width / ceilings.gemm_bf16
     parts = (2 if problem.uint8 else 4) * m * width
     groups = -(-n // plan.group_rows(n, width))
     # charges are read and split once per group of points, the parts then read once (fused) or twice
     memory = groups * (size * m * d + parts * (2 if width in fused else 3)) / ceilings.bandwidth
     marks = pairs / 8 * 2 / ceilings.bandwidth
     # weights, and a rounded addition for every 64 features of the first product and every 64 charges of the second
-    chunked = 45.0 + width / 64 + (0 if problem.near else width / 64)
-    plain = (10.0 if problem.near else 34.0) if width in fused else chunked
+    plain = 34.0 if width in fused else 45.0 + 2.0 * width / 64
     return Prediction(matrix, memory + marks, 2 * pairs / ceilings.special, plain * pairs / ceilings.vector)
 
 

@@ -1,216 +1,192 @@
 """Everything that needs a CUDA device, without network: ``python -m bench.gpu [--only STAGE ...]``.
 
-The stages are: tests, every test marked gpu; sanitizer, compute-sanitizer over small sums, where it is installed;
-kernels, the sums of ``bench.gpu.prediction.PROBLEMS`` beside the device's own rates and beside what else one would
-use, where a sum that fails the accuracy gate has no speed; field, lines and step, the other benches on this machine.
-Every stage writes its own file to bench/results/ as soon as it is done.
+Correctness comes first, then speed. A stage is a process of its own with a limit of time, so that none takes another
+down. What each one said and how long it took is kept in bench/results/gpu_stages.json as soon as it ends. A second call
+takes up what the first one left: it does not repeat stages that passed with the same code on the same device. A stage
+that does not fit what is left of ``--seconds`` waits for the next call.
 """
 
 from __future__ import annotations
 
 import argparse
-import functools
+import hashlib
+import json
+import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from dataclasses import asdict
+import time
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
-from torch import Tensor
 
-from bench.common.ceilings import Ceilings, measure
-from bench.common.record import ROOT, print_table, write_result
-from bench.common.timing import repeated
-from bench.field.forms import Form, forms
-from bench.field.measure import Case, gate_errors, red_kinds
-from bench.gpu.prediction import PROBLEMS, Problem, predict
-from efm_fast.field.queries import KINDS
+from bench.common import record
+from bench.common.record import ROOT, versions, write_result
 
-Row = dict[str, object]
-COLUMNS = ("sum", "form", "ms", "graph_ms", "rate", "unit", "of_bound", "slower", "direction_error", "ok")
-_OWN_SECONDS, _OTHERS_SECONDS = 0.5, 0.1  # of timing for a row
+_PYTHON = sys.executable
+_CHECKS = (
+    *(f"tests/kernels/check_{name}.py" for name in ("small", "gemm", "backward", "seed")),
+    "tests/lines/test_gpu.py",
+)
+_NAME = "gpu_stages"
 
 
-def run(command: list[str], timeout: int) -> Row:
-    """Run a command at the project's root and keep how it ended and the end of what it said."""
-    try:
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=timeout)
-    except subprocess.TimeoutExpired as late:
-        said = late.stdout.decode(errors="replace") if isinstance(late.stdout, bytes) else late.stdout or ""
-        return {"ok": False, "said": f"{said[-4000:]}\nnot done after {timeout} s"}
-    return {"ok": done.returncode == 0, "said": (done.stdout + done.stderr)[-6000:]}
+@dataclass(frozen=True)
+class Stage:
+    """A command that needs a device.
+
+    Attributes:
+        name: for ``--only``.
+        command: what runs, at the project's root.
+        seconds: what it is expected to take on an H100 with 16 cores, compilation included.
+        limit: seconds after which it is stopped.
+        environment: variables beside those of this process.
+    """
+
+    name: str
+    command: tuple[str, ...]
+    seconds: int
+    limit: int
+    environment: dict[str, str] = field(default_factory=dict)
 
 
-def tests() -> bool:
-    """Every test marked gpu, wherever it lies."""
-    result = run([sys.executable, "-m", "pytest", "-m", "gpu", "-rs", "--durations=10", "tests"], 3600)
-    print(result["said"], write_result("gpu_tests", {"tests": result}), sep="\n")
-    return bool(result["ok"])
+def _pytest(*arguments: str) -> tuple[str, ...]:
+    return (_PYTHON, "-m", "pytest", "-p", "no:cacheprovider", "-rs", *arguments)
 
 
-def sanitizer() -> bool:
-    """compute-sanitizer's memcheck and racecheck over the ragged edges of every regime."""
-    tool = shutil.which("compute-sanitizer")
-    if tool is None:
-        print("compute-sanitizer is not installed")
-        return True
-    checks = [f"tests/kernels/check_{name}.py" for name in ("small", "gemm", "backward")]
-    chosen = {"memcheck": "ragged or blocks or rounded", "racecheck": "rounded or blocks"}
-    found = {}
-    for name, select in chosen.items():
-        python = [sys.executable, "-m", "pytest", "-x", "-p", "no:cacheprovider", *checks, "-k", select]
-        command = [tool, "--tool", name, "--error-exitcode", "9", *python, "-o", "timeout=1500"]
-        found[name] = run(command, 1500)
-    print(found, write_result("gpu_sanitizer", found), sep="\n")
-    return all(bool(result["ok"]) for result in found.values())
-
-
-def inputs(problem: Problem) -> tuple[Tensor, Tensor, Tensor]:
-    """Points, charges and heights of a problem on the device, see :class:`bench.gpu.prediction.Problem`."""
-    from efm_fast import kernels
-
-    n, m, d = problem.n, problem.m, problem.d
-    generator = torch.Generator("cuda").manual_seed(0)
-    y = torch.randn(m, d, device="cuda", generator=generator)
-    scale = 64.0 if problem.uint8 else 1.0
-    y = (scale * y + 128.0).clamp(0.0, 255.0).to(torch.uint8) if problem.uint8 else y
-    own = y[torch.randint(m, (n,), device="cuda", generator=generator)].float()
-    away = torch.nn.functional.normalize(torch.randn(n, d, device="cuda", generator=generator), dim=1)
-    distance = scale * (2.0 * d) ** 0.5
-    # where field lines pass halfway between the plates hundreds of charges count; near a charge it alone does
-    reach = 0.35 * distance if problem.near else 0.45 * (d + 1.0) ** 0.5 * distance
-    x = own + reach * away
-    x = kernels.representable_points(x, y) if problem.rounded else x
-    return x, y, torch.full((n,), 0.5 * distance, device="cuda")
-
-
-def graph_ms(call: Callable[[], object]) -> float:
-    """Milliseconds of the same call replayed from a CUDA graph: without what launching costs the CPU."""
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        call()
-    return 1e3 * repeated(graph.replay, "cuda", _OWN_SECONDS).quantiles(0.5)[0]
-
-
-def shares(call: Callable[[], object]) -> dict[str, float] | str:
-    """Milliseconds on the device by kernel, the ten longest; or why they cannot be had."""
-    from torch.profiler import ProfilerActivity, profile
-
-    try:
-        with profile(activities=[ProfilerActivity.CUDA]) as trace:
-            call()
-            torch.cuda.synchronize()
-    except RuntimeError as cause:  # many machines keep the profiler from users
-        return str(cause)[:200]
-    found = sorted(trace.key_averages(), key=lambda event: -event.device_time_total)[:10]
-    return {event.key[:60]: event.device_time_total / 1e3 for event in found}
-
-
-def timed(call: Callable[[], object], work: float, bound: float, seconds: float) -> Row:
-    """Median, quantiles, rate and share of the bound, from ``seconds`` of timing."""
-    low, middle, high = repeated(call, "cuda", seconds).quantiles(0.1, 0.5, 0.9)
-    return {
-        "ms": 1e3 * middle, "ms_10": 1e3 * low, "ms_90": 1e3 * high, "rate": work / middle / 1e12,
-        "of_bound": bound / middle,
-    }  # fmt: skip
-
-
-def own_row(problem: Problem, bound: float, sum_of: Callable[[], object]) -> Row:
-    """Our row: wrong sums have no speed."""
-    case = Case(problem.d, problem.n, problem.m, "cuda", "uint8" if problem.uint8 else "float32")
-    errors = gate_errors(forms()["ours: triton"], case)
-    row: Row = {
-        "sum": problem.name,
-        "form": "ours: triton",
-        "direction_error": max(errors[kind] for kind in KINDS),
-    }
-    row |= {"ok": not red_kinds(errors, problem.d), "unit": problem.unit}
-    if row["ok"]:
-        row |= timed(sum_of, problem.work, bound, _OWN_SECONDS)
-        row |= {"graph_ms": graph_ms(sum_of), "kernels_ms": shares(sum_of)}
-    return row
-
-
-def others(problem: Problem) -> Iterator[Form]:
-    """The other forms that can serve ``problem`` here."""
-    room = torch.cuda.get_device_properties(0).total_memory / 2
-    for form in forms().values():
-        # three blocks of float32 differences are alive at once
-        fits = form.elements is None or 12 * problem.n * problem.m * problem.d <= room
-        ours_as_well = form.name in ("ours: triton", "ours: reference")
-        if fits and not ours_as_well and form.why_not(problem.d, torch.device("cuda")) is None:
-            yield form
-
-
-def rows_of(problem: Problem, ceilings: Ceilings, quick: bool) -> Iterator[Row]:
-    """Our row and, unless ``quick`` or it is wrong, those of the other forms."""
-    from efm_fast import kernels
-
-    power, bound = problem.d + 1.0, predict(problem, ceilings).bound
-    x, y, height = inputs(problem)
-    own = own_row(
-        problem,
-        bound,
-        lambda: kernels.log_sum(
-            kernels.Request(x, y, "riesz", (power,), height=height, rounded_points=problem.rounded)
-        ),
+def _checked(tool: str, select: str) -> Stage:
+    """compute-sanitizer's ``tool`` over one small case per kernel; torch then asks the driver for every tensor."""
+    command = (
+        "compute-sanitizer",
+        "--tool",
+        tool,
+        "--error-exitcode",
+        "9",
+        *_pytest("-x", "-o", "timeout=170"),
     )
-    yield own
-    for form in others(problem) if own["ok"] and not quick else ():
-        assert form.plate_sum is not None
-        row: Row = {"sum": problem.name, "form": form.name, "unit": problem.unit}
-        call = functools.partial(form.plate_sum, x, height.square(), y if form.ours else y.float())
-        try:
-            row |= timed(call, problem.work, bound, _OTHERS_SECONDS)
-            row["slower"] = float(row["ms"]) / float(own["ms"])  # type: ignore[arg-type]
-        except Exception as cause:  # a competitor that cannot run is a row, not the end of the bench
-            row["unit"] = f"failed: {type(cause).__name__}"
-        yield row
+    return Stage(tool, (*command, *_CHECKS, "-k", select), 45, 180, {"PYTORCH_NO_CUDA_MEMORY_CACHING": "1"})
 
 
-def kernel_bench(quick: bool) -> bool:
-    """The sums of PROBLEMS; the file grows with every row, for a competitor may take longer than one waits."""
-    ceilings = measure("cuda")
-    rows: list[Row] = []
-    for problem in PROBLEMS:
-        for row in rows_of(problem, ceilings, quick):
-            rows.append(row)
-            print(row, flush=True)
-            write_result("gpu_suite", {"ceilings": asdict(ceilings), "rows": rows})
-        torch.cuda.empty_cache()
-    print_table(rows, COLUMNS)
-    return all(row["ok"] for row in rows if row["form"] == "ours: triton")
+def stages() -> tuple[Stage, ...]:
+    """All stages in their order."""
+    build = (
+        _PYTHON,
+        "-m",
+        "pip",
+        "install",
+        "--no-index",
+        "--no-deps",
+        "--no-build-isolation",
+        "--editable",
+        ".",
+    )
+    capability = "".join(map(str, torch.cuda.get_device_capability())) if torch.cuda.is_available() else "90"
+    return (
+        Stage("build", build, 90, 240, {"EFM_FAST_CUDA": "1", "EFM_FAST_CUDA_ARCHS": capability}),
+        Stage("tests", _pytest("-m", "gpu", "--durations=10", "tests"), 150, 400),
+        _checked(
+            "memcheck", "ragged or blocks or rounded or without_charge or hard_starts or updates or exact_in"
+        ),
+        _checked("racecheck", "rounded or blocks or hard_starts or point_on_a_charge"),
+        Stage("sums", (_PYTHON, "-m", "bench.gpu.sums"), 120, 240),
+        Stage("lines", (_PYTHON, "-m", "bench.lines", "--device", "cuda"), 60, 300),
+        Stage("step", (_PYTHON, "-m", "bench.training", "--device", "cuda", "--quick"), 60, 300),
+        Stage("field", (_PYTHON, "-m", "bench.field", "--device", "cuda"), 120, 500),
+    )
 
 
-def other_bench(module: str, *arguments: str) -> bool:
-    """Another bench of this project in a process of its own; it writes its own file."""
-    result = run([sys.executable, "-m", module, *arguments], 1800)
-    print(result["said"])
-    return bool(result["ok"])
+def run(stage: Stage, limit: float) -> dict[str, Any]:
+    """Run a stage for ``limit`` seconds at most; how it ended, its seconds and the end of what it said."""
+    begin = time.perf_counter()
+    if shutil.which(stage.command[0]) is None:
+        return {"ok": True, "seconds": 0.0, "said": f"{stage.command[0]} is not installed"}
+    try:
+        done = subprocess.run(
+            stage.command, cwd=ROOT, capture_output=True, text=True, timeout=limit, env=os.environ | stage.environment
+        )  # fmt: skip
+        ok, said = done.returncode == 0, (done.stdout + done.stderr)[-6000:]
+    except subprocess.TimeoutExpired as late:
+        heard = late.stdout.decode(errors="replace") if isinstance(late.stdout, bytes) else late.stdout or ""
+        ok, said = False, f"{heard[-4000:]}\nnot done after {limit:.0f} s"
+    return {"ok": ok, "seconds": round(time.perf_counter() - begin, 1), "said": said}
+
+
+def code() -> str:
+    """A digest of all sources: a copy of the project on another machine need not know its commit."""
+    digest = hashlib.sha256()
+    for folder in ("efm_fast", "kernels", "csrc", "bench", "tests"):
+        for path in sorted((ROOT / folder).rglob("*")):
+            if path.suffix in (".py", ".cpp", ".h", ".cu", ".yaml"):
+                digest.update(path.relative_to(ROOT).as_posix().encode() + path.read_bytes())
+    return digest.hexdigest()
+
+
+def machine() -> dict[str, Any]:
+    """What a stage's result holds for: the device, the code and the versions."""
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    return {"device": device, "code": code(), "with": {**versions(), "torch": torch.__version__}}
+
+
+def earlier(here: dict[str, Any]) -> dict[str, Any]:
+    """Stages that an earlier call ran with the same code on the same device."""
+    try:
+        found = json.loads((record.RESULTS / f"{_NAME}.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return dict(found["stages"]) if found.get("machine") == here else {}
+
+
+def run_all(chosen: tuple[Stage, ...], seconds: float, again: bool) -> dict[str, Any]:
+    """Run what is not done yet and fits ``seconds``; all stages that have run, by name."""
+    here = machine()
+    done = earlier(here)
+    begin = time.perf_counter()
+    for stage in chosen:
+        if not again and done.get(stage.name, {}).get("ok"):
+            print(f"{stage.name}: passed before", flush=True)
+            continue
+        left = seconds - (time.perf_counter() - begin)
+        if stage.seconds > left:
+            print(
+                f"{stage.name}: takes {stage.seconds} s, and {left:.0f} s are left: the next call", flush=True
+            )
+            continue
+        done[stage.name] = result = run(stage, min(stage.limit, left))
+        print(result["said"], f"{stage.name}: {'passed' if result['ok'] else 'FAILED'}", sep="\n", flush=True)
+        write_result(_NAME, {"machine": here, "stages": done})
+    return done
 
 
 def main() -> int:
-    """Run the stages; 0 if every test passed and every gate is green, 2 without a CUDA device."""
+    """Run the stages; 0 if all have passed, 1 if one failed, 3 if some are left, 2 without a CUDA device."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--quick", action="store_true", help="kernels: without the other forms")
-    stages: dict[str, Callable[[], bool]] = {
-        "kernels": lambda: kernel_bench(arguments.quick),
-        "tests": tests,
-        "field": lambda: other_bench("bench.field", "--device", "cuda"),
-        "lines": lambda: other_bench("bench.lines", "--device", "cuda"),
-        "step": lambda: other_bench("bench.training", "--device", "cuda", "--quick"),
-        "sanitizer": sanitizer,
-    }
-    parser.add_argument("--only", nargs="+", choices=list(stages), default=list(stages), help="these stages")
+    known = {stage.name: stage for stage in stages()}
+    parser.add_argument("--only", nargs="+", choices=list(known), default=list(known), help="these stages")
+    parser.add_argument(
+        "--seconds", type=float, default=530.0, help="stop before this time; default %(default)s"
+    )
+    parser.add_argument("--again", action="store_true", help="run stages that passed before too")
+    parser.add_argument(
+        "--list", action="store_true", help="print the stages and what they take, and run none"
+    )
     arguments = parser.parse_args()
+    chosen = tuple(known[name] for name in arguments.only)
+    if arguments.list:
+        for stage in chosen:
+            print(
+                f"{stage.name:10} about {stage.seconds:4} s, at most {stage.limit} s: {' '.join(stage.command)}"
+            )
+        return 0
     if not torch.cuda.is_available():
         print(
             "gpu_suite: this torch sees no CUDA device, so there is nothing to run (make test checks the rest)"
         )
         return 2
-    passed = {name: stages[name]() for name in arguments.only}
-    print({name: "passed" if good else "FAILED" for name, good in passed.items()})
-    return 0 if all(passed.values()) else 1
+    done = run_all(chosen, arguments.seconds, arguments.again)
+    missing = [stage.name for stage in chosen if stage.name not in done]
+    failed = [stage.name for stage in chosen if stage.name in done and not done[stage.name]["ok"]]
+    print(f"failed: {', '.join(failed) or 'none'}; left for the next call: {', '.join(missing) or 'none'}")
+    return 1 if failed else 3 if missing else 0

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from efm_fast.field.distributed.sharding import bytes_sent
+from efm_fast.field.distributed.plan import bytes_sent
 
 GPUS = (1, 8, 64, 512)
 RATE = 200e12  # FLOP/s of a sum on one GPU: assumed, a fifth of the bfloat16 peak of an H200

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import math
 import os
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,14 +26,15 @@ _RESTS = 3  # repetitions, of which the best counts
 
 def _best(call: Callable[[], object]) -> float:
     """Seconds of the best repetition, all processes together."""
-    times = []
-    for _ in range(_RESTS + 1):
-        dist.barrier()
-        started = time.perf_counter()
-        call()
-        dist.barrier()
-        times.append(time.perf_counter() - started)
-    return min(times[1:])
+    return min([_timed(call) for _ in range(_RESTS + 1)][1:])
+
+
+def _timed(call: Callable[[], object]) -> float:
+    dist.barrier()
+    started = time.perf_counter()
+    call()
+    dist.barrier()
+    return time.perf_counter() - started
 
 
 class _Late:
@@ -45,8 +48,12 @@ class _Late:
         time.sleep(max(0.0, self.at - time.perf_counter()))
 
 
-def _slow_down(processes: Processes, rate: float) -> None:
-    """Let the messages of a ring take as long as over a link of ``rate`` bytes/s."""
+@contextlib.contextmanager
+def _slowed_down(processes: Processes, rate: float | None) -> Iterator[None]:
+    """Let the messages of a ring take as long as over a link of ``rate`` bytes/s; None leaves them as they are."""
+    if rate is None:
+        yield
+        return
     pass_on = processes.pass_on
 
     def slowly(mine: Tensor, received: Tensor, tag: int) -> list[Any]:
@@ -54,39 +61,54 @@ def _slow_down(processes: Processes, rate: float) -> None:
         return [_Late(work, at) for work in pass_on(mine, received, tag)]
 
     processes.pass_on = slowly  # type: ignore[method-assign]
+    yield
+    processes.pass_on = pass_on  # type: ignore[method-assign]
 
 
 def sums(job: dict[str, Any], processes: Processes) -> dict[str, float]:
-    """One sum, shared as ``job`` says: seconds, and bytes sent and planned."""
-    generator = torch.Generator().manual_seed(0)
-    n, m, d = job["N"], job["M"], job["D"]
-    x = 255 * torch.rand(n, d, generator=generator)
-    y = torch.randint(0, 256, (m, d), generator=generator, dtype=torch.uint8)
-    points = "replicated" if job["mode"] == "reduce" else "sharded"
-    how = Sharding(points=points, mode=job["mode"], prefetch=job.get("prefetch", True))
-    mine, charges = (part.tensor_split(processes.size)[processes.rank].contiguous() for part in (x, y))
-    here = x if points == "replicated" else mine
-
-    def call() -> None:
-        riesz_sum(here, charges, power=d + 1.0, height=10.0, group=how)
-
+    """One sum, shared as ``job`` says: seconds, and bytes sent."""
+    call = _sum(job, processes)
     before = processes.sent
     call()
     sent = processes.sent - before
     return {"seconds": _best(call), "sent": sent}
 
 
-def transfer(job: dict[str, Any], processes: Processes) -> dict[str, float]:
-    """The ring's messages alone."""
+def _sum(job: dict[str, Any], processes: Processes, prefetch: bool = True) -> Callable[[], object]:
+    """A sum of N points over M charges of D bytes, shared as ``job`` says."""
+    generator = torch.Generator().manual_seed(0)
+    n, m, d = job["N"], job["M"], job["D"]
+    x = 255 * torch.rand(n, d, generator=generator)
+    y = torch.randint(0, 256, (m, d), generator=generator, dtype=torch.uint8)
+    points = "replicated" if job["mode"] == "reduce" else "sharded"
+    how = Sharding(points=points, mode=job["mode"], prefetch=prefetch)
+    mine, charges = (part.tensor_split(processes.size)[processes.rank].contiguous() for part in (x, y))
+    here = x if points == "replicated" else mine
+    return lambda: riesz_sum(here, charges, power=d + 1.0, height=10.0, group=how)
+
+
+def prefetch(job: dict[str, Any], processes: Processes) -> dict[str, float]:
+    """A ring with prefetch, one without, and its messages alone, over each of the links: seconds by "what link".
+
+    They take turns, so that what else the machine does falls on all of them. A link is in bytes/s, None for as it is.
+    """
     block = torch.zeros(job["M"] // processes.size, job["D"], dtype=torch.uint8)
     other = torch.empty_like(block)
 
-    def call() -> None:
+    def messages() -> None:
         for _ in range(processes.size - 1):
             for work in processes.pass_on(block, other, 0):
                 work.wait()
 
-    return {"seconds": _best(call), "sent": 0}
+    rings = {name: _sum(job, processes, name == "ahead") for name in ("ahead", "after")}
+    best: dict[str, float] = {}
+    for _ in range(job["turns"]):
+        for link in job["links"]:
+            with _slowed_down(processes, link):
+                for name, call in {**rings, "messages": messages}.items():
+                    key = f"{name} {link}"
+                    best[key] = min(best.get(key, math.inf), _timed(call))
+    return best
 
 
 def streaming(job: dict[str, Any], processes: Processes) -> dict[str, float]:
@@ -124,9 +146,7 @@ def main() -> None:
     rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     dist.init_process_group("gloo", init_method=os.environ["MEETING"], rank=rank, world_size=size)
     torch.set_num_threads(job["threads"])
-    if job.get("link"):
-        _slow_down(Processes.of(), job["link"])
-    work = {"sums": sums, "transfer": transfer, "streaming": streaming}[job["work"]]
+    work = {"sums": sums, "prefetch": prefetch, "streaming": streaming}[job["work"]]
     print(json.dumps(work(job, Processes.of())))
     dist.destroy_process_group()
 

@@ -47,6 +47,17 @@ _FIELD = {
 _FLUX = {**_FIELD, "method.points.strategy": "flux"}
 _FORWARD = Trained([("{} evaluations", {"map": "forward", "steps": steps}) for steps in (2, 4, 10)])
 
+#: Generation by every method; field matching takes one evaluation more than steps, to land.
+_PATHS = Trained([("{} evaluations", {"steps": steps}) for steps in (5, 10, 20)])
+_DESCENT = Trained([("{} evaluations", {"map": "forward", "steps": steps - 1}) for steps in (5, 10, 20)])
+_NOISE = {"method.name": "pfgm++", "method.sample.solver": "multistep"}
+_GENERATION_ASK: dict[str, Better] = {"frechet": "low", "recognised": "high", "coverage": "high"}
+
+
+def _generation(name: str, measure: Trained, method: dict[str, object]) -> Row:
+    return Row(name, "glyphs_generation", measure, method)
+
+
 GLYPHS: dict[str, Study] = {
     study.name: study
     for study in (
@@ -74,6 +85,33 @@ GLYPHS: dict[str, Study] = {
             ),
             _COLUMNS,
             questions(("between coupled charges", 1), ("flux points", 1), **_ASK),
+            images=True,
+        ),
+        Study(
+            "glyphs_generation",
+            "Noise to coloured digits of all fonts, ten classes, 16 x 16, D = 768: one loop, network and budget",
+            (
+                _generation("field matching", _DESCENT, {}),
+                _generation("PFGM++, d = 128", _PATHS, _NOISE),
+                _generation("flow matching", _PATHS, {"method.name": "flow_matching"}),
+                _generation("OT-CFM, 128", _PATHS, {"method.name": "flow_matching", **_batch(128)}),
+            ),
+            {
+                "frechet": 1,
+                "real_frechet": 1,
+                "recognised": 3,
+                "class_gap": 3,
+                "like_real_ratio": 2,
+                "saturation": 2,
+                "hue_gap": 3,
+                "coverage": 3,
+            },
+            tuple(
+                q
+                for other in ("flow matching", "OT-CFM, 128")
+                for k in range(3)
+                for q in questions(("field matching", k), (other, k), **_GENERATION_ASK)
+            ),
             images=True,
         ),
     )

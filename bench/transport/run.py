@@ -33,6 +33,7 @@ from bench.transport.methods import METHODS
 from bench.transport.studies import STUDIES as OURS
 from bench.transport.studies import Row, Study
 from bench.transport.verdict import COLUMNS, answer, summary
+from efm_fast.config import Config
 
 STUDIES = {**OURS, **METHODS, **GLYPHS}
 QUICK = {False: {"train.steps": 400, "train.ema": 0.98}, True: {"train.steps": 200, "train.ema": 0.98}}
@@ -90,17 +91,24 @@ def cells(study: Study, table: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
+def budget(row: Row, study: Study, quick: bool, steps: int | None) -> dict[str, Any]:
+    """Settings of a shorter training; the weights' average covers the same share of it as of the preset's own."""
+    settings = dict(QUICK[study.images]) if quick else {}
+    if steps is not None:
+        own = Config.load(row.preset, row.overrides).train
+        settings |= {"train.steps": steps, "train.ema": max(0.0, 1.0 - (1.0 - own.ema) * own.steps / steps)}
+    return settings
+
+
 def run_study(
     study: Study, seeds: int, quick: bool, pool: ProcessPoolExecutor, steps: int | None = None
 ) -> None:
     """Run all rows of a study over seeds; print and write what they give, anew after every seed."""
-    settings = QUICK[study.images] if quick else {}
     if steps is not None:
-        settings = {**settings, "train.steps": steps}
         study = dataclasses.replace(study, title=f"{study.title}; {steps} steps only")
     jobs = [
         [
-            pool.submit(run_row, row, seed, settings, study.samples(quick))
+            pool.submit(run_row, row, seed, budget(row, study, quick, steps), study.samples(quick))
             for row in study.rows
             if seed == 0 or not row.once
         ]

@@ -3,10 +3,14 @@
 
 #include <pybind11/stl.h>
 
+#include <algorithm>
+#include <array>
+
 #include "bindings/arguments.h"
 #include "core/kernel_names.h"
 #include "sum/direct/backward_sum.h"
 #include "sum/direct/direct_sum.h"
+#include "sum/images/image_sum.h"
 #include "sum/large/bfloat16_sum.h"
 #include "sum/large/few_sum.h"
 #include "sum/large/large_sum.h"
@@ -166,6 +170,25 @@ void bind_large_sum(py::module_& module) {
             "Names the log scale of the sums over all chunks.");
 }
 
+void call_image_sum(const MatrixTuple& x, const MatrixTuple& y, Address weight, const MatrixTuple& heights, Address signs,
+                    double power, const std::array<Address, 4>& out, int threads) {
+    const Matrix points = matrix(x), charges = matrix(y), high = matrix(heights);
+    for (const Matrix& a : {points, charges, high})
+        need(a.row_stride == a.cols && a.col_stride == 1, "image_sum: expected rows one after the other");
+    const bool wide = points.dtype == Dtype::f64;
+    need(wide || points.dtype == Dtype::f32, "x: expected float32 or float64");
+    need(charges.dtype == points.dtype && charges.cols == points.cols, "y: expected the dtype and columns of x");
+    need(high.dtype == Dtype::f64 && high.rows == points.rows, "heights: expected float64, a row for each point");
+    need(threads >= 1 && points.rows >= 1 && charges.rows >= 1, "image_sum: expected threads, points and charges");
+    need(signs && power > 0 && std::all_of(out.begin(), out.end(), [](Address a) { return a != 0; }),
+         "image_sum: expected addresses and a power above 0");
+    const ImageRequest r{points.rows,  charges.rows, points.cols,      static_cast<int>(high.cols),
+                         power,        wide,         points.data,      charges.data,
+                         to<const void>(weight), static_cast<const double*>(high.data), to<const double>(signs)};
+    const ImageResult result{to<double>(out[0]), to<double>(out[1]), to<double>(out[2]), to<double>(out[3])};
+    without_gil([&] { return image_sum(r, result, threads, python_wants_to_stop); });
+}
+
 }  // namespace
 
 void bind_sums(py::module_& module) {
@@ -179,6 +202,9 @@ void bind_sums(py::module_& module) {
                py::arg("threads"), "Sum over charges with both matrix products of bfloat16 parts.");
     module.def("few_sum", &call_few_sum, py::arg("request"), py::arg("result"), py::arg("threads"),
                "Sum over charges at a few points: nothing is packed for them.");
+    module.def("image_sum", &call_image_sum, py::arg("x"), py::arg("y"), py::arg("weight"), py::arg("heights"),
+               py::arg("signs"), py::arg("power"), py::arg("out"), py::arg("threads"),
+               "Sum over charges that repeat on several plates; out: addresses of m, w, u [N] and v [N, D], float64.");
     bind_large_sum(module);
 }
 

@@ -12,11 +12,14 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
+import torch.distributed as dist
 from torch import Tensor
 
 from .. import checks
 from ..errors import InputError, RunError
+from ..field.distributed.sharding import together
 from ..files import remove_leftovers, write_text
+from ..processes import Processes, served_devices, shared, why_no_messages
 from .job import Job
 from .lines import FieldLines
 from .record import Coupling
@@ -45,6 +48,7 @@ KINDS: dict[str, Callable[..., Settings]] = {
 }
 
 
+@together
 def couple(
     plus: Tensor | np.ndarray,
     minus: Tensor | np.ndarray,
@@ -54,6 +58,7 @@ def couple(
     cache: str | Path | None = None,
     progress: bool = False,
     backend: str = "auto",
+    group: dist.ProcessGroup | None = None,
     **settings: Any,
 ) -> Coupling:
     """Pair two whole data sets: which plus datum goes with which minus datum.
@@ -69,6 +74,9 @@ def couple(
             nothing.
         progress: show a progress bar.
         backend: of the sums over charges of "lines", see :func:`efm_fast.riesz_sum`.
+        group: of torch.distributed, whose processes share the work; each has all data and gets the whole coupling.
+            Strips of rows are shared out in "sinkhorn" and "nearest", lines in "lines"; the other kinds every process
+            makes for itself. All processes must see the folder ``cache``. None for this process alone.
         **settings: of the kind: see :class:`efm_fast.couplings.sinkhorn.Sinkhorn`,
             :class:`efm_fast.couplings.lines.FieldLines` and :mod:`efm_fast.couplings.simple`.
 
@@ -76,7 +84,8 @@ def couple(
         Coupling, on the CPU.
 
     Raises:
-        InputError: an argument has the wrong type, shape, device or range, or the kind has no such setting.
+        InputError: an argument has the wrong type, shape, device or range, the kind has no such setting, or a process
+            of the group has other data or settings.
         RunError: what the cache holds is damaged, or it cannot be written.
         MissingPackageError: kind "ot" needs POT; a cache or a progress bar needs ``efm_fast[train]``.
     """
@@ -85,20 +94,46 @@ def couple(
     checks.same_device("minus", minus, plus.device, "plus")
     if plus.shape[1] != minus.shape[1]:
         raise InputError(f"minus: expected {plus.shape[1]} features, got {minus.shape[1]}")
-    job = Job(checks.whole("seed", seed, least=0), checks.flag("progress", progress), backend)
+    processes = Processes.alone() if group is None else Processes.of(group)
+    job = Job(
+        checks.whole("seed", seed, least=0), checks.flag("progress", progress), backend, processes=processes
+    )
+    _refuse_other_pairs(plus, minus, kind, made, job)
     if cache is None:
         return made.couple(plus, minus, job)
     folder = Path(checks.folder("cache", cache))
     name = fingerprint(plus, minus, kind, made, job.seed)
     done, job.path = folder / f"{name}.safetensors", folder / f"{name}.unfinished.safetensors"
-    if done.exists():
+    if processes.agree({"done": done.exists()})[0]["done"]:
         return load(done)
-    folder.mkdir(parents=True, exist_ok=True)
-    remove_leftovers(folder, job.path.name)
+
+    def prepare() -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        remove_leftovers(folder, f"{name}.unfinished.safetensors")
+
+    processes.by_first(prepare)
     coupling = made.couple(plus, minus, job)
-    save(coupling, done)
-    job.path.unlink(missing_ok=True)
+    processes.by_first(lambda: save(coupling, done))
+    if processes.first:
+        job.path.unlink(missing_ok=True)
     return coupling
+
+
+def _refuse_other_pairs(plus: Tensor, minus: Tensor, kind: str, made: Settings, job: Job) -> None:
+    """Raise InputError on every process if one of them has other data or settings, or they cannot send data."""
+    if job.processes.group is None:
+        return
+    reason = why_no_messages(plus.device.type, served_devices(job.processes.group))
+    mine = {"print": fingerprint(plus, minus, kind, made, job.seed), "backend": job.backend}
+    told = job.processes.agree(mine, None if reason is None else InputError(reason))
+    for rank, other in enumerate(told):
+        if other != told[0]:
+            raise shared(
+                InputError(
+                    "group: expected the same data, kind, settings, seed and backend on all processes, got others on"
+                    f" process {rank} than on process 0"
+                )
+            )
 
 
 def _made(kind: str, settings: dict[str, Any]) -> Settings:

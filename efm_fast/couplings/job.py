@@ -12,6 +12,7 @@ from typing import Any
 from torch import Tensor
 
 from ..extras import extra
+from ..processes import Processes
 
 #: Seconds between two writes of a state.
 WRITE_EVERY = 10.0
@@ -26,25 +27,29 @@ class Job:
         progress: whether to show a progress bar.
         backend: of sums over charges.
         path: of the file that keeps the state of an unfinished coupling; None for none.
+        processes: who share the work; the first writes the file, and all read it.
     """
 
     seed: int = 0
     progress: bool = False
     backend: str = "auto"
     path: Path | None = None
+    processes: Processes = field(default_factory=Processes.alone)
     _written: float = field(default_factory=time.monotonic)
 
     def state(self) -> dict[str, Tensor] | None:
         """What a killed call kept, or None."""
-        if self.path is None or not self.path.exists():
+        if self.path is None:
             return None
         from ..sealed import load_tensors
 
-        return load_tensors(self.path)
+        kept = load_tensors(self.path) if self.path.exists() else None
+        self.processes.agree({"kept": kept is not None})  # all have read before the first writes again
+        return kept
 
     def keep(self, tensors: dict[str, Tensor]) -> None:
         """Write the state, unless it was written a moment ago."""
-        if self.path is None or time.monotonic() - self._written < WRITE_EVERY:
+        if self.path is None or not self.processes.first or time.monotonic() - self._written < WRITE_EVERY:
             return
         from ..sealed import save_tensors
 
@@ -55,7 +60,7 @@ class Job:
     @contextlib.contextmanager
     def bar(self, total: int, unit: str) -> Iterator[Any]:
         """A tqdm bar, or nothing with the same methods."""
-        if not self.progress:
+        if not (self.progress and self.processes.first):
             yield _Silent()
             return
         with extra("train"):

@@ -148,11 +148,12 @@ class _Tracer:
         index = torch.arange(len(starts)).repeat_interleave(each)
         gap = None
         found = []
-        for rows in torch.arange(len(index)).split(_CHUNK):
+        size = self.job.processes.size
+        for rows in torch.arange(len(index)).split(_CHUNK * size):
             done = self.saved[self.begun : self.begun + len(rows)]
             if len(done) < len(rows):
                 gap = self._gaps(starts) if gap is None else gap
-                done = self._chunk(starts, ends, index[rows], gap[index[rows].to(gap.device)])
+                done = self._round(starts, ends, index[rows], gap[index[rows].to(gap.device)])
             self.begun += len(rows)
             self.parts.append(done)
             found.append(done)
@@ -173,24 +174,38 @@ class _Tracer:
             warnings.warn(
                 f"kind='lines': {missing} of {len(status)} lines reached no charge and are left out: {counts}",
                 RuntimeWarning,
-                stacklevel=5,
+                stacklevel=6,
             )
         return counts
 
     def _gaps(self, charges: Tensor) -> Tensor:
         """Distance from each charge to the nearest other place with a charge, at most L, float64 [N]."""
         L = float(self.settings.L or 0.0)
-        strips = Strips(charges, charges, working_dtype(charges))
+        strips = Strips(charges, charges, working_dtype(charges), self.job.processes)
         apart = strips.near()[0]
         return apart.masked_fill(apart == 0.0, torch.inf).amin(1).sqrt().clamp_max(L)
 
-    def _chunk(self, starts: Tensor, ends: Tensor, index: Tensor, gap: Tensor) -> Tensor:
+    def _round(self, starts: Tensor, ends: Tensor, index: Tensor, gap: Tensor) -> Tensor:
+        """Trace a chunk of lines on each process; what all found, [lines, 4]."""
+        processes = self.job.processes
+        chunks = [len(part) for part in index.split(_CHUNK)] + [0] * processes.size
+        before = sum(chunks[: processes.rank])
+        mine = slice(before, before + chunks[processes.rank])
+        traced = torch.zeros(0, 4, dtype=torch.float64)
+        if mine.stop > mine.start:
+            traced = self._chunk(starts, ends, index[mine], gap[mine], self.begun + mine.start)
+        if processes.size == 1:
+            return traced
+        every = processes.gather_rows(traced.to(processes.device), chunks[: processes.size])
+        return torch.cat(every).cpu()
+
+    def _chunk(self, starts: Tensor, ends: Tensor, index: Tensor, gap: Tensor, first: int) -> Tensor:
         settings, at = self.settings, index.to(starts.device)
         x = starts[at].to(working_dtype(starts, ends))
         radius = (_START * gap).to(x.dtype)
         z = radius
         if settings.direction == "flux":
-            sample = self.begun + torch.arange(len(index), device=x.device)
+            sample = first + torch.arange(len(index), device=x.device)
             u = sphere(self.job.seed, sample, 0, x.shape[1] + 1).to(x.dtype) * radius[:, None]
             x, z = x + u[:, :-1], u[:, -1]
         lines = trace_lines(

@@ -34,7 +34,7 @@ class Plan:
 
     def rows(self, columns: Tensor) -> Tensor:
         """The potential of the rows, float64 [N], from that of the columns [M]."""
-        return torch.cat([potential for _, _, _, potential in self._strips(columns)])
+        return self.strips.all_rows([potential for _, _, _, potential in self._strips(columns)], columns)
 
     def both(self, columns: Tensor) -> tuple[Tensor, Tensor]:
         """The potential of the rows, float64 [N], and the sums of the plan's columns, float64 [M]."""
@@ -42,7 +42,7 @@ class Plan:
         for strip, _, factor, potential in self._strips(columns):
             potentials.append(potential)
             sums += (factor.to(strip.dtype) @ strip).double()
-        return torch.cat(potentials), sums
+        return self.strips.all_rows(potentials, columns), self.strips.all_sums(sums)
 
     def draw(self, columns: Tensor, how: Draw, level: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Partners of the rows, int64 [N, K], the mass of each row, float64 [N], and the potential of the rows.
@@ -53,18 +53,18 @@ class Plan:
             level: uniform numbers that the samples are drawn with, [N, K].
         """
         found, masses, potentials = [], [], []
-        start = 0
-        for strip, weight, factor, potential in self._strips(columns):
+        every = level.tensor_split([rows.start for rows in self.strips.blocks()])[1:]
+        for (strip, weight, factor, potential), part in zip(self._strips(columns), every, strict=True):
             if how == "hardest":
                 found.append(strip.argmax(1, keepdim=True).expand(-1, level.shape[1]))
             else:
                 total = strip.cumsum(1)
-                at = level[start : start + len(strip)].to(strip) * total[:, -1:]
+                at = part[: len(strip)].to(strip) * total[:, -1:]
                 found.append(torch.searchsorted(total, at, right=True).clamp_max(strip.shape[1] - 1))
             masses.append(factor * weight)
             potentials.append(potential)
-            start += len(strip)
-        return torch.cat(found), torch.cat(masses), torch.cat(potentials)
+        partners = self.strips.all_rows(found, level.long())
+        return partners, self.strips.all_rows(masses, columns), self.strips.all_rows(potentials, columns)
 
     def _strips(self, columns: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
         """For every strip: e^(logits less the row's largest), their sums, the plan.s factor, the rows. potential."""

@@ -62,7 +62,7 @@ class Nearest:
 
     def couple(self, plus: Tensor, minus: Tensor, job: Job) -> Coupling:
         """Pair the sets ``plus`` [N, D] and ``minus`` [M, D]."""
-        strips = Strips(plus, minus, working_dtype(plus, minus))
+        strips = Strips(plus, minus, working_dtype(plus, minus), job.processes)
         pairs = (torch.arange(len(plus)), strips.nearest().cpu())
         if not self.both_ways:
             return paired("nearest", plus, minus, pairs)

@@ -62,7 +62,7 @@ class Sinkhorn:
 
     def couple(self, plus: Tensor, minus: Tensor, job: Job) -> Coupling:
         """Pair the sets ``plus`` [N, D] and ``minus`` [M, D]."""
-        strips = Strips(plus, minus, working_dtype(plus, minus))
+        strips = Strips(plus, minus, working_dtype(plus, minus), job.processes)
         epsilon = _SHARE * strips.mean() if self.epsilon is None else self.epsilon
         damping = 1.0 if self.reach is None else self.reach**2 / (self.reach**2 + epsilon)
         plan = Plan(strips, epsilon, damping)
@@ -73,7 +73,7 @@ class Sinkhorn:
                 f"kind='sinkhorn' used up max_passes={self.max_passes} at a marginal error of {solver.error:.2g}, "
                 f"above tolerance={self.tolerance:g}",
                 RuntimeWarning,
-                stacklevel=3,
+                stacklevel=4,
             )
         level = torch.rand(len(plus), self.each, generator=_generator(job, 1), dtype=torch.float64)
         partner, mass, rows = plan.draw(columns, self.draw, level.to(plus.device))
@@ -158,7 +158,7 @@ class _Solver:
             part[order[: max(1, round(share * len(part)))]]
             for part, order in zip((self.all.rows, self.all.columns), self.orders, strict=True)
         )
-        return Plan(Strips(rows, columns, self.all.dtype), epsilon, damping)
+        return Plan(Strips(rows, columns, self.all.dtype, self.job.processes), epsilon, damping)
 
     def _solve(self, plan: Plan, bar: Any) -> None:
         """Iterate on one stage until its marginal error is small enough."""
@@ -191,7 +191,7 @@ class _Solver:
             return
         before = self._subset(self.stage - 1)
         rows = before.rows(self.columns)
-        across = Strips(plan.strips.columns, before.strips.rows, self.all.dtype)
+        across = Strips(plan.strips.columns, before.strips.rows, self.all.dtype, self.job.processes)
         self.columns = Plan(across, plan.epsilon, plan.damping).rows(rows)
 
     def _keep(self) -> None:

@@ -6,13 +6,15 @@ row, so a strip holds the other two: rows are compared within themselves, where 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
 
 from ..field.backends.matmul import plain_matmul
+from ..field.distributed.collectives import added_up
 from ..field.request import centre_of
+from ..processes import Processes
 
 _STRIP = 1 << 24  # numbers of a strip
 _CHUNK = 1 << 22  # numbers of a chunk of data that is read as floats
@@ -27,10 +29,14 @@ class Strips:
         rows: the set whose data are rows of the strips.
         columns: the other one.
         dtype: of the products, float32 or float64.
+        processes: who share the strips out among them; each has both sets.
     """
 
-    def __init__(self, rows: Tensor, columns: Tensor, dtype: torch.dtype) -> None:
+    def __init__(
+        self, rows: Tensor, columns: Tensor, dtype: torch.dtype, processes: Processes | None = None
+    ) -> None:
         self.rows, self.columns, self.dtype = rows, columns, dtype
+        self.processes = processes or Processes.alone()
         self.centre = centre_of(rows, columns).to(rows.device, dtype)
         self.row_square, self.column_square = (self._squares(part) for part in (rows, columns))
 
@@ -44,6 +50,7 @@ class Strips:
             self.centre,
         )
         other.row_square, other.column_square = self.column_square, self.row_square
+        other.processes = self.processes
         return other
 
     def mean(self) -> float:
@@ -56,10 +63,31 @@ class Strips:
         return float(self.row_square.mean() + self.column_square.mean() - 2.0 * (means[0] @ means[1]))
 
     def blocks(self) -> Iterator[slice]:
-        """Rows of one strip each."""
+        """Rows of each strip of this process. Strips are the same however many processes share them."""
+        return self._blocks(self.processes.rank)
+
+    def _blocks(self, rank: int) -> Iterator[slice]:
         height = max(1, _larger(_STRIP, self.rows) // len(self.columns))
-        for start in range(0, len(self.rows), height):
-            yield slice(start, min(start + height, len(self.rows)))
+        strips, size = -(-len(self.rows) // height), self.processes.size
+        for k in range(strips * rank // size, strips * (rank + 1) // size):
+            yield slice(k * height, min((k + 1) * height, len(self.rows)))
+
+    def all_rows(self, parts: Sequence[Tensor], like: Tensor) -> Tensor:
+        """What the strips of all processes gave, in the order of rows, from what those of this process gave.
+
+        Args:
+            parts: [rows of a strip, ...] for each strip of this process.
+            like: a tensor of the same dtype and width, for a process without strips.
+        """
+        mine = torch.cat([like.new_empty(0, *like.shape[1:]), *parts])
+        if self.processes.size == 1:
+            return mine
+        counts = [sum(b.stop - b.start for b in self._blocks(rank)) for rank in range(self.processes.size)]
+        return torch.cat(self.processes.gather_rows(mine, counts))
+
+    def all_sums(self, mine: Tensor) -> Tensor:
+        """The sum over the strips of all processes, from that over those of this process."""
+        return mine if self.processes.size == 1 else added_up(mine, self.processes, rows=True)
 
     def products(self, rows: slice, scale: float, offset: Tensor) -> Tensor:
         """``scale`` (x - c).(y - c) + ``offset`` [M] for the rows of a strip, [rows, M]."""
@@ -85,7 +113,8 @@ class Strips:
             apart = self.rows[rows, None].double() - self.columns[few].double()
             squares.append(apart.square().sum(2))
             indices.append(few)
-        return torch.cat(squares), torch.cat(indices)
+        none = self.row_square.new_empty(0, min(_NEAR, len(self.columns)))
+        return self.all_rows(squares, none), self.all_rows(indices, none.long())
 
     def _centred(self, data: Tensor) -> Tensor:
         return data.to(self.dtype) - self.centre

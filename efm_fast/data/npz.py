@@ -43,21 +43,51 @@ def npz(path: str, key: str | None = None, held_out: float = 0.2, seed: int = 0)
 def _read(path: Path, key: str | None) -> np.ndarray[Any, Any]:
     if not zipfile.is_zipfile(path):
         raise InputError(f"npz path: expected an .npz file, cannot read {str(path)!r} as one{_hint(path)}")
+    return read_array(path, key, "npz path", repr(str(path)))
+
+
+def array_names(file: Path | IO[bytes]) -> list[str]:
+    """Names of the arrays in an .npz file.
+
+    Raises:
+        zipfile.BadZipFile: it is none.
+    """
+    with zipfile.ZipFile(file) as archive:
+        return [name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")]
+
+
+def read_array(
+    file: Path | IO[bytes], key: str | None, argument: str, said: str, most: float = math.inf
+) -> np.ndarray[Any, Any]:
+    """One array of an .npz file, read without unpickling anything.
+
+    Args:
+        file: its path, or the open file.
+        key: name of the array; may be None if the file holds only one.
+        argument: which argument the file is, for messages.
+        said: what messages call the file.
+        most: bytes of the array that are allowed; the machine's memory is a limit as well.
+
+    Raises:
+        InputError: no such array, one that is damaged or too large, or one of something else than numbers.
+    """
     try:
-        with zipfile.ZipFile(path) as archive:
-            names = [name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")]
-            if key is None and len(names) != 1:
-                raise InputError(f"npz key: expected one of {', '.join(names)}, got none")
-            name = checks.choice("npz key", names[0] if key is None else key, names)
-            with archive.open(f"{name}.npy") as member:
-                _check_header(f"npz path: {name} of {str(path)!r}", member, archive.getinfo(f"{name}.npy"))
-        with np.load(path, allow_pickle=False) as file:
-            return np.asarray(file[name])
+        names = array_names(file)
+        if key is None and len(names) != 1:
+            raise InputError(f"npz key: expected one of {', '.join(names)}, got none")
+        name = checks.choice("npz key", names[0] if key is None else key, names)
+        with zipfile.ZipFile(file) as archive, archive.open(f"{name}.npy") as member:
+            info = archive.getinfo(f"{name}.npy")
+            _check_header(f"{argument}: {name} of {said}", member, info, most)
+        if not isinstance(file, Path):
+            file.seek(0)
+        with np.load(file, allow_pickle=False) as arrays:
+            return np.asarray(arrays[name])
     except InputError:
         raise
     except Exception as error:  # a damaged file fails in whichever of zip, zlib, header and array comes first
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise InputError(f"npz path: cannot read {str(path)!r} as arrays of numbers: {reason}") from error
+        raise InputError(f"{argument}: cannot read {said} as arrays of numbers: {reason}") from error
 
 
 def _hint(path: Path) -> str:
@@ -66,7 +96,7 @@ def _hint(path: Path) -> str:
     return "; it is a single array, which np.savez puts into one" if is_single else ""
 
 
-def _check_header(name: str, member: IO[bytes], info: zipfile.ZipInfo) -> None:
+def _check_header(name: str, member: IO[bytes], info: zipfile.ZipInfo, most: float) -> None:
     """Refuse an array by what its header says, before memory is taken for it."""
     version = np.lib.format.read_magic(member)
     if version not in _READERS:
@@ -77,6 +107,8 @@ def _check_header(name: str, member: IO[bytes], info: zipfile.ZipInfo) -> None:
     claimed, held = math.prod(shape) * dtype.itemsize, info.file_size - member.tell()
     if claimed != held:
         raise InputError(f"{name}: its header says {claimed:,} bytes, the file holds {held:,}")
+    if claimed > most:
+        raise InputError(f"{name}: expected at most {most:,} bytes, got {claimed:,}")
     memory = _memory()
     if claimed > memory:
         raise InputError(

@@ -15,7 +15,7 @@ from .spec import as_spec, described, in_memory
 Factory = TypeVar("Factory", bound=Callable[..., Source])
 
 _FACTORIES: dict[str, Callable[..., Source]] = {}
-_PATHS = ("path", "root")  # settings that name a file or folder
+PATHS = ("path", "root")  # settings that name a file or folder
 
 
 def register_source(name: str) -> Callable[[Factory], Factory]:
@@ -83,7 +83,7 @@ def resolve_source(spec: object) -> dict[str, Any]:
         raise InputError(f"source {name}: expected the setting {', '.join(missing)}, got none")
     defaults = {k: p.default for k, p in known.items() if k != "seed" and p.default is not p.empty}
     resolved = {"name": name, **defaults, **settings}
-    return {key: _absolute(value) if key in _PATHS else value for key, value in resolved.items()}
+    return {key: _absolute(value) if key in PATHS else value for key, value in resolved.items()}
 
 
 def make_source(spec: object, *, seed: int = 0) -> Source:

@@ -7,7 +7,7 @@ dtype, and a fingerprint by which the same data are known again.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from .source import SPLITS, Source
 from .tools import as_tensor
 
 _RECORD = "in_memory"  # the key that tells a record from data
+_KEPT_BACK = "not_published"  # the key that tells the name of a file from the file
 _ITEMS = 64  # of a Dataset that its fingerprint looks at, evenly spread
 _ROWS = 256  # of a Source that its fingerprint draws
 _EXPECTED = "a source's name, a mapping with a name, a tensor, an array, a torch Dataset or a Source"
@@ -61,6 +62,30 @@ def recorded(plate: str, spec: Mapping[str, Any]) -> dict[str, Any]:
 def is_record(value: object) -> bool:
     """Whether ``value`` stands in a config.yaml for data that were in memory."""
     return isinstance(value, Mapping) and _RECORD in value
+
+
+def without_places(spec: Mapping[str, Any], keys: Collection[str]) -> dict[str, Any]:
+    """The recorded ``spec`` for others to read: of files and folders of this machine, the names alone.
+
+    Args:
+        spec: settings as plain data.
+        keys: settings that name a file or folder; any other that is an absolute path counts as one too.
+    """
+    return {
+        key: {_KEPT_BACK: Path(value).name}
+        if isinstance(value, str) and (key in keys or Path(value).is_absolute())
+        else value
+        for key, value in spec.items()
+    }
+
+
+def kept_back(spec: Mapping[str, Any]) -> list[str]:
+    """The names of files and folders that :func:`without_places` left in ``spec``."""
+    return [
+        str(value[_KEPT_BACK])
+        for value in spec.values()
+        if isinstance(value, Mapping) and _KEPT_BACK in value
+    ]
 
 
 def in_memory(spec: Mapping[str, Any]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from .capacitor import capacitor_field
 from .distributed import Sharding
+from .images import ImageSum, chain_field, image_sum
 from .kernel import Gaussian, Kernel, Riesz, register_kernel
 from .logsum import LogSum, RieszSum
 from .potential import SignedLog, capacitor_potential, energy, potential
@@ -9,6 +10,7 @@ from .sums import gaussian_sum, kernel_sum, riesz_sum
 
 __all__ = [
     "Gaussian",
+    "ImageSum",
     "Kernel",
     "LogSum",
     "Riesz",
@@ -17,8 +19,10 @@ __all__ = [
     "SignedLog",
     "capacitor_field",
     "capacitor_potential",
+    "chain_field",
     "energy",
     "gaussian_sum",
+    "image_sum",
     "kernel_sum",
     "potential",
     "register_kernel",

@@ -156,7 +156,7 @@ def superposed(plus: CentredSum, minus: CentredSum, x: Tensor, z: Tensor, L: flo
     """E+ - E-: one sum over both plates, of which E_z = W+ z - W- (z - L) = (W+ - W-) z + W- L."""
     both = plus.merge(-minus)
     vertical = both.w * z.double() + minus.weight_at(both.m) * L
-    return _normalised(both.m, both.whole(x).v, vertical)
+    return normalised(both.m, both.whole(x).v, vertical)
 
 
 def _per_plate(plus: CentredSum, minus: CentredSum, x: Tensor, z: Tensor, L: float) -> CapacitorField:
@@ -166,10 +166,10 @@ def _per_plate(plus: CentredSum, minus: CentredSum, x: Tensor, z: Tensor, L: flo
         vector = torch.cat([plate.whole(x).v, (plate.w * height).to(plate.rest.dtype)[:, None]], 1)
         vectors.append(vector / torch.linalg.vector_norm(vector, dim=1, keepdim=True))
     vector = vectors[0] - vectors[1]
-    return _normalised(torch.zeros_like(plus.m), vector[:, :-1], vector[:, -1])
+    return normalised(torch.zeros_like(plus.m), vector[:, :-1], vector[:, -1])
 
 
-def _normalised(m: Tensor, features: Tensor, vertical: Tensor) -> CapacitorField:
+def normalised(m: Tensor, features: Tensor, vertical: Tensor) -> CapacitorField:
     """The field e^m (features, vertical), its length taken out of it."""
     vector = torch.cat([features, vertical.to(features.dtype)[:, None]], 1)
     norm = torch.linalg.vector_norm(vector, dim=1, dtype=torch.float64)

@@ -13,7 +13,7 @@ from ..errors import InputError
 from ..field.request import working_dtype
 from ..types import Field, PosteriorField
 from .engine import extension
-from .engine.choice import Engine, Problem, choose, fuses_steps, takes_whole_lines
+from .engine.choice import Engine, LineProblem, choose, fuses_steps, takes_whole_lines
 from .exact import ExactField
 from .integrate.heights import Heights, Spacing, heights
 from .integrate.slope_step import means_step, slope_step
@@ -82,7 +82,7 @@ def forward_map(
     keep = every if return_paths else 0
     if isinstance(field, ExactField):
         field, x = replace(field, backend=choice.backend), x.to(_exact_dtype(field, x))
-        problem = Problem(x, x.new_full((len(x),), schedule.start), field.plates, field.precision)
+        problem = LineProblem(x, x.new_full((len(x),), schedule.start), field.plates, field.precision)
         if takes_whole_lines(problem, choice):
             lines = extension.forward(problem, schedule, method, steepest, keep)
             return _landed(field, lines, schedule).to(returned)

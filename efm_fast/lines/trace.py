@@ -15,7 +15,7 @@ from ..types import Plates
 from . import seeds
 from .engine import extension
 from .engine.charge_walk import ChargeWalk
-from .engine.choice import Choice, Engine, Problem, choose, takes_whole_lines
+from .engine.choice import Engine, EngineChoice, LineProblem, choose, takes_whole_lines
 from .engine.summed_walk import SummedWalk
 from .geometry.discs import DiscGeometry
 from .geometry.nearest import nearest_charges
@@ -98,7 +98,7 @@ def trace_lines(
         method = _default_method(x.shape[1], return_paths)
     rule, choice = _rule(method, step, tolerance, x.shape[1]), choose(backend, engine)
     at = x.to(working_dtype(x, plus, minus))
-    problem = Problem(at, z, Plates(plus, minus, L), precision, rule.method)
+    problem = LineProblem(at, z, Plates(plus, minus, L), precision, rule.method)
     lines = _follow(problem, rule, choice, max_steps, every if return_paths else 0)
     return lines.to(x.dtype if x.is_floating_point() else torch.float32)
 
@@ -127,7 +127,7 @@ def _rule(method: TraceMethod, step: float, tolerance: float | None, d: int) -> 
     return StepRule(method, step, (1e-2 if method == "bs23" else 1e-4) / math.sqrt(d + 1))
 
 
-def _follow(problem: Problem, rule: StepRule, choice: Choice, max_steps: int, every: int) -> Lines:
+def _follow(problem: LineProblem, rule: StepRule, choice: EngineChoice, max_steps: int, every: int) -> Lines:
     """Follow the lines by the chosen engine; ``every``: how often paths are kept, 0 for never."""
     d, plates = problem.x.shape[1], problem.plates
     support = Support.of(plates.plus, plates.minus)

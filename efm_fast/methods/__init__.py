@@ -12,11 +12,13 @@ from ..errors import InputError
 from ..extras import extra
 from ..plugins import own_class
 from ..sections import Choice, Section
+from .capacitor_chain import CapacitorChain
 from .field_matching import FieldMatching
 from .flow_matching import FlowMatching
 from .interaction_field import InteractionField
 from .interplate import InterplatePoints, InterplateStrategy
 from .learned import LearnedField
+from .loss import MatchingLoss
 from .method import Method, MethodSettings, Problem, Travel
 from .pfgm import PFGM
 from .pfgmpp import PFGMPP
@@ -29,6 +31,7 @@ __all__ = [
     "InterplatePoints",
     "InterplateStrategy",
     "LearnedField",
+    "MatchingLoss",
     "Method",
     "MethodSettings",
     "OneMethod",
@@ -39,6 +42,7 @@ __all__ = [
 ]
 
 METHODS: dict[str, type[Method]] = {
+    "capacitor_chain": CapacitorChain,
     "field_matching": FieldMatching,
     "flow_matching": FlowMatching,
     "interaction_field": InteractionField,

@@ -16,6 +16,7 @@ from ..lines import ExactField, Lines, Support, forward_map, full_map, mirrored,
 from ..lines.integrate.heights import Heights
 from ..sections import Choice, Length, PositiveFloat, PositiveInt, Section, length_in_data_units
 from ..types import Plates, PosteriorField
+from .descent import START, DescentPoints, flux_starts
 from .interplate import (
     BoxPoints,
     CoupledPoints,
@@ -27,8 +28,8 @@ from .interplate import (
 from .learned import LearnedField
 from .line_bank import LineBank
 from .method import Method, MethodSettings, Problem, Travel
-from .parametrisation import DirectField, Parametrisation, PlateMeans
-from .samplers import EXPONENTIAL, Held, Solver, carry, rho_spaced
+from .parametrisation import DirectField, Parametrisation, PlateMeans, PreconditionedMeans
+from .samplers import EXPONENTIAL, DirectionFlow, Flow, Held, Solver, carry, rho_spaced
 from .targets import Normalization
 
 with extra("train"):
@@ -76,6 +77,15 @@ class CoupledSettings(PointsSettings):
     )
 
 
+class DescentSettings(PointsSettings):
+    """Flux points near the minus plate, of log-normal height; for generation."""
+
+    strategy: Literal["descent"]
+    charges: PositiveInt = _CHARGES
+    log_mean: float = Field(default=-0.9, description="mean of log(height / rms of a centred feature)")
+    log_width: PositiveFloat = Field(default=1.2, description="standard deviation of it")
+
+
 class BoxSettings(PointsSettings):
     """Points uniform in a box around the charges."""
 
@@ -103,6 +113,7 @@ _STRATEGIES: dict[str, type[PointsSettings]] = {
     "flux": FluxSettings,
     "linear": LinearSettings,
     "coupled": CoupledSettings,
+    "descent": DescentSettings,
     "box": BoxSettings,
     "lines": LinesSettings,
     "custom": CustomSettings,
@@ -114,6 +125,10 @@ class FieldSampleSettings(Section):
 
     map: Literal["full", "forward"] = Field(
         default="full", description="full stochastic map, or forward only"
+    )
+    start: Literal["plate", "flux"] = Field(
+        default="plate",
+        description="forward: from the plus plate, or for generation by the law of flux, L / 4 from the minus plate",
     )
     margin: float = Field(
         default=0.05,
@@ -162,8 +177,9 @@ class FieldMatchingSettings(MethodSettings):
 
     name: Literal["field_matching"]
     L: Length = Field(default="1 s", description="distance between the plates")
-    parametrisation: Literal["plate_means", "direct"] = Field(
-        default="plate_means", description="what the network's output means"
+    parametrisation: Literal["plate_means", "preconditioned", "direct"] = Field(
+        default="plate_means",
+        description="what the network's output means; preconditioned: plate means as EDM has them, for generation",
     )
     normalization: Normalization = Field(
         default="superposition",
@@ -247,11 +263,10 @@ class FieldMatching(Method):
     ) -> None:
         super().__init__(settings, problem)
         self._own_strategy = strategy
-        self.parametrisation: Parametrisation = (
-            PlateMeans(problem.geometry)
-            if settings.parametrisation == "plate_means"
-            else DirectField(problem.geometry, settings.normalization)
-        )
+        self.parametrisation: Parametrisation = DirectField(problem.geometry, settings.normalization)
+        if settings.parametrisation != "direct":
+            means = {"plate_means": PlateMeans, "preconditioned": PreconditionedMeans}
+            self.parametrisation = means[settings.parametrisation](problem.geometry)
 
     @property
     def map(self) -> str:
@@ -279,6 +294,8 @@ class FieldMatching(Method):
             return LinearPoints(points.noise)
         if isinstance(points, CoupledSettings):
             return CoupledPoints(nearest=geometry.nearest, noise=points.noise)
+        if isinstance(points, DescentSettings):
+            return DescentPoints(geometry.nearest, geometry.scale, points.log_mean, points.log_width)
         if isinstance(points, BoxSettings):
             return BoxPoints(points.margin)
         if isinstance(points, LinesSettings):
@@ -314,7 +331,7 @@ class FieldMatching(Method):
     def sample(self, field: LearnedField, x0: Tensor, support: Support, travel: Travel) -> Lines:
         """Follow the field's lines by the full or the forward map, see :func:`efm_fast.sample`."""
         if (travel.map or self.map) == "forward":
-            return self._forward(field, x0, travel)
+            return self._forward(field, x0, support, travel)
         self.refuse(travel, "steps", takes="max_steps")
         settings = self.settings.sample
         lines = full_map(
@@ -328,17 +345,29 @@ class FieldMatching(Method):
         )
         return mirrored(lines, field.L) if travel.reverse else lines
 
-    def _forward(self, field: LearnedField, x0: Tensor, travel: Travel) -> Lines:
+    def flow(self, field: PosteriorField) -> Flow:
+        """The slope of the lines between the plates, which the forward map follows."""
+        direct = isinstance(self.parametrisation, DirectField)
+        return DirectionFlow(field) if direct else PlateMeansFlow(field)
+
+    def _forward(self, field: LearnedField, x0: Tensor, support: Support, travel: Travel) -> Lines:
         self.refuse(travel, "max_steps", takes="steps")
         settings, L = self.settings.sample, field.L
         landing = settings.margin if settings.landing is None else settings.landing
         start, stop = settings.margin * L, L - landing * L
+        if settings.start == "flux":
+            if travel.reverse:
+                raise InputError(
+                    "reverse: method.sample.start = flux starts by chance, which has no way back"
+                )
+            start, x0 = L - START * L, flux_starts(x0, L, support, travel.seed)
         steps = settings.forward_steps if travel.steps is None else travel.steps
         if settings.solver in EXPONENTIAL:
             spaced = settings.heights(L, start, stop, steps)
             way = [L - z for z in spaced] if travel.reverse else spaced
-            flow = PlateMeansFlow(field)
-            return carry(flow, x0, way, settings.solver, lands=True, return_paths=travel.return_paths)
+            return carry(
+                self.flow(field), x0, way, settings.solver, lands=True, return_paths=travel.return_paths
+            )
         lines = forward_map(
             reversed_field(field) if travel.reverse else field,
             x0,

@@ -169,6 +169,10 @@ class FlowMatching(Method):
             return transport_pairs(plates.plus, plates.minus, generator, n)
         return plates.plus, plates.minus
 
+    def flow(self, field: LearnedField) -> VelocityFlow:
+        """The mean velocity of the paths."""
+        return VelocityFlow(field)
+
     def sample(self, field: LearnedField, x0: Tensor, support: Support, travel: Travel) -> Lines:
         """Follow the velocity by the settings' solver, in ``travel.steps`` steps."""
         self.refuse(travel, "max_steps", takes="steps")
@@ -177,7 +181,7 @@ class FlowMatching(Method):
         if settings.solver == "multistep":
             heights = [field.L * k / steps for k in range(steps + 1)]
             way = heights[::-1] if travel.reverse else heights
-            return carry(VelocityFlow(field), x0, way, "multistep", return_paths=travel.return_paths)
+            return carry(self.flow(field), x0, way, "multistep", return_paths=travel.return_paths)
         followed: FieldProtocol = reversed_field(field) if travel.reverse else field
         lines = forward_map(
             followed,

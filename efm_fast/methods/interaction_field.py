@@ -30,7 +30,7 @@ from .learned import LearnedField
 from .method import Method, MethodSettings, Problem, Travel
 from .parametrisation import Parametrisation
 from .posterior import pair_means
-from .samplers import EXPONENTIAL, Held, Solver, carry
+from .samplers import EXPONENTIAL, DirectionFlow, Flow, Held, Solver, carry
 
 with extra("train"):
     from pydantic import BeforeValidator, Field, SerializeAsAny, model_validator
@@ -330,6 +330,12 @@ class InteractionField(Method):
         """The rows of a step."""
         return max(batch, self.settings.charges) if self._sums else batch
 
+    def flow(self, field: LearnedField) -> Flow:
+        """The mean way along the tubes."""
+        if isinstance(self.parametrisation, TubeMeans):
+            return TubeFlow(field, self.parametrisation)
+        return DirectionFlow(field)
+
     def sample(self, field: LearnedField, x0: Tensor, support: Support, travel: Travel) -> Lines:
         """Follow the field from plate to plate in steps of equal height."""
         self.refuse(travel, "max_steps", takes="steps")
@@ -338,7 +344,7 @@ class InteractionField(Method):
         if isinstance(self.parametrisation, TubeMeans):
             heights = [L * k / steps for k in range(steps + 1)]
             return carry(
-                TubeFlow(field, self.parametrisation),
+                self.flow(field),
                 x0,
                 heights[::-1] if travel.reverse else heights,
                 settings.solver,

@@ -20,6 +20,7 @@ from ..sections import Section
 from ..types import Field, Geometry, Plates
 from .learned import LearnedField
 from .parametrisation import Parametrisation
+from .samplers import Flow
 
 
 class Points(Protocol):
@@ -220,6 +221,17 @@ class Method(ABC):
         Raises:
             InputError: an option that the map does not take.
         """
+
+    def flow(self, field: Any) -> Flow:
+        """The equation that samples obey along ``field``, for loops of one's own, such as a scheduler of diffusers.
+
+        Args:
+            field: a learned field of this method; anything with ``L`` where ``held`` is not called.
+
+        Raises:
+            InputError: the method has none.
+        """
+        raise InputError(f"method: {self.settings.name} has no equation that other loops can follow")
 
     def exact(self, plates: Plates) -> Field | None:
         """The field of finite charges that the network approximates; None where the method has none to follow."""

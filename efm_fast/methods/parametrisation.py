@@ -81,7 +81,7 @@ class PlateMeans(Parametrisation):
             bounded = middle + (middle - self.geometry.low + self.margin) * torch.tanh(features)
             return bounded[:, 0], bounded[:, 1]
         centre = self._centre(x)
-        keep, gain = self._mixing(z, x.dtype)
+        keep, gain = self._mixing(x, z)
         inside = x.clamp(self.geometry.low, self.geometry.high) - centre
         means = centre + keep[:, :, None] * inside[:, None] + gain[:, :, None] * features
         return means[:, 0], means[:, 1]
@@ -121,18 +121,18 @@ class PlateMeans(Parametrisation):
         """
         plus, minus = self.means(features, points.x, points.z)
         share = target.share_plus
-        weight = self._weight(points.z, plus.dtype)
+        weight = self._weight(points.x, points.z)
         error_plus = weight[:, 0] * (plus - target.mean_plus).square().mean(1)
         error_minus = weight[:, 1] * (minus - target.mean_minus).square().mean(1)
         split = F.binary_cross_entropy_with_logits(self.logit(scalar, points.x, points.z), share)
         return (share * error_plus + (1.0 - share) * error_minus).mean() + split
 
-    def _weight(self, z: Tensor, dtype: torch.dtype) -> Tensor:
+    def _weight(self, x: Tensor, z: Tensor) -> Tensor:
         """Weight of the means' squared errors against the cross-entropy, [N, 2] or [1, 2], per squared length."""
         scale = self.geometry.scale
         if not self.passes_x:
-            return torch.full((1, 2), _IMAGE_WEIGHT / scale**2, dtype=dtype, device=z.device)
-        _, gain = self._mixing(z, dtype)
+            return torch.full((1, 2), _IMAGE_WEIGHT / scale**2, dtype=x.dtype, device=z.device)
+        _, gain = self._mixing(x, z)
         return scale**-1.5 / gain.clamp_min(1e-6 * scale).sqrt()
 
     def _centre(self, x: Tensor) -> Tensor:
@@ -142,11 +142,15 @@ class PlateMeans(Parametrisation):
             self._centres[key] = torch.tensor(self.geometry.centre, dtype=x.dtype, device=x.device)
         return self._centres[key]
 
-    def _mixing(self, z: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    def _mixing(self, x: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
         """k and g of both plates, each [N, 2]."""
-        height = torch.stack([z, z - self.geometry.L], 1).abs().to(dtype)
+        height = self._heights(z).to(x.dtype)
         keep = 1.0 / (1.0 + (height / self.geometry.scale) ** 2)
         return keep, height * keep.sqrt()
+
+    def _heights(self, z: Tensor) -> Tensor:
+        """Distances from both plates, [N, 2]."""
+        return torch.stack([z, z - self.geometry.L], 1).abs()
 
     def _log_blob(self, x: Tensor, height: Tensor) -> Tensor:
         """log W, up to a constant, of a disc of charge as wide as the data, float64 [N].
@@ -164,6 +168,37 @@ class PlateMeans(Parametrisation):
 
     def _bounded(self, means: Tensor) -> Tensor:
         return means.clamp(self.geometry.low - self.margin, self.geometry.high + self.margin)
+
+
+class PreconditionedMeans(PlateMeans):
+    """Plate means with the preconditioning of EDM (Karras et al. 2022, table 1), for generation of images.
+
+    m_s = c + c_skip (x - c) + c_out F, where c_skip = w^2 / (sigma_s^2 + w^2), c_out = sigma_s sqrt(c_skip) and w is
+    the width of the data. Errors of the means have weights 1 / c_out^2. The noise per feature of x, as plate s sees it,
+    is estimated as
+
+        sigma_s^2 = h_s^2 + max(0, |x - c|^2 - radius^2) / D:
+
+    the height tells it near a plate, where x may be a datum, and the distance where x is farther out than all data.
+    """
+
+    def means(self, features: Tensor, x: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
+        """m+ and m-, each [N, D], data units."""
+        skip, gain = self._mixing(x, z)
+        centre = self._centre(x)
+        means = centre + skip[:, :, None] * (x - centre)[:, None] + gain[:, :, None] * features
+        return means[:, 0], means[:, 1]
+
+    def _mixing(self, x: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
+        away2 = (x - self._centre(x)).square().sum(1, keepdim=True)
+        beyond2 = (away2 - self.geometry.radius**2).clamp_min(0.0) / x.shape[1]
+        noise2 = self._heights(z).to(x.dtype) ** 2 + beyond2
+        skip = 1.0 / (1.0 + noise2 / self.geometry.scale**2)
+        return skip, (noise2 * skip).sqrt()
+
+    def _weight(self, x: Tensor, z: Tensor) -> Tensor:
+        _, gain = self._mixing(x, z)
+        return gain.clamp_min(1e-6 * self.geometry.scale) ** -2
 
 
 class DirectField(Parametrisation):

@@ -180,6 +180,10 @@ class PFGM(Method):
         size = offset.norm(dim=1, keepdim=True)
         return centre + self.unit * (offset * (_FARTHEST * math.sqrt(d) / size).clamp_max(1.0)).float()
 
+    def flow(self, field: LearnedField) -> DataMeanFlow:
+        """The way to the posterior mean of the data."""
+        return DataMeanFlow(self, field)
+
     def sample(self, field: LearnedField, x0: Tensor, support: Support, travel: Travel) -> Lines:
         """Follow the lines down to the data, or from data up to z_max.
 
@@ -192,8 +196,7 @@ class PFGM(Method):
         if settings.solver == "exponential" or settings.solver == "multistep":
             heights = log_spaced(first, last, steps or settings.steps)
             way = [L - self.unit * height for height in heights]
-            flow = DataMeanFlow(self, field)
-            lines = carry(flow, x0, way, settings.solver, return_paths=travel.return_paths)
+            lines = carry(self.flow(field), x0, way, settings.solver, return_paths=travel.return_paths)
             return replace(lines, end_z=lines.end_z.new_full((len(x0),), 0.0 if travel.reverse else L))
         start, stop = math.log(first), math.log(last)
         alive = torch.isfinite(x0).all(1)

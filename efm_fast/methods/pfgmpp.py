@@ -239,6 +239,10 @@ class PFGMPP(Method):
         sigma = torch.full((n,), self.problem.geometry.L, dtype=torch.float64)
         return (centre + perturbation(centre.expand(n, -1), sigma, self.d, generator)).float()
 
+    def flow(self, field: LearnedField) -> DenoiserFlow:
+        """The way to the posterior mean of the data."""
+        return DenoiserFlow(field)
+
     def sample(self, field: LearnedField, x0: Tensor, support: Support, travel: Travel) -> Lines:
         """Follow the posterior mean down to the data, or from data up to sigma_max."""
         self.refuse(travel, "max_steps", takes="steps")
@@ -253,7 +257,7 @@ class PFGMPP(Method):
         if travel.reverse:  # from data, which lie at the smallest noise level that was learned
             levels = levels[-2::-1] if steps > 1 else [nearest, L]
         return carry(
-            DenoiserFlow(field),
+            self.flow(field),
             x0,
             [L - sigma for sigma in levels],
             settings.solver,

@@ -50,22 +50,39 @@ def pair_means(
     """
     centre = torch.cat([plus, minus]).double().mean(0)
     a, b, at = plus.double() - centre, minus.double() - centre, x.double() - centre
-    both, a2, b2 = a @ b.T, a.square().sum(1), b.square().sum(1)
-    means = []
-    size = len(a) * len(b)
-    for rows, place, width in zip(*(_blocks(part, size) for part in (at, t, sigma)), strict=True):
-        share = place.double()[:, None]
-        rest = 1.0 - share
-        own = rows.square().sum(1, keepdim=True)
-        left = own - 2.0 * rest * (rows @ a.T) + rest**2 * a2
-        right = share**2 * b2 - 2.0 * share * (rows @ b.T)
-        r2 = left[:, :, None] + right[:, None, :] + (2.0 * share * rest)[:, :, None] * both
-        log = r2.flatten(1) / (-2.0 * width.double()[:, None] ** 2)
-        total = torch.logsumexp(log, 1)
-        weight = torch.exp(log - total[:, None]).unflatten(1, (len(a), len(b)))
-        means.append((weight.sum(2) @ a + centre, weight.sum(1) @ b + centre, total))
-    first, second, logs = (torch.cat(part) for part in zip(*means, strict=True))
-    return first.to(x.dtype), second.to(x.dtype), logs
+    both = a @ b.T
+    rows = zip(*(_blocks(part, len(a) * len(b)) for part in (at, t, sigma)), strict=True)
+    parts = [_over_pairs(points, place, width, (a, b), both) for points, place, width in rows]
+    first, second, logs = (torch.cat(part) for part in zip(*parts, strict=True))
+    return (first + centre).to(x.dtype), (second + centre).to(x.dtype), logs
+
+
+def _over_pairs(
+    x: Tensor, t: Tensor, sigma: Tensor, ends: tuple[Tensor, Tensor], both: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Means of both ends at some points, and logs of sums: x+ block by block, so that the log weights stay few.
+
+    Of a block's weights only their row and column sums are kept, in units of the largest weight so far.
+    """
+    a, b = ends
+    share = t.double()[:, None]
+    rest, width = 1.0 - share, -2.0 * sigma.double()[:, None, None] ** 2
+    right = share**2 * b.square().sum(1) - 2.0 * share * (x @ b.T)
+    own = x.square().sum(1, keepdim=True)
+    top, total = x.new_full((len(x),), -torch.inf), x.new_zeros(len(x))
+    first, columns = torch.zeros_like(x), torch.zeros_like(right)
+    size = max(1, _ENTRIES // max(1, len(x) * len(b)))
+    for block, products in zip(a.split(size), both.split(size), strict=True):
+        left = own - 2.0 * rest * (x @ block.T) + rest**2 * block.square().sum(1)
+        log = (2.0 * share * rest)[:, :, None] * products
+        log = log.add_(left[:, :, None]).add_(right[:, None]).div_(width)
+        largest = torch.maximum(top, log.amax((1, 2)))
+        kept = torch.exp(top - largest)[:, None]
+        weight = log.sub_(largest[:, None, None]).exp_()
+        rows = weight.sum(2)
+        first, columns = first * kept + rows @ block, columns * kept + weight.sum(1)
+        total, top = total * kept[:, 0] + rows.sum(1), largest
+    return first / total[:, None], columns @ b / total[:, None], top + torch.log(total)
 
 
 def _blocks(values: Tensor, columns: int) -> tuple[Tensor, ...]:

@@ -17,12 +17,15 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Literal, Protocol
 
 import torch
 from torch import Tensor
 
 from ..lines import Lines, LineStatus
+from ..lines.integrate.steps import slope
+from ..types import Field
 
 Solver = Literal["euler", "heun", "midpoint", "exponential", "multistep"]
 EXPONENTIAL = ("exponential", "multistep")
@@ -47,6 +50,25 @@ class Flow(Protocol):
     def advance(self, held: Held, x: Tensor, z: float, new_z: float) -> Tensor:
         """The solution at ``new_z`` from x at ``z`` with ``held`` as it is, [N, D]; also where ``new_z`` is a plate."""
         ...
+
+
+@dataclass(frozen=True)
+class DirectionFlow:
+    """dx/dz = E_x / E_z of a field of which nothing but the direction is known."""
+
+    field: Field
+
+    def held(self, x: Tensor, z: float) -> Held:
+        """The direction, [N, D+1]."""
+        return (self.field.direction(x, x.new_full((len(x),), z, dtype=torch.float64)),)
+
+    def velocity(self, held: Held, x: Tensor, z: float) -> Tensor:
+        """E_x / E_z, bounded where a line is nearly level."""
+        return slope(held[0].to(x.dtype), 10.0 * math.sqrt(x.shape[1] + 1))
+
+    def advance(self, held: Held, x: Tensor, z: float, new_z: float) -> Tensor:
+        """x + (z' - z) E_x / E_z."""
+        return x + (new_z - z) * self.velocity(held, x, z)
 
 
 def rho_spaced(first: float, last: float, steps: int, rho: float) -> list[float]:
@@ -94,7 +116,7 @@ def carry(
         if solver == "exponential" or (lands and k == len(heights) - 2):
             x = flow.advance(held, x, z, new_z)
         elif solver == "multistep":
-            x = flow.advance(_ahead(held, before), x, z, new_z)
+            x = flow.advance(ahead(held, before), x, z, new_z)
         else:
             x = _runge_kutta(flow, held, x, (z, new_z), solver)
             count += solver != "euler"
@@ -124,7 +146,7 @@ def lines_through(
     )
 
 
-def _ahead(held: Held, before: Held | None) -> Held:
+def ahead(held: Held, before: Held | None) -> Held:
     """``held`` extrapolated by half a step, from its values of this step and of the one before."""
     if before is None:
         return held

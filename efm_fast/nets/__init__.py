@@ -17,6 +17,7 @@ from ..extras import extra
 from ..plugins import own_class
 from ..sections import Choice, Section
 from ..types import Geometry
+from .diffusers_net import DiffusersNet, DiffusersSettings
 from .mlp import MLP, MLPSettings
 from .unet import UNet, UNetSettings
 
@@ -28,6 +29,7 @@ __all__ = ["BACKBONES", "MLP", "Geometry", "Net", "UNet", "build_backbone"]
 BACKBONES: dict[str, tuple[type[nn.Module], type[Section]]] = {
     "mlp": (MLP, MLPSettings),
     "unet": (UNet, UNetSettings),
+    "diffusers": (DiffusersNet, DiffusersSettings),
 }
 
 
@@ -67,5 +69,5 @@ Net = Annotated[
     BeforeValidator(
         Choice("backbone", "mlp", {name: row[1] for name, row in BACKBONES.items()}, _own_settings)
     ),
-    Field(description="the network: mlp for vectors, unet for images, or my_module:MyNet"),
+    Field(description="the network: mlp for vectors, unet and diffusers for images, or my_module:MyNet"),
 ]

@@ -39,7 +39,7 @@ def plot_curves(
     Raises:
         InputError: no row has a step and one of the metrics, or an unknown kind of picture.
     """
-    curves = _collect(metrics_rows)
+    curves = curves_of(metrics_rows)
     wanted = [key for key in (curves if keys is None else keys) if key in curves]
     if not wanted:
         asked = "numbers" if keys is None else ", ".join(keys)
@@ -59,8 +59,8 @@ def plot_curves(
         return style.save(figure, path)
 
 
-def _collect(rows: Iterable[Mapping[str, Any]]) -> dict[str, tuple[Array, Array]]:
-    """Steps and values of each metric, in step order."""
+def curves_of(rows: Iterable[Mapping[str, Any]]) -> dict[str, tuple[Array, Array]]:
+    """Steps and values of each metric in ``rows``, in step order; what is no finite number is left out."""
     found: dict[str, list[tuple[float, float]]] = {}
     for row in rows:
         step = row.get("step")
@@ -81,11 +81,11 @@ def _curve(axes: Axes, step: Array, value: Array, colour: str) -> None:
     dense = len(step) > 60
     if dense:
         axes.plot(step, value, color=colour, alpha=0.25, linewidth=0.7)
-        axes.plot(step, _running_mean(value, max(3, len(step) // 40)), color=colour, linewidth=1.6)
+        axes.plot(step, running_mean(value, max(3, len(step) // 40)), color=colour, linewidth=1.6)
     else:
         marker = "o" if len(step) < 25 else None
         axes.plot(step, value, color=colour, linewidth=1.6, marker=marker, markersize=3.2)
-    if value.min() > 0 and value.max() > 30 * value.min():
+    if is_logarithmic(value):
         axes.set_yscale("log")
     axes.grid(axis="y")
     axes.spines["left"].set_visible(False)
@@ -105,7 +105,12 @@ def _curve(axes: Axes, step: Array, value: Array, colour: str) -> None:
     )
 
 
-def _running_mean(value: Array, width: int) -> Array:
+def is_logarithmic(value: Array) -> bool:
+    """Whether a curve is drawn on a logarithmic axis: positive, over more than a factor of thirty."""
+    return bool(value.min() > 0 and value.max() > 30 * value.min())
+
+
+def running_mean(value: Array, width: int) -> Array:
     """Mean over ``width`` neighbours, over those that exist near the ends."""
     kernel = np.ones(width)
     return np.asarray(np.convolve(value, kernel, "same") / np.convolve(np.ones_like(value), kernel, "same"))

@@ -1,5 +1,6 @@
 """Checkpoints: one file each, sealed with a checksum, replaced by one rename.
 
+    state-00002000/        instead of the next, while a sharded network is trained: see generations.py
     state.safetensors      step, network, average, optimiser: all that resume and sampling need, of one step
     weights.safetensors    the averaged weights alone, where somebody exported them
 
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -18,13 +20,26 @@ from torch import Tensor
 
 from ..errors import RunError
 from ..extras import extra
+from ..processes import Processes
 from ..sealed import load_tensors
 from ..types import Geometry
+from .generations import STATE, generations, prove
 
 with extra("train"):
     from safetensors import SafetensorError, safe_open
 
-STATE, WEIGHTS = "state.safetensors", "weights.safetensors"
+WEIGHTS = "weights.safetensors"
+
+
+def latest(folder: Path) -> Path:
+    """The last checkpoint of the run in ``folder``: its file, or the folder of a generation."""
+    known = generations(folder)
+    path = folder / STATE
+    if not known:
+        return path
+    step = max(known)
+    # both are there if a process was killed between writing one and removing the other
+    return path if path.exists() and int(load_tensors(path)["step"]) > step else known[step]
 
 
 def load_state(folder: Path, geometry: Geometry) -> dict[str, Tensor]:
@@ -33,8 +48,24 @@ def load_state(folder: Path, geometry: Geometry) -> dict[str, Tensor]:
     Raises:
         RunError: the state is missing or damaged, mixes steps, or belongs to another geometry.json.
     """
-    path = folder / STATE
-    tensors = load_tensors(path)
+    path = latest(folder)
+    if path.is_dir():
+        from .shards import read_generation
+
+        prove(path, Processes.alone())
+        tensors = read_generation(path, None, None)
+    else:
+        tensors = load_tensors(path)
+    check_state(path, tensors, geometry)
+    return tensors
+
+
+def check_state(path: Path, tensors: Mapping[str, Tensor], geometry: Geometry) -> None:
+    """Prove that the ``tensors`` of the checkpoint ``path`` are of one step and of ``geometry``.
+
+    Raises:
+        RunError: they are not.
+    """
     if "step" not in tensors or "average.n_averaged" not in tensors:
         raise RunError(f"{path} holds no training state of efm_fast")
     _check_geometry(path, tensors, geometry)
@@ -42,7 +73,6 @@ def load_state(folder: Path, geometry: Geometry) -> dict[str, Tensor]:
     steps = {int(tensors["step"]), int(tensors["average.n_averaged"]), max(counts, default=0)}
     if len(steps) > 1:
         raise RunError(f"{path} mixes the steps {', '.join(map(str, sorted(steps)))}; nothing was changed")
-    return tensors
 
 
 def averaged_weights(folder: Path, geometry: Geometry) -> tuple[dict[str, Tensor], int]:
@@ -53,21 +83,39 @@ def averaged_weights(folder: Path, geometry: Geometry) -> tuple[dict[str, Tensor
     Raises:
         RunError: neither is there, or what is there is damaged.
     """
-    state, exported = folder / STATE, folder / WEIGHTS
+    state, exported = latest(folder), folder / WEIGHTS
     if state.exists() or not exported.exists():
         tensors = load_state(folder, geometry)
         step = int(tensors["step"])
         _tell_stale(exported, step)
         return under("average.module.", tensors), step
-    weights = load_tensors(exported)
-    _check_geometry(exported, weights, geometry)
-    weights.pop("geometry", None)
-    step = int(weights.pop("step"))
+    weights, step = exported_weights(exported, geometry)
     warnings.warn(
         f"{folder} has no {STATE}: it samples with {WEIGHTS}, of step {step}, and cannot be resumed",
         stacklevel=3,
     )
     return weights, step
+
+
+def exported_weights(
+    path: Path, geometry: Geometry, beside: str = "geometry.json"
+) -> tuple[dict[str, Tensor], int]:
+    """The weights that ``Run.export`` wrote to ``path``, and their step.
+
+    Args:
+        path: of the file.
+        geometry: the lengths that stand beside it.
+        beside: the file that they stand in.
+
+    Raises:
+        RunError: the file is missing, damaged, something else, or belongs to other lengths.
+    """
+    weights = load_tensors(path)
+    _check_geometry(path, weights, geometry, beside)
+    weights.pop("geometry", None)
+    if "step" not in weights:
+        raise RunError(f"{path} holds no exported weights of efm_fast")
+    return weights, int(weights.pop("step"))
 
 
 def numbers(geometry: Geometry) -> Tensor:
@@ -83,12 +131,12 @@ def under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
 
-def _check_geometry(path: Path, tensors: dict[str, Tensor], geometry: Geometry) -> None:
+def _check_geometry(
+    path: Path, tensors: Mapping[str, Tensor], geometry: Geometry, beside: str = "geometry.json"
+) -> None:
     trained = tensors.get("geometry")  # version 0.1 did not keep it
     if trained is not None and not torch.equal(trained, numbers(geometry)):
-        raise RunError(
-            f"{path} was trained with other lengths than those of geometry.json; nothing was changed"
-        )
+        raise RunError(f"{path} was trained with other lengths than those of {beside}; nothing was changed")
 
 
 def _tell_stale(exported: Path, step: int) -> None:

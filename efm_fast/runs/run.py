@@ -5,6 +5,7 @@
     support.json             the discs that hold the charges, which the full map needs
     versions.json            what it ran on
     state.safetensors        the checkpoint: network, average (what sampling uses), optimiser and step
+    state-00002000/          the same in shards, while a sharded network is trained
     metrics.jsonl            one row per log step
     samples/                 pictures while training, and what `sample` and `evaluate` write
 
@@ -21,6 +22,7 @@ import os
 import platform
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -35,7 +37,7 @@ from ..methods import LearnedField, Method, Problem, make_method
 from ..nets import build_backbone
 from ..sealed import save_tensors
 from ..types import Geometry
-from .checkpoint import STATE, averaged_weights, numbers
+from .checkpoint import averaged_weights, latest, numbers
 from .measure import measure_support
 from .sources import sources_if_there, with_data
 
@@ -115,6 +117,18 @@ class Run:
         save_tensors(path, "weights", tensors | self.field.state_dict())
         return path
 
+    def save_pretrained(self, folder: str | Path, *, license: str | None = None) -> Path:
+        """Write the run as a folder for the Hugging Face hub, see :func:`efm_fast.hub.save_pretrained`."""
+        from ..hub import save_pretrained
+
+        return save_pretrained(self, folder, license=license)
+
+    def push_to_hub(self, repo_id: str, **options: Any) -> str:
+        """Upload the run to the Hugging Face hub, see :func:`efm_fast.hub.push_to_hub`."""
+        from ..hub import push_to_hub
+
+        return push_to_hub(self, repo_id, **options)
+
 
 def resolve_device(name: str) -> torch.device:
     """The torch device that ``name`` means: "auto" is CUDA where there is one, else the CPU.
@@ -147,7 +161,7 @@ def free_folder(config: Config) -> Path:
     """
     folder = Path(config.runs) / config.name
     if os.path.lexists(folder):
-        advice = f"continue it with `efm-fast resume {folder}`" if (folder / STATE).exists() else "remove it"
+        advice = f"continue it with `efm-fast resume {folder}`" if latest(folder).exists() else "remove it"
         raise RunError(f"run folder {folder} is already there: {advice}, or choose another name=...")
     there = next(parent for parent in folder.parents if os.path.lexists(parent))
     if not there.is_dir():
@@ -169,13 +183,24 @@ def description(config: Config, geometry: Geometry, support: Support) -> dict[st
         "machine": platform.machine(),
         "cuda": torch.version.cuda,
     }
-    centers = {"plus_center": support.plus_center.tolist(), "minus_center": support.minus_center.tolist()}
     return {
         "config.yaml": config.to_yaml(),
         "geometry.json": json.dumps(dataclasses.asdict(geometry), indent=1),
-        "support.json": json.dumps({**vars(support), **centers}),
+        "support.json": json.dumps(support_numbers(support)),
         "versions.json": json.dumps(versions, indent=1),
     }
+
+
+def support_numbers(support: Support) -> dict[str, Any]:
+    """``support`` as plain data."""
+    centers = {"plus_center": support.plus_center.tolist(), "minus_center": support.minus_center.tolist()}
+    return {**vars(support), **centers}
+
+
+def support_from(raw: dict[str, Any]) -> Support:
+    """The support whose :func:`support_numbers` are ``raw``; ValueError, TypeError or KeyError where they are not."""
+    centers = {key: torch.tensor(raw[key], dtype=torch.float64) for key in ("plus_center", "minus_center")}
+    return Support(**{**raw, **centers})
 
 
 def write_description(folder: Path, files: dict[str, str]) -> None:
@@ -198,8 +223,7 @@ def read_description(folder: Path) -> tuple[Config, Geometry]:
     try:
         config = Config.read(folder / "config.yaml")
         raw = json.loads((folder / "geometry.json").read_text(encoding="utf-8"))
-        raw["shape"], raw["centre"] = tuple(raw["shape"]), tuple(raw["centre"])
-        return config, _checked(Geometry(**raw))
+        return config, geometry_from(raw, "geometry.json")
     except (EfmError, OSError, ValueError, TypeError, KeyError) as problem:
         raise RunError(f"{folder} does not describe a run of this version: {problem}") from None
     except RecursionError:
@@ -208,23 +232,26 @@ def read_description(folder: Path) -> tuple[Config, Geometry]:
         ) from None
 
 
-def _checked(geometry: Geometry) -> Geometry:
-    """``geometry`` if it is made of numbers that a measurement could have given, else ValueError."""
+def geometry_from(raw: dict[str, Any], file: str) -> Geometry:
+    """The geometry that ``file`` holds as plain data, if a measurement could have given its numbers.
+
+    Raises:
+        ValueError, TypeError, KeyError: something is missing, too much, or impossible.
+    """
+    geometry = Geometry(**{**raw, "shape": tuple(raw["shape"]), "centre": tuple(raw["centre"])})
     sizes, lengths = geometry.shape, dataclasses.asdict(geometry)
     if not sizes or not all(type(size) is int and size > 0 for size in sizes):
-        raise ValueError(f"geometry.json: shape: expected sizes above 0, got {sizes}")
+        raise ValueError(f"{file}: shape: expected sizes above 0, got {sizes}")
     if len(geometry.centre) != math.prod(sizes):
-        raise ValueError(
-            f"geometry.json: centre: expected {math.prod(sizes)} numbers, got {len(geometry.centre)}"
-        )
+        raise ValueError(f"{file}: centre: expected {math.prod(sizes)} numbers, got {len(geometry.centre)}")
     for name, value in lengths.items():
         row = value if isinstance(value, tuple) else (value,)
         if not all(type(number) in (int, float) and math.isfinite(number) for number in row):
-            raise ValueError(f"geometry.json: {name}: expected finite numbers, got {checks.describe(value)}")
+            raise ValueError(f"{file}: {name}: expected finite numbers, got {checks.describe(value)}")
     for name in ("L", "s", "nearest", "scale"):
         if not lengths[name] > 0:
             raise ValueError(
-                f"geometry.json: {name}: expected a number above 0, got {checks.describe(lengths[name])}"
+                f"{file}: {name}: expected a number above 0, got {checks.describe(lengths[name])}"
             )
     return geometry
 
@@ -239,11 +266,7 @@ def read_support(folder: Path, config: Config, plus: Source, minus: Source) -> S
     if not path.is_file():
         return measure_support(config, plus, minus)
     try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
-        centers = {
-            key: torch.tensor(raw[key], dtype=torch.float64) for key in ("plus_center", "minus_center")
-        }
-        return Support(**{**raw, **centers})
+        return support_from(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError, KeyError) as problem:
         raise RunError(f"{path} does not hold the support of a run: {problem}") from None
 
@@ -277,7 +300,7 @@ def load(folder: str | Path, *, plus: object = None, minus: object = None, devic
     Sampling from starts ``x0`` needs no data; where data are needed and not there, the error says what is missing.
 
     Args:
-        folder: what ``train`` wrote.
+        folder: what ``train`` or ``save_pretrained`` wrote.
         plus: the data on the plate z = 0 again, if they were in memory.
         minus: the data on the plate z = L again, if they were in memory.
         device: "auto", "cpu", "cuda" or "cuda:N".
@@ -290,6 +313,10 @@ def load(folder: str | Path, *, plus: object = None, minus: object = None, devic
         InputError: the device is not there, or other data than those of the run are given.
     """
     folder = checks.folder("folder", folder)
+    if (folder / "config.json").is_file() and not (folder / "config.yaml").exists():
+        from ..hub import from_pretrained
+
+        return from_pretrained(folder, plus=plus, minus=minus, device=device)
     where = resolve_device(device)
     config, geometry = read_description(folder)
     weights, step = averaged_weights(folder, geometry)

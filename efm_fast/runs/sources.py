@@ -11,7 +11,7 @@ from ..config import Config
 from ..data import Source, make_source, resolve_source
 from ..data.registry import source_module
 from ..data.source import AbsentSource
-from ..data.spec import described, given_again, in_memory
+from ..data.spec import described, given_again, in_memory, kept_back
 from ..errors import EfmError, InputError, RunError
 from ..types import Geometry
 
@@ -91,6 +91,11 @@ def _again(folder: Path, config: Config, plate: str, call: str) -> Source:
         raise RunError(
             f"{folder}: its {plate} data were in memory, {described(spec[key])}, and are not in the run folder:"
             f" give them again in Python, {call}({str(folder)!r}, {plate}=...)"
+        )
+    if names := kept_back(spec):
+        raise RunError(
+            f"{folder}: its {plate} data, {', '.join(map(repr, names))}, are files of the machine that trained it and"
+            " were not published; samples can start from x0 of your own"
         )
     try:
         return _made(config, plate)

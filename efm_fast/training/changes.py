@@ -20,6 +20,8 @@ _MAY_CHANGE = {
     "train.compile",
     "train.accumulate",
     "train.timeout",
+    "train.sharding",
+    "train.async_checkpoint",
 }
 _LEARNED = "what the run knows was learned with it; start a new run"
 _WHY_NOT = {

@@ -31,13 +31,17 @@ class Divergence:
         finite = torch.isfinite(loss.detach()) & torch.isfinite(norm)
         self.first = torch.where(finite, self.first, self.first.clamp(max=step))
 
-    def refuse(self, processes: Processes) -> None:
+    def refuse(self, processes: Processes, problem: RunError | None = None) -> None:
         """Wait for the steps seen so far, on all processes.
 
+        Args:
+            processes: who trains.
+            problem: something else that this process has found out.
+
         Raises:
-            RunError: one of them was not finite; the text names the first.
+            RunError: one of them was not finite; the text names the first. Or the ``problem`` of a process.
         """
-        step = min(one["first"] for one in processes.agree({"first": int(self.first)}))
+        step = min(one["first"] for one in processes.agree({"first": int(self.first)}, problem))
         if step < sys.maxsize:
             raise RunError(
                 f"{self.folder}: the loss or its gradient is not finite at step {step}; the last checkpoint is"

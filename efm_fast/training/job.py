@@ -24,6 +24,7 @@ from ..errors import EfmError, InputError, RunError
 from ..files import write_text
 from ..processes import Processes, served_devices, told_if_lost, why_no_messages
 from ..runs.run import resolve_device
+from .state import TrainingState
 
 _LAUNCH = "launch.json"
 _ADDRESS = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
@@ -147,6 +148,20 @@ def averaging(network: nn.Module, loss: Tensor, processes: Processes) -> nn.Modu
     )
 
 
+def is_many() -> bool:
+    """Whether this process is one of several of a job."""
+    return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
+
+
+def begin_sharding(state: TrainingState, config: Config, processes: Processes) -> None:
+    """Cut ``state`` over the processes, if they are many and the settings ask for it."""
+    if processes.group is not None and processes.size > 1 and config.train.sharding == "fsdp":
+        from torch.distributed.device_mesh import DeviceMesh
+
+        device = resolve_device(local_device(config.device))
+        state.shard(DeviceMesh.from_group(processes.group, device.type), device)
+
+
 def mean_over(processes: Processes, value: float) -> float:
     """The mean of one number of every process."""
     told: Sequence[dict[str, float]] = processes.agree({"value": value})
@@ -165,6 +180,19 @@ def launchers(processes: Processes) -> list[str]:
     if "TORCHELASTIC_RUN_ID" in os.environ:
         mine = f"{socket.gethostname()} {os.getppid()} {os.environ['TORCHELASTIC_RUN_ID']}"
     return [one["launcher"] for one in processes.agree({"launcher": mine})]
+
+
+def launcher_lost(parent: int) -> RunError | None:
+    """What to say if torchrun started this process and has ended since: whoever starts a new one must not meet this.
+
+    Args:
+        parent: ``os.getppid()`` when the training began.
+    """
+    if "TORCHELASTIC_RUN_ID" not in os.environ or os.getppid() == parent:
+        return None
+    return RunError(
+        "torchrun, which started this process, has ended, and so does this one; the last checkpoint is whole"
+    )
 
 
 def is_restart(folder: Path, launched_by: list[str]) -> bool:

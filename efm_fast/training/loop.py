@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import functools
 import math
+import os
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -38,12 +39,16 @@ from ..stop import interrupted_by_signals
 from ..streams import Stream, step_generator
 from ..types import Plates
 from .changes import changed, refuse_fewer_steps
+from .checkpoints import Checkpoints
 from .divergence import Divergence
 from .job import (
     averaging,
+    begin_sharding,
     check_job,
+    is_many,
     is_restart,
     joined,
+    launcher_lost,
     launchers,
     local_device,
     mean_over,
@@ -131,6 +136,7 @@ def _begin(
 
     processes.agree({})  # no folder where a process has found a mistake
     processes.by_first(publish)
+    begin_sharding(state, config, processes)
     run = Run(folder, config, geometry, method, state.averaged_field, *sources, state.step, support)
     try:
         return _fit(run, state, processes, progress=progress)
@@ -181,7 +187,8 @@ def resume(
         sources = sources_again(folder, config, "resume")
         method = make_method(config.method, Problem(geometry, *sources, config.seed), strategy)
         state = _state(config, method)
-        state.load(folder)
+        begin_sharding(state, config, processes)
+        state.load(folder, processes)
         refuse_fewer_steps(config, state.step)
         support = read_support(folder, config, *sources)
         run = Run(folder, config, geometry, method, state.averaged_field, *sources, state.step, support)
@@ -228,9 +235,12 @@ def _check_options(strategy: object, progress: object) -> None:
 
 
 def _state(config: Config, method: Method) -> TrainingState:
-    return TrainingState(
-        untrained(config, method).to(resolve_device(local_device(config.device))), config.train
-    )
+    field = untrained(config, method)
+    if (
+        config.train.sharding == "none" or not is_many()
+    ):  # a sharded network need not fit on a device as a whole
+        field = field.to(resolve_device(local_device(config.device)))
+    return TrainingState(field, config.train)
 
 
 def _try_first_step(config: Config, field: LearnedField, method: Method) -> None:
@@ -276,18 +286,20 @@ def _fit(run: Run, state: TrainingState, processes: Processes, *, progress: bool
     learner = _Learner(run, state, processes)
     show = progress and processes.first
     steps = tqdm(range(state.step, settings.steps), config.name, disable=not show, unit="step")
-    divergence = Divergence(folder, learner.device)
+    divergence, parent = Divergence(folder, learner.device), os.getppid()
     with interrupted_by_signals(), contextlib.ExitStack() as stack:
         reporter: Any = processes.by_first(lambda: stack.enter_context(Reporter(run, state.step)))
+        checkpoints = stack.enter_context(Checkpoints(folder, state, processes, settings.async_checkpoint))
         started = time.perf_counter()
         for step, *rows in zip(steps, *loaders, strict=False):
             loss, norm = learner.learn(rows, step)
             divergence.see(state.step, loss, norm)
             row, picture = (state.step % n == 0 for n in (settings.log_every, settings.picture_every))
             checkpoint = state.step % settings.checkpoint_every == 0 or state.step == settings.steps
-            if not (row or picture or checkpoint):
+            if not (row or picture or checkpoint or checkpoints.failed):
                 continue
-            divergence.refuse(processes)
+            divergence.refuse(processes, launcher_lost(parent))
+            checkpoints.refuse()
             numbers = {}
             if row:
                 value = mean_over(processes, float(loss))
@@ -295,24 +307,25 @@ def _fit(run: Run, state: TrainingState, processes: Processes, *, progress: bool
                 started = time.perf_counter()
                 numbers = {"loss": value, "grad_norm": float(norm), "lr": state.learning_rate, "rate": rate}
                 steps.set_postfix(loss=f"{value:.4f}")
-            processes.by_first(
-                functools.partial(_tell, reporter, state, numbers, picture=picture, checkpoint=checkpoint)
-            )
+            if picture:
+                state.gather()
+            processes.by_first(functools.partial(_tell, reporter, state.step, numbers, picture, checkpoint))
+            if checkpoint:  # last, so that all rows and pictures up to a checkpoint are there with it
+                checkpoints.write()
+        checkpoints.refuse(wait=True)
+        state.gather()
         processes.by_first(lambda: reporter.curves())
     return dataclasses.replace(run, field=state.averaged_field.eval(), step=state.step)
 
 
-def _tell(
-    reporter: Reporter, state: TrainingState, numbers: dict[str, float], *, picture: bool, checkpoint: bool
-) -> None:
+def _tell(reporter: Reporter, step: int, numbers: dict[str, float], picture: bool, checkpoint: bool) -> None:
     """Write what is due at this step."""
     if numbers:
-        reporter.log(state.step, **numbers)
+        reporter.log(step, **numbers)
     if picture:
-        reporter.picture(state.step)
-    if checkpoint:  # last, so that all rows and pictures up to a checkpoint are there with it
+        reporter.picture(step)
+    if checkpoint:
         reporter.flush()
-        state.save(reporter.run.folder)
 
 
 def _loaders(run: Run, start: int) -> list[Iterable[Tensor]]:
@@ -343,7 +356,7 @@ class _Learner:
             self.parts = [None]  # nothing to cut
         network: Any = torch.compile(state.field) if settings.compile else state.field
         self.network = network
-        if processes.size > 1 and state.step < settings.steps:
+        if processes.size > 1 and not state.sharded and state.step < settings.steps:
             rows = next(zip(*_loaders(run, state.step), strict=False))
             with torch.random.fork_rng(devices=[]):
                 loss = self._loss(rows, state.step, self.parts[0])
@@ -355,8 +368,9 @@ class _Learner:
         losses = []
         for k, part in enumerate(self.parts):
             last = k + 1 == len(self.parts)
-            # gradients travel once a step
-            with contextlib.nullcontext() if last or self.processes.size == 1 else self.network.no_sync():
+            # gradients travel once a step, or with every pass where no process has room for all of them
+            together = last or self.processes.size == 1 or self.state.sharded
+            with contextlib.nullcontext() if together else self.network.no_sync():
                 loss = self._loss(rows, step, part) / len(self.parts)
                 loss.backward()
             losses.append(loss.detach())

@@ -1,11 +1,13 @@
 """Train with 1, 2, 4 and 8 processes, twice with 2, and with 4, then 2, then 8; print how far they differ.
 
-``python tests/distributed/agreement.py [--steps 200]``
+``python tests/distributed/agreement.py [--steps 200] [--fsdp]``; with ``--fsdp`` the networks of many are sharded, and
+their checkpoints are written in the background.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import multiprocessing
 import os
 import sys
@@ -15,9 +17,10 @@ from pathlib import Path
 import torch
 from check_training import losses, settings
 from launch import join
-from safetensors.torch import load_file
 
 from efm_fast import resume, train
+from efm_fast.runs.checkpoint import load_state
+from efm_fast.runs.run import read_description
 
 
 def child(rank: int, size: int, base: str, name: str, steps: int, again: bool) -> None:
@@ -27,7 +30,8 @@ def child(rank: int, size: int, base: str, name: str, steps: int, again: bool) -
     if again:
         resume(Path(base) / name, {"train.steps": steps}, progress=False)
     else:
-        train("gaussian_to_swissroll", settings(base, name, **{"train.steps": steps}), progress=False)
+        more = {"train.steps": steps, **json.loads(os.environ.get("MORE", "{}"))}
+        train("gaussian_to_swissroll", settings(base, name, **more), progress=False)
 
 
 def trained(base: str, name: str, size: int, steps: int, again: bool = False) -> Path:
@@ -42,12 +46,17 @@ def trained(base: str, name: str, size: int, steps: int, again: bool = False) ->
     return Path(base) / name
 
 
+def state_of(run: Path) -> dict[str, torch.Tensor]:
+    """The tensors of a run's last checkpoint."""
+    return load_state(run, read_description(run)[1])
+
+
 def difference(run: Path, other: Path) -> tuple[float, float]:
     """The largest relative difference of a loss, and that of all weights together."""
     apart = max(abs(a - b) / abs(b) for a, b in zip(losses(run), losses(other), strict=True))
     ours, theirs = (
-        torch.cat([v.double().flatten() for k, v in state.items() if k.startswith("field.")])
-        for state in (load_file(folder / "state.safetensors") for folder in (run, other))
+        torch.cat([v.double().flatten() for k, v in sorted(state.items()) if k.startswith("field.")])
+        for state in map(state_of, (run, other))
     )
     return apart, float((ours - theirs).norm() / theirs.norm())
 
@@ -58,11 +67,16 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--steps", type=int, default=200)
-    steps = parser.parse_args().steps
+    parser.add_argument("--fsdp", action="store_true")
+    options = parser.parse_args()
+    steps = options.steps
+    if options.fsdp:
+        os.environ["MORE"] = json.dumps({"train.sharding": "fsdp", "train.async_checkpoint": True})
     with tempfile.TemporaryDirectory() as base:
         runs = {size: trained(base, f"of_{size}", size, steps) for size in (1, 2, 4, 8)}
         again = trained(base, "again", 2, steps)
-        same = (again / "state.safetensors").read_bytes() == (runs[2] / "state.safetensors").read_bytes()
+        first, second = state_of(again), state_of(runs[2])
+        same = first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
         found = {f"{size} processes": difference(runs[size], runs[1]) for size in (2, 4, 8)}
         # more steps change the learning rate's cosine, so the run that changes hands is compared with its like
         for name, sizes in (("one", (1, 1, 1)), ("many", (4, 2, 8))):

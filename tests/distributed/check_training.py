@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,8 @@ import torch.distributed as dist
 import efm_fast.training.loop as loop
 from efm_fast import resume, train
 from efm_fast.errors import EfmError, InputError, RunError
+from efm_fast.runs import generations
+from efm_fast.training import sharded as cut
 
 SETTINGS = {
     "train.steps": 40,
@@ -76,6 +80,50 @@ def run(folder: str) -> None:
         refused(r"plus: these are not the data \(process 1 of 2\)")
 
 
+FSDP = {"train.sharding": "fsdp", "train.steps": 20}
+
+
+def sharded(folder: str) -> None:
+    """A network of which each process has a part, with checkpoints at once and in the background."""
+    # modules of this small network are gathered apart
+    pytest.MonkeyPatch().setattr(cut, "TOGETHER", 100)
+    train("gaussian_to_swissroll", settings(folder, "parts", **FSDP), progress=False)
+    more = {"train.async_checkpoint": True, "train.checkpoint_every": 3, "train.picture_every": 9}
+    train("gaussian_to_swissroll", settings(folder, "behind", **FSDP, **more), progress=False)
+    train(
+        "gaussian_to_swissroll", settings(folder, "four", **FSDP, **{"train.accumulate": 2}), progress=False
+    )
+    if not int(os.environ["RANK"]):
+        shutil.copytree(Path(folder) / "parts", Path(folder) / "parts_whole")
+    dist.barrier()
+    resume(Path(folder) / "whole", {**FSDP, "train.steps": 30}, progress=False)
+    resume(Path(folder) / "parts_whole", {"train.sharding": "none", "train.steps": 30}, progress=False)
+
+    # a part that cannot be written is told on every process, and the checkpoint before stays
+    def full(path: Path) -> str:
+        raise OSError(28, "No space left on device")
+
+    rank = int(os.environ["RANK"])
+    for background in (False, True):
+        with pytest.MonkeyPatch.context() as patch:
+            name = f"full_{background}"
+            changed = {"train.async_checkpoint": background, "train.checkpoint_every": 5}
+            original = generations.digest
+
+            def sometimes(path: Path, original: Callable[[Path], str] = original) -> str:
+                return full(path) if rank and "state-00000010" in str(path) else original(path)
+
+            patch.setattr(generations, "digest", sometimes)
+            with pytest.raises(
+                RunError, match=r"cannot write .*state-00000010: No space left on device"
+            ) as caught:
+                train("gaussian_to_swissroll", settings(folder, name, **FSDP, **changed), progress=False)
+            assert "process 1" in str(caught.value)
+            assert caught.value.shared
+            dist.barrier()
+            assert [path.name for path in (Path(folder) / name).glob("state*")] == ["state-00000005"]
+
+
 def die(folder: str) -> None:
     """Train, and be killed or stopped on the way, once: RANK:STEP:SECONDS:SIGNAL says where and how."""
     rank, step, seconds, number = os.environ["DIE"].split(":")
@@ -83,7 +131,7 @@ def die(folder: str) -> None:
     original = loop.step_generator
 
     def generator(seed: int, at: int, stream: int) -> torch.Generator:
-        if first and at == int(step) and os.environ["RANK"] == rank:
+        if first and at == int(step) and rank in ("-1", os.environ["RANK"]):
             hit = lambda: os.kill(os.getpid(), getattr(signal, number))  # noqa: E731
             threading.Timer(float(seconds), hit).start() if float(seconds) else hit()
         time.sleep(0.002)
@@ -91,7 +139,8 @@ def die(folder: str) -> None:
 
     loop.step_generator = generator
     try:
-        train("gaussian_to_swissroll", settings(folder, "killed"), progress=False)
+        more = json.loads(os.environ.get("MORE", "{}"))
+        train("gaussian_to_swissroll", settings(folder, "killed", **more), progress=False)
     except RunError as problem:
         sys.exit(f"efm-fast: {problem}")
 
@@ -106,6 +155,6 @@ if __name__ == "__main__":
         from launch import join
 
         join()
-    {"run": run, "die": die, "go_on": go_on}[sys.argv[1]](sys.argv[2])
+    {"run": run, "sharded": sharded, "die": die, "go_on": go_on}[sys.argv[1]](sys.argv[2])
     if dist.is_initialized():
         dist.destroy_process_group()

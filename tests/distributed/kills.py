@@ -1,14 +1,16 @@
 """Kill a random process of a job at random places, go on from the run folder, and compare bit for bit.
 
-``python tests/distributed/kills.py [--places 20] [--processes 2] [--torchrun]``
+``python tests/distributed/kills.py [--places 20] [--processes 2] [--torchrun] [--fsdp] [--all]``
 
 The processes are forked from this one, which has imported torch already. With ``--torchrun`` it is torchrun that starts
-them, and starts them again after the kill.
+them, and starts them again after the kill. With ``--fsdp`` the network is sharded and checkpoints are written in the
+background. With ``--all`` every process is killed.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import multiprocessing
 import os
 import random
@@ -19,6 +21,7 @@ from pathlib import Path
 
 import check_training
 import torch
+from agreement import state_of
 from launch import join
 
 HERE = Path(__file__).parent
@@ -47,7 +50,7 @@ def forked(folder: Path, processes: int, die: str | None) -> list[int | None]:
     for process in started:
         process.start()
     for process in started:
-        process.join(120)
+        process.join(300)
         process.kill()
     return [process.exitcode for process in started]
 
@@ -56,7 +59,7 @@ def torchrun(folder: Path, processes: int, die: str) -> subprocess.CompletedProc
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--max-restarts=3"]
     command += [f"--nproc-per-node={processes}", str(HERE / "check_training.py"), "die", str(folder)]
     env = {**os.environ, "OMP_NUM_THREADS": "1", "DIE": die}
-    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=300)
+    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=600)
 
 
 def survived(folder: Path, options: argparse.Namespace, rank: int, die: str) -> bool:
@@ -67,8 +70,10 @@ def survived(folder: Path, options: argparse.Namespace, rank: int, die: str) -> 
             print(done.stderr[:3000], done.stderr[-500:], sep="\n...\n")
         return done.returncode == 0 and "exitcode: -9" in done.stderr
     ended = forked(folder, options.processes, die)
-    others = ended[:rank] + ended[rank + 1 :]
-    if ended[rank] != -9 or any(code != 1 for code in others):
+    others = ended[:rank] + ended[rank + 1 :] if rank >= 0 else []
+    if any(code != 1 for code in others) or any(
+        code != -9 for code in (ended if rank < 0 else [ended[rank]])
+    ):
         print("exit codes", ended)
         return False
     return forked(folder, options.processes, None) == [0] * options.processes
@@ -82,20 +87,29 @@ def main() -> int:
     parser.add_argument("--places", type=int, default=20)
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--torchrun", action="store_true")
+    parser.add_argument("--fsdp", action="store_true")
+    parser.add_argument("--all", action="store_true")
     options = parser.parse_args()
+    if options.fsdp:
+        os.environ["MORE"] = json.dumps({"train.sharding": "fsdp", "train.async_checkpoint": True})
     good = 0
     with tempfile.TemporaryDirectory() as base:
         forked(Path(base) / "whole", options.processes, NEVER)
-        want = (Path(base) / "whole" / "killed" / "state.safetensors").read_bytes()
+        want = state_of(Path(base) / "whole" / "killed")
         for place in range(options.places):
-            rank, step = random.randrange(options.processes), random.randrange(1, 39)
+            rank = -1 if options.all else random.randrange(options.processes)
+            step = random.randrange(1, 39)
             # right before the step, or some time into it, also while files are written
             seconds = random.choice([0.0, random.uniform(0.0005, 0.01)])
             folder = Path(base) / str(place)
             alive = survived(folder, options, rank, f"{rank}:{step}:{seconds:.4f}:SIGKILL")
-            same = alive and (folder / "killed" / "state.safetensors").read_bytes() == want
+            got = state_of(folder / "killed") if alive else {}
+            same = got.keys() == want.keys() and all(torch.equal(got[name], want[name]) for name in want)
             good += same
-            print(f"rank {rank}, step {step}, {seconds:.4f} s: went on {alive}, same bits {same}", flush=True)
+            print(
+                f"rank {'all' if rank < 0 else rank}, step {step}, {seconds:.4f} s: went on {alive}, same bits {same}",
+                flush=True,
+            )
     print(f"{good} of {options.places} runs went on bit for bit")
     return int(good != options.places)
 

@@ -40,7 +40,7 @@ def started(
                 process.communicate()
 
 
-def run(script: str, size: int, *arguments: str, timeout: float = 120) -> None:
+def run(script: str, size: int, *arguments: str, timeout: float = 300) -> None:
     """Run ``script`` as ``size`` processes and fail with what they said if one fails."""
     with started(script, size, *arguments) as processes:
         told = [process.communicate(timeout=timeout) for process in processes]
@@ -55,7 +55,8 @@ def join() -> tuple[int, int]:
     import torch.distributed as dist
 
     rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
-    seconds = datetime.timedelta(seconds=20)
+    # a loaded machine may need long; a test of a process that hangs sets less
+    seconds = datetime.timedelta(seconds=float(os.environ.get("PATIENCE", "120")))
     dist.init_process_group(
         "gloo", init_method=os.environ["MEETING"], rank=rank, world_size=size, timeout=seconds
     )

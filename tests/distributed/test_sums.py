@@ -8,7 +8,7 @@ from launch import run
 
 from efm_fast import Sharding, riesz_sum
 from efm_fast.errors import InputError
-from efm_fast.field.distributed.sharding import bytes_sent
+from efm_fast.field.distributed.plan import bytes_sent
 from efm_fast.processes import why_no_messages
 
 

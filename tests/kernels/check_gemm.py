@@ -141,6 +141,20 @@ def test_exact(d: int) -> None:
     )
 
 
+def test_exact_in_splits_and_launches(monkeypatch: pytest.MonkeyPatch) -> None:
+    d = 20
+    x, y, height = draw(2, 200, d)
+    arguments = {"power": d + 1.0, "height": height, "weight": torch.linspace(-1.0, 1.5, 200, device=DEVICE)}
+    arguments["first_self"] = -100
+    sizes = {"EXACT_CHARGES": 64, "EXACT_SPLIT": 32, "EXACT_LAUNCH": 2 * 64 * (d + plan.EXACT_PAIR)}
+    for name, size in sizes.items():
+        monkeypatch.setattr(plan, name, size)
+    assert plan.exact_charges(2, 200, d) == 64
+    assert plan.exact_splits(2, 64, d, 4) == 2
+    got = kernel_sum(x, y, **arguments, precision="exact")
+    assert_close(got, true_sum(x, y, **arguments), 2e-6, log=1e-12)
+
+
 @pytest.mark.parametrize("d", REGIMES)
 def test_no_charge_counts_and_repeats(d: int) -> None:
     x, y, height = draw(3, 70, d)

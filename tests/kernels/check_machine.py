@@ -56,7 +56,8 @@ def test_direction_where_charges_balance(d: int, kind: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("d", "n", "m"), [(2, 20, 300), (16, 6, 200), (64, 2, 200), (192, 2, 100), (3072, 1, 100), (12288, 1, 70)]
+    ("d", "n", "m"),
+    [(2, 20, 300), (16, 6, 200), (64, 2, 200), (64, 1, 1100), (192, 2, 100), (3072, 1, 100), (12288, 1, 70)],
 )
 def test_direction_where_the_plates_cancel(d: int, n: int, m: int) -> None:
     x, z, height, plus, minus, L = flux_points(n, m, d, 0.0)

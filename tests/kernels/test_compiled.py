@@ -6,6 +6,7 @@ The launchers run, and what they would launch goes through Triton's own typing: 
 from __future__ import annotations
 
 import os
+import re
 
 import pytest
 import torch
@@ -71,6 +72,42 @@ def test_matrix_products(arch: int, d: int, uint8: bool) -> None:
         assert kernel.spilled is None or kernel.spilled <= allowed, (
             f"{name} has {kernel.spilled} bytes of stack"
         )
+
+
+@pytest.mark.parametrize(
+    ("arch", "d", "options"),
+    [(90, 64, ("weight", "first_self")), (86, 784, ("weight", "first_self")), (90, 784, ("rounded_points",)),
+     (80, 40, ("exact",))],
+)  # fmt: skip
+def test_every_option_compiles_within_its_limits(arch: int, d: int, options: tuple[str, ...]) -> None:
+    """All kernels of a sum with weights, without the point itself, with rounded points, or exact."""
+    n, m = 130, 20_000
+    choices = {
+        "weight": {"weight": torch.zeros(m)},
+        "first_self": {"first_self": 3},
+        "rounded_points": {"rounded_points": True},
+        "exact": {"precision": "exact"},
+    }
+    arguments = {name: value for option in options for name, value in choices[option].items()}
+    y = torch.zeros(m, d, dtype=torch.uint8 if "rounded_points" in options else torch.float32)
+    with ahead.recorded(arch) as launches:
+        kernels.log_sum(asked(torch.zeros(n, d), y, power=d + 1.0, **arguments))
+    for launch in {launch.name: launch for launch in launches}.values():
+        kernel = ahead.compiled(launch, arch)
+        assert kernel.shared <= ahead.SHARED_LIMIT[arch], kernel.name
+        assert kernel.spilled is None or kernel.spilled <= STACK.get((kernel.name, arch), 0), (
+            f"{kernel.name} has {kernel.spilled} bytes of stack"
+        )
+        assert not kernel.serialized, kernel.name
+
+
+def test_the_rescoring_takes_few_instructions_in_float64() -> None:
+    """Some GPUs compute them 64 times more slowly than others: there they are what marked pairs cost."""
+    with ahead.recorded(89) as launches:
+        kernels.log_sum(asked(torch.zeros(130, 64), torch.zeros(20_000, 64), power=65.0))
+    launch = next(launch for launch in launches if launch.name == "rescore_marked")
+    double = [line for line in ahead.machine_code(launch, 89) if re.search(r"\bD(ADD|MUL|FMA|SETP)\b", line)]
+    assert len(double) <= 30, f"{len(double)} instructions"
 
 
 def test_every_architecture_has_shapes_that_its_neighbour_has_not() -> None:

@@ -91,6 +91,29 @@ def test_the_exact_sum_stays_under_256_mib(d: int, monkeypatch: pytest.MonkeyPat
     assert used <= 256 * MIB, f"{used / MIB:.0f} MiB"
 
 
+@pytest.mark.parametrize("d", [1, 2, 4, 8, 16])
+@pytest.mark.parametrize("m", [5000, 1_000_000, 10_000_000])
+def test_a_split_adds_no_more_tiles_than_promised(d: int, m: int) -> None:
+    plan = kernels.plan
+    for n in (1, 4096, 1_000_000):
+        rows = plan.small_rows(n, m, d)
+        splits, per_split = plan.small_splits(rows, m, d, 132)
+        # splits come in multiples of 64 charges, a few tiles more
+        assert per_split <= plan.SMALL_TILES * plan.small_shape(d).block_m + 64
+        assert (splits - 1) * per_split < m <= splits * per_split
+
+
+@pytest.mark.parametrize(("n", "m", "d"), [(1, 10_000_000, 2), (65536, 10_000_000, 2), (16, 1_000_000, 3072)])
+def test_an_exact_sum_is_launched_in_pieces_that_fill_the_machine(n: int, m: int, d: int) -> None:
+    plan = kernels.plan
+    rows = plan.exact_rows(n, d)
+    charges = plan.exact_charges(rows, m, d)
+    assert rows * charges * (d + plan.EXACT_PAIR) <= plan.EXACT_LAUNCH
+    splits = plan.exact_splits(rows, min(m, charges), d, 132)
+    assert rows * splits >= 132
+    assert splits * rows * (8 * d + 24) <= plan.EXACT_SUMS
+
+
 def test_what_is_alive_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     with Watch(9, []) as watch:
         held = torch.empty(1000, device="meta")

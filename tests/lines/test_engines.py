@@ -10,7 +10,8 @@ import torch
 from efm_fast import native
 from efm_fast.errors import InputError
 from efm_fast.lines import ExactField, Lines, LineStatus, forward_map, launch, trace_lines
-from efm_fast.lines.engine.choice import Problem, choose, takes_whole_lines, why_not
+from efm_fast.lines.engine import extension
+from efm_fast.lines.engine.choice import LineProblem, choose, takes_whole_lines, why_not
 from efm_fast.types import Plates
 
 from .conftest import gaussian
@@ -149,6 +150,29 @@ def test_paths_of_every_kth_step_are_part_of_the_whole_paths():
         assert (lines.paths[-1, :, -1] == L).all()
 
 
+def test_paths_of_a_few_lines_at_a_time_are_the_same(monkeypatch):
+    plates = capacitor(2)
+    x, z = starts(plates, 20)
+    field = ExactField(plates)
+
+    def both() -> tuple[Lines, Lines]:
+        return traced(plates, x, z, return_paths=True), forward_map(field, x, steps=7, return_paths=True)
+
+    whole = both()
+    monkeypatch.setattr(extension, "lines_at_once", lambda x, capacity: 3)
+    for one, other in zip(both(), whole, strict=True):
+        assert_bitwise(one, other)
+        assert torch.equal(one.paths, other.paths)
+
+
+def test_a_device_holds_as_many_paths_as_fit():
+    lines = torch.empty(100_000, 2, device="meta")
+    at_once = extension.lines_at_once(lines, 2002)
+    assert 0.9 * extension.PATH_BYTES <= at_once * 2002 * 3 * 4 <= extension.PATH_BYTES
+    assert extension.lines_at_once(lines, 0) == 100_000
+    assert extension.lines_at_once(torch.empty(100_000, 2), 2002) == 100_000
+
+
 @pytest.mark.parametrize("m", [1, 2])
 @pytest.mark.parametrize("n", [0, 1, 17])
 def test_few_lines_and_few_charges(n, m):
@@ -185,19 +209,19 @@ def test_charges_of_other_kinds_are_read():
 def test_who_integrates_is_a_choice_with_reasons(monkeypatch):
     plates = capacitor(2)
     x, z = starts(plates, 2)
-    wide = Problem(gaussian(2, 0, 65), z, capacitor(65))
-    assert why_not(Problem(x, z, plates)) is None
+    wide = LineProblem(gaussian(2, 0, 65), z, capacitor(65))
+    assert why_not(LineProblem(x, z, plates)) is None
     assert "up to 64 features" in why_not(wide)
-    assert "float32 and float64" in why_not(Problem(x.half(), z, plates))
+    assert "float32 and float64" in why_not(LineProblem(x.half(), z, plates))
     for name in ("auto", "cpp"):
         assert not takes_whole_lines(wide, choose(name))
-        assert takes_whole_lines(Problem(x, z, plates), choose(name))
-    assert not takes_whole_lines(Problem(x, z, plates), choose("torch"))
+        assert takes_whole_lines(LineProblem(x, z, plates), choose(name))
+    assert not takes_whole_lines(LineProblem(x, z, plates), choose("torch"))
     with pytest.raises(InputError, match="backend"):
         traced(plates, x, z, backend="extension")
     monkeypatch.setenv("EFM_FAST_BACKEND", "torch")
-    assert not takes_whole_lines(Problem(x, z, plates), choose("auto"))
-    assert takes_whole_lines(Problem(x, z, plates), choose("cpp"))
+    assert not takes_whole_lines(LineProblem(x, z, plates), choose("auto"))
+    assert takes_whole_lines(LineProblem(x, z, plates), choose("cpp"))
 
 
 @pytest.mark.parametrize("every", [0, 1.5, True])

@@ -9,7 +9,7 @@ from efm_fast import native
 from efm_fast.lines import Lines, LineStatus, launch, trace_lines
 from efm_fast.lines.engine import summed_walk
 from efm_fast.lines.engine.charge_sums import ChargeSums
-from efm_fast.lines.engine.choice import Problem
+from efm_fast.lines.engine.choice import LineProblem
 from efm_fast.lines.geometry.nearest import nearest_charges, nearest_of_candidates
 from efm_fast.types import Plates
 
@@ -51,7 +51,7 @@ def test_sums_tell_the_nearest_charges_and_what_the_others_weigh(plates, backend
     share = torch.linspace(0.05, 1.2, LINES)
     at = (1 - share)[:, None] * x + share[:, None] * plates.minus[:LINES]
     points = torch.cat([at, (share * plates.L)[:, None]], 1)
-    view = ChargeSums(Problem(points[:, :-1], points[:, -1], plates), backend)(points)
+    view = ChargeSums(LineProblem(points[:, :-1], points[:, -1], plates), backend)(points)
     p, m = points.double(), []
     for charges, height in ((plates.plus, 0.0), (plates.minus, plates.L)):
         y = torch.cat([charges.double(), torch.full((len(charges), 1), height, dtype=torch.float64)], 1)

@@ -88,6 +88,15 @@ def test_posterior_over_all_pairs_is_that_of_brute_force(tube: Tube) -> None:
     torch.testing.assert_close(made, velocity, rtol=1e-7, atol=1e-7)
 
 
+def test_blocks_of_charges_give_what_all_give_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    plus, minus, x = rows(9, 1), rows(12, 2) + 1, rows(20, 3)
+    t, s = torch.linspace(0.1, 0.9, 20, dtype=torch.float64), torch.full((20,), 0.05, dtype=torch.float64)
+    whole = pair_means(x, t, s, plus, minus)
+    monkeypatch.setattr("efm_fast.methods.posterior._ENTRIES", 25)  # two charges of one plate at a time
+    for part, wanted in zip(pair_means(x, t, s, plus, minus), whole, strict=True):
+        torch.testing.assert_close(part, wanted, rtol=1e-10, atol=1e-10)
+
+
 def test_log_weights_of_far_points_and_many_dimensions_do_not_underflow() -> None:
     plus, minus, x = rows(5, 1, 200), rows(6, 2, 200), 30 + rows(4, 3, 200)
     t = torch.full((4,), 0.3, dtype=torch.float64)

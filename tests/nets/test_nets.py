@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -14,9 +15,10 @@ from efm_fast.field import capacitor_field
 from efm_fast.methods import Problem, make_method
 from efm_fast.methods.interplate import FluxPoints, LinearPoints
 from efm_fast.methods.learned import LearnedField
-from efm_fast.methods.parametrisation import DirectField, PlateMeans
+from efm_fast.methods.parametrisation import DirectField, PlateMeans, PreconditionedMeans
 from efm_fast.methods.targets import plate_posterior
 from efm_fast.nets.mlp import MLP
+from efm_fast.nets.unet import UNet
 from efm_fast.runs.run import untrained
 from efm_fast.types import Field, Geometry, Plates
 
@@ -52,9 +54,12 @@ def raw_that_means(parametrisation: PlateMeans, points, posterior):  # type: ign
     return features, torch.logit(posterior.share_plus.double()).float() - known
 
 
+@pytest.mark.parametrize("kind", [PlateMeans, PreconditionedMeans])
 @pytest.mark.parametrize("dimension", [2, 20])
-def test_plate_means_of_the_exact_posterior_are_the_exact_field(dimension: int) -> None:
-    parametrisation = PlateMeans(geometry(dimension))
+def test_plate_means_of_the_exact_posterior_are_the_exact_field(
+    dimension: int, kind: type[PlateMeans]
+) -> None:
+    parametrisation = kind(geometry(dimension))
     points = FluxPoints(nearest=0.2)(some_plates(dimension), 200, torch.Generator().manual_seed(1))
     posterior = plate_posterior(points)
     keep = (posterior.share_plus > 1e-6) & (posterior.share_plus < 1 - 1e-6)
@@ -82,8 +87,9 @@ def test_an_untrained_network_already_knows_the_far_field_and_the_layer_at_a_pla
         assert (guess / guess.norm(dim=1, keepdim=True) - exact).norm(dim=1).max() < tolerance
 
 
-def test_the_loss_is_least_at_the_posterior() -> None:
-    parametrisation = PlateMeans(geometry())
+@pytest.mark.parametrize("kind", [PlateMeans, PreconditionedMeans])
+def test_the_loss_is_least_at_the_posterior(kind: type[PlateMeans]) -> None:
+    parametrisation = kind(geometry())
     points = FluxPoints(nearest=0.2)(some_plates(2), 100, torch.Generator().manual_seed(2))
     posterior = parametrisation.target(points)
     features, scalar = raw_that_means(parametrisation, points, posterior)
@@ -134,11 +140,32 @@ def test_a_backbone_that_cannot_serve_says_so() -> None:
     for overrides, shape, name in (
         ({}, (12,), "net.backbone"),
         ({"net.levels": [1, 2, 2, 2]}, (3, 4, 4), "net.levels"),
+        ({"net.levels": [1, 2], "net.patch": 3}, (3, 16, 16), "net.levels"),
         ({"net.width": 12}, (3, 16, 16), "net.width"),
     ):
         config = Config.load("cifar10_generation", overrides)
         with pytest.raises(InputError, match=name):
             build_field(config, geometry(math.prod(shape), shape))
+
+
+def test_patches_lose_no_pixel() -> None:
+    """Where the network is the identity on its folded input, the folded image comes back as it was."""
+    lengths = geometry(3 * 8 * 8, (3, 8, 8))
+    net = UNet(lengths, 2, width=8, depth=1, levels=(1, 1), patch=2)
+    folded: list[torch.Tensor] = []
+
+    def twice(x: torch.Tensor, time: torch.Tensor, class_labels: torch.Tensor) -> SimpleNamespace:
+        folded.append(x)
+        return SimpleNamespace(sample=torch.cat([x, -x, x[:, :1]], 1))
+
+    net.unet.forward = twice  # type: ignore[method-assign]
+    x = torch.randn(2, 192)
+    features, scalar = net(x, torch.rand(2))
+    assert folded[0].shape == (2, 12, 4, 4)
+    images = net.features(x)[0]
+    assert torch.equal(folded[0][:, :4].flatten(1).sort().values, images[:, :64].sort().values)
+    assert torch.equal(features, torch.stack([images, -images], 1))
+    assert scalar.shape == (2,)
 
 
 def test_mlp_gives_what_the_parametrisation_needs() -> None:

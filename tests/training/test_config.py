@@ -47,7 +47,7 @@ def test_every_preset_is_valid_and_named_after_its_file(name: str) -> None:
         ("method", 3, ["method: expected a name or a mapping", "3"]),
         ("method.L.x", 3, ["method.L.x", "no parts"]),
         ("method.sample.map", "ful", ["method.sample.map", "'full' or 'forward'", "'ful'"]),
-        ("net", "mpl", ["net: expected backbone", "mlp, unet, or my_module:MyClass", "'mpl'"]),
+        ("net", "mpl", ["net: expected backbone", "mlp, unet, diffusers, or my_module:MyClass", "'mpl'"]),
         ("L", 3.0, ["L: no such setting any more", "method.L"]),
         ("points.nearest", 3.0, ["points: no such setting any more", "method.points"]),
         (
@@ -282,3 +282,12 @@ def test_every_setting_of_version_0_1_has_its_place(tmp_path: Path, strategy: st
     assert method["points"][key] == float(value)
     assert method["points"].get("charges", 24) == 24
     assert (method["L"], method["parametrisation"], method["sample"]["max_steps"]) == (4.0, "direct", 9)
+
+
+def test_a_whole_section_as_an_override_keeps_all_of_its_settings() -> None:
+    pairs = {"kind": "whole_set", "rows": 7}
+    method = {"name": "flow_matching", "pairs": pairs, "sample": {"solver": "multistep"}}
+    config = Config.load("digits_3_to_2", {"method": method})
+    assert (config.method.pairs.kind, config.method.pairs.rows) == ("whole_set", 7)
+    assert config.method.sample.solver == "multistep"
+    assert Config.load("digits_3_to_2", {"net": "unet"}).net.width == 256  # nothing of the preset's stays

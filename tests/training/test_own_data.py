@@ -17,7 +17,7 @@ from efm_fast import Config, diagnose, evaluate, load, resume, sample, train
 from efm_fast.data import Source, register_source
 from efm_fast.errors import InputError, RunError
 from efm_fast.methods.interplate import FluxPoints, InterplatePoints
-from efm_fast.runs.checkpoint import STATE
+from efm_fast.runs.generations import STATE
 from efm_fast.types import Plates
 
 BASE = {

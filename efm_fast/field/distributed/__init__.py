@@ -1,5 +1,6 @@
 """Sums over charges that lie on many processes: each has some, and every one gets the sum over all of them."""
 
-from .sharding import Plan, Sharding
+from .plan import Plan
+from .sharding import Sharding
 
 __all__ = ["Plan", "Sharding"]

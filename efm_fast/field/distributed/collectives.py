@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ...processes import Processes
 from ..logsum import CentredSum, LogSum, _factor, _scaled
-from .sharding import Plan
+from .plan import Plan
 
 
 def packed(parts: Sequence[Tensor]) -> Tensor:

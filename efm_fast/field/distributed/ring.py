@@ -11,13 +11,14 @@ from dataclasses import replace
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from torch import Tensor
 
 from .. import torch_op
 from ..logsum import CentredSum
 from ..request import SumRequest
 from .collectives import packed, unpacked
-from .sharding import Plan
+from .plan import Plan
 
 _BLOCK, _GRADIENT = 1, 2  # tags: what a message is
 
@@ -35,17 +36,24 @@ def _blocks(mine: Tensor, plan: Plan) -> Iterator[tuple[int, Tensor]]:
     processes, current = plan.processes, mine
     for step in range(processes.size):
         owner = (processes.rank + step) % processes.size
-        coming, works = current, []
+        coming: Tensor = current
+        works: list[dist.Work] = []
         if step + 1 < processes.size:
             count = plan.charges[(owner + 1) % processes.size] or 0
             coming = current.new_empty(count, *mine.shape[1:])
             works = processes.pass_on(current, coming, _BLOCK)
-            if not plan.prefetch:
-                works = [work for work in works if work.wait() is None]
+        if not plan.prefetch:
+            _wait(works)
         yield owner, current
-        for work in works:
-            work.wait()
+        if plan.prefetch:
+            _wait(works)
         current = coming
+
+
+def _wait(works: list[dist.Work]) -> None:
+    """Wait for messages, once: Gloo waits for ever for one that has been waited for before."""
+    for work in works:
+        work.wait()
 
 
 def _parts(request: SumRequest, plan: Plan) -> Iterator[tuple[int, SumRequest]]:
@@ -114,6 +122,5 @@ def _passed(gradients: list[Tensor], plan: Plan, step: int) -> list[Tensor]:
     count = plan.charges[(processes.rank + step + 1) % processes.size] or 0
     rows = packed(gradients)
     coming = rows.new_empty(count, rows.shape[1])
-    for work in processes.pass_on(rows, coming, _GRADIENT):
-        work.wait()
+    _wait(processes.pass_on(rows, coming, _GRADIENT))
     return unpacked(coming, gradients)

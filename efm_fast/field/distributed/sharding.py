@@ -1,10 +1,10 @@
-"""How processes share a sum, and how many bytes each way of sharing it sends."""
+"""How processes share a sum: what a caller asks for, and what all of them agree on."""
 
 from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, ParamSpec, TypeVar, get_args
 
@@ -16,9 +16,10 @@ from ... import checks
 from ...errors import EfmError, InputError
 from ...processes import Processes, served_devices, shared, why_no_messages
 from ..request import SumRequest
+from .collectives import total
+from .plan import Plan, Points, bytes_sent
 
 Mode = Literal["auto", "reduce", "ring", "gather"]
-Points = Literal["replicated", "sharded"]
 
 _NUMBERS = 8  # bytes of a float64: m, w, along and heights travel as such
 _Arguments = ParamSpec("_Arguments")
@@ -121,8 +122,6 @@ class Sharding:
         """The sum of one number of every process, added in the order of ranks, with its gradient."""
         if not isinstance(mine, Tensor):
             return float(sum(float(text) for text in self.processes.exchange(repr(mine).encode())))
-        from .collectives import total
-
         return total(mine, self.processes, self.points == "replicated")
 
     def centre(self, mine: Tensor, charges: int) -> Tensor:
@@ -150,80 +149,6 @@ def together(function: Callable[_Arguments, _Result]) -> Callable[_Arguments, _R
             raise
 
     return call
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What the processes have agreed on for one sum.
-
-    Attributes:
-        mode: "reduce", "ring" or "gather".
-        processes: who they are.
-        points: number of points of each process.
-        charges: number of charges of each process; None where they are streamed and not counted beforehand.
-        sent: by mode, the bytes that each process sends for the sum itself; short messages are not counted.
-        replicated: whether all have the same points.
-        prefetch: whether a ring receives while it sums.
-    """
-
-    mode: str
-    processes: Processes
-    points: list[int]
-    charges: list[int | None]
-    sent: Mapping[str, list[int]]
-    replicated: bool
-    prefetch: bool = True
-
-    def rows(self) -> list[int]:
-        """How many of the summed rows belong to each process: its own points, or its part of replicated ones."""
-        if not self.replicated:
-            return self.points
-        size = self.processes.size
-        return [self.points[0] * (k + 1) // size - self.points[0] * k // size for k in range(size)]
-
-    def before(self, counts: Sequence[int | None], rank: int) -> int:
-        """How many points or charges the processes below ``rank`` have.
-
-        Raises:
-            InputError: one has charges that are not counted beforehand.
-        """
-        if None in counts:
-            raise InputError("first_self: expected charges whose number is known, got an iterator of chunks")
-        return sum(count or 0 for count in counts[:rank])
-
-
-def bytes_sent(
-    points: Sequence[int], charges: Sequence[int | None], facts: Mapping[str, Any], kind: Points
-) -> dict[str, list[int]]:
-    """Bytes that each process sends, by mode.
-
-    With P processes, rows of a sum of R bytes, points of X bytes and charges of Y bytes:
-    reduce 2 (P - 1) / P N R; gather (P - 1) N_own X + (N - N_own) R; ring Y for each charge but those of the process
-    before this one, which arrive last and stay.
-
-    Args:
-        points: of each process.
-        charges: of each process, None where unknown.
-        facts: of any process: sizes of a row in bytes.
-        kind: of points.
-    """
-    size = len(points)
-    if kind == "replicated":
-        own = [points[0] * (k + 1) // size - points[0] * k // size for k in range(size)]
-        return {
-            "reduce": [
-                (points[0] - mine) * facts["row"] + (size - 1) * max(own) * facts["row"] for mine in own
-            ]
-        }
-    every, longest = sum(points), max(points)
-    sent = {
-        "gather": [(size - 1) * longest * facts["point"] + (every - mine) * facts["row"] for mine in points]
-    }
-    if None not in charges:
-        known = [count or 0 for count in charges]
-        # the block that arrives last stays
-        sent = {"ring": [(sum(known) - known[k - 1]) * facts["charge"] for k in range(size)], **sent}
-    return sent
 
 
 def _facts(request: SumRequest, backend: str, sharding: Sharding) -> dict[str, Any]:

@@ -15,8 +15,9 @@ from ..logsum import CentredSum
 from ..request import SumRequest, checked, heights
 from ..streaming import is_streamed
 from .collectives import gathered, merged, replicated
+from .plan import Plan
 from .ring import ring_sum
-from .sharding import Plan, Sharding
+from .sharding import Sharding
 
 Serve = Callable[[SumRequest], tuple[CentredSum, float | Tensor | None]]
 

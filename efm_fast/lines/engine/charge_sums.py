@@ -17,7 +17,7 @@ from ...field.kernel import Riesz
 from ...field.logsum import CentredSum
 from ...field.request import SumRequest, centre_of
 from ...field.torch_op import call
-from .choice import Problem
+from .choice import LineProblem
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class View:
 class ChargeSums:
     """The field of ``problem``'s charges by the sums of ``backend``, evaluated at many points in turn."""
 
-    def __init__(self, problem: Problem, backend: str) -> None:
+    def __init__(self, problem: LineProblem, backend: str) -> None:
         self.plates, self.backend, self.precision = problem.plates, backend, problem.precision
         self.power = problem.x.shape[1] + 1.0
         self.centre = centre_of(problem.plates.plus, problem.plates.minus).to(problem.x.device)

@@ -14,7 +14,7 @@ from ..geometry.nearest import nearest_charges
 from ..integrate.embedded import PAIRS
 from ..integrate.steps import TABLEAUS, StepRule, arc_step, runge_kutta, unit
 from ..record import Lines, LineStatus
-from .choice import Problem
+from .choice import LineProblem
 
 
 class ChargeWalk:
@@ -25,7 +25,7 @@ class ChargeWalk:
 
     def __init__(
         self,
-        problem: Problem,
+        problem: LineProblem,
         rule: StepRule,
         discs: DiscGeometry,
         capture: float,

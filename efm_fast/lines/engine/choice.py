@@ -35,7 +35,7 @@ _HERE = 4  # frames from a warning to the caller of a map
 
 
 @dataclass(frozen=True)
-class Choice:
+class EngineChoice:
     """What a caller chose.
 
     Attributes:
@@ -50,7 +50,7 @@ class Choice:
 
 
 @dataclass(frozen=True)
-class Problem:
+class LineProblem:
     """Lines from ``x`` [N, D], ``z`` [N] among the charges of ``plates``, with the sums' precision and the method."""
 
     x: Tensor
@@ -60,7 +60,7 @@ class Problem:
     method: str | None = None
 
 
-def choose(backend: str, engine: str | None = None) -> Choice:
+def choose(backend: str, engine: str | None = None) -> EngineChoice:
     """Return what ``backend``, the older ``engine`` or the environment asks for.
 
     Raises:
@@ -69,10 +69,10 @@ def choose(backend: str, engine: str | None = None) -> Choice:
     name = requested_name(backend)
     older = _older_spelling(engine, backend)
     if older == "torch":
-        return Choice(backend, "never", torch_alone=True)
+        return EngineChoice(backend, "never", torch_alone=True)
     if older == "extension":
-        return Choice(backend, "always")
-    return Choice(
+        return EngineChoice(backend, "always")
+    return EngineChoice(
         backend,
         "where it can" if name in ("auto", _EXTENSION) else "never",
         torch_alone=name in ("torch", "reference"),
@@ -97,7 +97,7 @@ def _older_spelling(engine: str | None, backend: str) -> str:
     return asked
 
 
-def takes_whole_lines(problem: Problem, choice: Choice) -> bool:
+def takes_whole_lines(problem: LineProblem, choice: EngineChoice) -> bool:
     """Return whether the extension integrates these lines.
 
     Raises:
@@ -113,7 +113,7 @@ def takes_whole_lines(problem: Problem, choice: Choice) -> bool:
     return reason is None
 
 
-def fuses_steps(choice: Choice) -> bool:
+def fuses_steps(choice: EngineChoice) -> bool:
     """Return whether the extension may take the steps between two calls of a learned field.
 
     Raises:
@@ -126,7 +126,7 @@ def fuses_steps(choice: Choice) -> bool:
     return not choice.torch_alone
 
 
-def why_not(problem: Problem) -> str | None:
+def why_not(problem: LineProblem) -> str | None:
     """Return a sentence that says why the extension cannot integrate these lines whole; None if it can."""
     missing = native.why_missing()
     if missing is not None:

@@ -16,7 +16,10 @@ from ..integrate.embedded import PAIRS
 from ..integrate.heights import Heights
 from ..integrate.steps import TABLEAUS, StepRule
 from ..record import Lines
-from .choice import Problem
+from .choice import LineProblem
+
+#: Bytes of paths that one call on a device has room for.
+PATH_BYTES = 256 << 20
 
 
 @dataclass(frozen=True)
@@ -28,7 +31,7 @@ class Bundle:
         plates: the charges and the distance between the plates.
         end, end_z, length: where each line ended and how long it is, [N, D], [N] and [N], data units.
         status, charge, evaluations, path_points: int64 [N].
-        path: points of each line, [N, capacity, D+1], data units, or None.
+        capacity: room for points of a line's path, 0 for no paths.
         every: of a line's points every so many are kept.
     """
 
@@ -42,17 +45,17 @@ class Bundle:
     charge: Tensor
     evaluations: Tensor
     path_points: Tensor
-    path: Tensor | None
+    capacity: int
     every: int
 
     @classmethod
-    def of(cls, problem: Problem, capacity: int, every: int) -> Bundle:
+    def of(cls, problem: LineProblem, capacity: int, every: int) -> Bundle:
         """Buffers for ``problem``, with room for ``capacity`` points of each line's path, 0 for no paths."""
         dtype, plates = problem.x.dtype, problem.plates
         x, z, plus, minus = (
             native.plain(part, dtype) for part in (problem.x, problem.z, plates.plus, plates.minus)
         )
-        n, d = x.shape
+        n = len(x)
         status, charge, evaluations, path_points = (
             torch.zeros(n, dtype=torch.int64, device=x.device) for _ in range(4)
         )
@@ -67,21 +70,32 @@ class Bundle:
             charge=charge,
             evaluations=evaluations,
             path_points=path_points,
-            # pages of a path that no line reaches are never touched
-            path=x.new_empty(n, capacity, d + 1) if capacity else None,
+            capacity=capacity,
             every=max(every, 1),
         )
 
-    def run(self, kind: str, rule: Any) -> None:
-        """Integrate by the extension's ``rule``: a TraceRule where ``kind`` is "trace", a ForwardRule for "forward"."""
+    def run(self, kind: str, rule: Any) -> Tensor | None:
+        """Integrate by the extension's ``rule``: a TraceRule where ``kind`` is "trace", a ForwardRule for "forward".
+
+        Returns:
+            the paths, [T, N, D+1], data units, or None without ``capacity``.
+        """
         extension, place = native.extension(), self.x.device
-        plates, rows = self._native_plates(extension), self._native_rows(extension)
-        if place.type == "cuda":
-            stream = torch.cuda.current_stream(place).cuda_stream
-            getattr(extension, f"cuda_{kind}_lines")(plates, rule, rows, place.index, stream)
-            return
-        is_double, threads = self.x.dtype == torch.float64, torch.get_num_threads()
-        getattr(extension, f"{kind}_lines")(plates, rule, rows, is_double, threads)
+        plates, kept = self._native_plates(extension), []
+        (n, d), size = self.x.shape, lines_at_once(self.x, self.capacity)
+        for first in range(0, max(n, 1), size):
+            lines = slice(first, min(first + size, n))
+            path = self.x.new_empty(lines.stop - first, self.capacity, d + 1) if self.capacity else None
+            rows = self._native_rows(extension, lines, path)
+            if place.type == "cuda":
+                stream = torch.cuda.current_stream(place).cuda_stream
+                getattr(extension, f"cuda_{kind}_lines")(plates, rule, rows, place.index, stream)
+            else:
+                is_double, threads = self.x.dtype == torch.float64, torch.get_num_threads()
+                getattr(extension, f"{kind}_lines")(plates, rule, rows, is_double, threads)
+            if path is not None:
+                kept.append(_trimmed(path, self.path_points[lines]))
+        return _side_by_side(kept) if self.capacity else None
 
     def _native_plates(self, extension: ModuleType) -> Any:
         plates, d = extension.LinePlates(), self.x.shape[1]
@@ -91,18 +105,19 @@ class Bundle:
         plates.features, plates.L = d, self.plates.L
         return plates
 
-    def _native_rows(self, extension: ModuleType) -> Any:
-        rows, (n, d) = extension.LineRows(), self.x.shape
+    def _native_rows(self, extension: ModuleType, lines: slice, path: Tensor | None) -> Any:
+        rows, d = extension.LineRows(), self.x.shape[1]
+        n = lines.stop - lines.start
         for name in ("x", "end"):
-            setattr(rows, name, self.address(name, getattr(self, name), (n, d)))
+            setattr(rows, name, self.address(name, getattr(self, name)[lines], (n, d)))
         for name in ("z", "end_z", "length"):
-            setattr(rows, name, self.address(name, getattr(self, name), (n,)))
+            setattr(rows, name, self.address(name, getattr(self, name)[lines], (n,)))
         for name in ("status", "charge", "evaluations", "path_points"):
-            setattr(rows, name, self.address(name, getattr(self, name), (n,), torch.int64))
+            setattr(rows, name, self.address(name, getattr(self, name)[lines], (n,), torch.int64))
         rows.count, rows.every = n, self.every
-        if self.path is not None:
-            rows.capacity = self.path.shape[1]
-            rows.path = self.address("path", self.path, (n, rows.capacity, d + 1))
+        if path is not None:
+            rows.capacity = self.capacity
+            rows.path = self.address("path", path, (n, self.capacity, d + 1))
         return rows
 
     def address(
@@ -111,8 +126,8 @@ class Bundle:
         """Where ``tensor`` starts; it has this shape, and the lines' device and dtype unless another is named."""
         return native.address(tensor, dtype or self.x.dtype, shape, device=self.x.device.type, name=name)
 
-    def lines(self, *, charge: bool) -> Lines:
-        """What the extension wrote; ``charge``: whether lines end on charges."""
+    def lines(self, paths: Tensor | None, *, charge: bool) -> Lines:
+        """What the extension wrote, with ``paths``; ``charge``: whether lines end on charges."""
         return Lines(
             end=self.end,
             end_z=self.end_z,
@@ -120,17 +135,37 @@ class Bundle:
             charge=self.charge if charge else None,
             evaluations=self.evaluations,
             length=self.length,
-            paths=self._paths(),
+            paths=paths,
         )
 
-    def _paths(self) -> Tensor | None:
-        if self.path is None:
-            return None
-        longest = int(self.path_points.max()) if len(self.path) else 1
-        step = torch.arange(longest, device=self.path.device)
-        # a line that ended repeats its end
-        at = torch.minimum(step[None], self.path_points[:, None] - 1).clamp_min(0)
-        return self.path.gather(1, at[:, :, None].expand(-1, -1, self.path.shape[2])).transpose(0, 1)
+
+def lines_at_once(x: Tensor, capacity: int) -> int:
+    """Lines of ``x`` that one call integrates: those whose paths fit PATH_BYTES on a device.
+
+    All on the CPU, where pages of a path that no line reaches take no memory.
+    """
+    n, d = x.shape
+    if capacity == 0 or x.device.type == "cpu":
+        return max(1, n)
+    return max(1, PATH_BYTES // (capacity * (d + 1) * x.element_size()))
+
+
+def _trimmed(path: Tensor, points: Tensor) -> Tensor:
+    """What lines wrote of their paths [n, capacity, D+1], as [T, n, D+1]; a line that ended repeats its end."""
+    longest = int(points.max()) if len(path) else 1
+    step = torch.arange(longest, device=path.device)
+    at = torch.minimum(step[None], points[:, None] - 1).clamp_min(0)
+    return path.gather(1, at[:, :, None].expand(-1, -1, path.shape[2])).transpose(0, 1)
+
+
+def _side_by_side(paths: list[Tensor]) -> Tensor:
+    """Paths [T_k, n_k, D+1] of some lines each as [T, N, D+1]; those that end early repeat their ends."""
+    if len(paths) == 1:
+        return paths[0]
+    longest = max(map(len, paths))
+    return torch.cat(
+        [part[torch.arange(longest, device=part.device).clamp_max(len(part) - 1)] for part in paths], 1
+    )
 
 
 def _tableau(extension: ModuleType, method: str) -> Any:
@@ -146,7 +181,7 @@ def _tableau(extension: ModuleType, method: str) -> Any:
 
 
 def trace(
-    problem: Problem, rule: StepRule, discs: DiscGeometry, capture: float, max_steps: int, every: int
+    problem: LineProblem, rule: StepRule, discs: DiscGeometry, capture: float, max_steps: int, every: int
 ) -> Lines:
     """Lines from charge to charge by the extension; see :func:`efm_fast.trace_lines`."""
     extension = native.extension()
@@ -158,11 +193,10 @@ def trace(
     how.step, how.tolerance, how.capture, how.far = rule.step, rule.tolerance, capture, discs.far
     how.center, how.axis = bundle.address("center", center, (d,)), bundle.address("axis", axis, (d + 1,))
     how.max_steps = max_steps
-    bundle.run("trace", how)
-    return bundle.lines(charge=True)
+    return bundle.lines(bundle.run("trace", how), charge=True)
 
 
-def forward(problem: Problem, schedule: Heights, method: str, steepest: float, every: int) -> Lines:
+def forward(problem: LineProblem, schedule: Heights, method: str, steepest: float, every: int) -> Lines:
     """Lines from plate to plate by the extension, to the schedule's last height; see ``forward_map``."""
     extension = native.extension()
     bundle = Bundle.of(problem, -(-schedule.steps // every) + 1 if every else 0, every)
@@ -178,5 +212,4 @@ def forward(problem: Problem, schedule: Heights, method: str, steepest: float, e
     )
     how.z, how.dz_dt = bundle.address("z", z, stages), bundle.address("dz_dt", dz_dt, stages)
     how.next_z = bundle.address("next_z", next_z, stages[:1])
-    bundle.run("forward", how)
-    return bundle.lines(charge=False)
+    return bundle.lines(bundle.run("forward", how), charge=False)

@@ -10,7 +10,7 @@ from ..geometry.nearest import nearest_of_candidates
 from ..integrate.steps import StepRule
 from .charge_sums import ChargeSums, View
 from .charge_walk import ChargeWalk
-from .choice import Problem
+from .choice import LineProblem
 
 #: A minus charge owns a line where all other charges together weigh less than this, and less than 1 / D, beside it. The
 #: line then runs straight to that charge: while others have a share s of the field, the ratio of their distances to the
@@ -25,7 +25,7 @@ class SummedWalk(ChargeWalk):
     window = 512
 
     def __init__(
-        self, problem: Problem, rule: StepRule, discs: DiscGeometry, capture: float, backend: str
+        self, problem: LineProblem, rule: StepRule, discs: DiscGeometry, capture: float, backend: str
     ) -> None:
         self.sums = ChargeSums(problem, backend)
         n = len(problem.x)
