@@ -74,7 +74,7 @@ def charges_of(d: int, n: int) -> int:
 
 def regime(d: int) -> str:
     """What the extension does in ``d`` features on this machine."""
-    if d <= 8:
+    if d <= cpp.WHOLE_DIMENSION:
         return "differences in registers"
     example = torch.zeros(1, d)
     return (

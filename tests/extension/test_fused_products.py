@@ -1,4 +1,4 @@
-"""7 to 512 features without bfloat16: distances by float products about a centre, and what they cannot tell."""
+"""7 to 64 features: distances by float products about a centre, and what they cannot tell."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import pytest
 import torch
 from sums import charges, check, cpp_sum
 
-from efm_fast import native
 from efm_fast.field.backends import cpp
 from efm_fast.field.kernel import Gaussian, Riesz
 from efm_fast.field.request import SumRequest
@@ -22,10 +21,10 @@ def clustered(m: int, d: int, clusters: int = 12) -> torch.Tensor:
     return middle[torch.arange(m) % clusters] + 1e-3 * charges(m, d, seed=8)
 
 
-@pytest.mark.parametrize("d", [7, 9, 23, 24, 64, 65, 129, 300])
+@pytest.mark.parametrize("d", [7, 9, 23, 24, 33, 64])
 @pytest.mark.parametrize("n", [1, 3, 40])
 def test_points_in_clusters(d: int, n: int) -> None:
-    """Few points, and many; the whole powers go up to 129, and the logarithm serves those above."""
+    """Few points, and many; powers by squaring, and by the logarithm."""
     y = clustered(900, d)
     x = y[:n] + 3e-4 * charges(n, d, seed=9)
     check(cpp, SumRequest(x=x, y=y, kernel=Riesz(d + 1.0), height=torch.full((n,), 1e-4)), 1e-4)
@@ -43,10 +42,8 @@ def test_gaussians_narrower_than_the_rounding_of_products(bandwidth: float, n: i
     check(cpp, SumRequest(x=x, y=y, kernel=Gaussian(bandwidth)), 1e-4)
 
 
-@pytest.mark.parametrize("d", [16, 64, 200])
+@pytest.mark.parametrize("d", [16, 64])
 def test_a_point_does_not_depend_on_the_others(d: int) -> None:
-    if native.extension().bfloat16_available() and d > 64:
-        pytest.skip("products of bfloat16 parts serve so many features")
     y = clustered(500, d)
     near, far = y[:40] + 1e-3, charges(200, d, seed=4)
     alone = cpp_sum(SumRequest(x=near, y=y, kernel=Riesz(d + 1.0)))

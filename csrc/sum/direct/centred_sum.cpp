@@ -15,19 +15,22 @@
 namespace efm {
 namespace {
 
-constexpr double rounding = 0x1p-24;     // of s, relative to |x - c|^2 + |y - c|^2
+constexpr double rounding = 0x1p-24;     // of s as a rule, relative to |x - c|^2 + |y - c|^2; up to ten times that was seen
 constexpr double slack = 0x1p-20;        // more than s can be off, relative to the same
 constexpr double largest_square = 1e30;  // its inverse is a float
 constexpr double smallest_share = 1e-8;  // of |x - c|^2 in the r2 of the nearest charge
 // doubtful pairs of a point beyond which direct differences cost less: so many, and one in so many that were seen
 constexpr int64_t many_doubtful = 64, one_in = 32;
 
-// The share of a weight that rounding may change. Ties want it small; in many features all distances are much alike, and a
-// smaller one would make most pairs doubtful.
-double change_of(int64_t d) {
-    const double many = std::max(1.0, static_cast<double>(d) / 64.0);
-    return std::min(2e-5, 4e-6 * many * many);
-}
+// The share of a weight that rounding may change as a rule. Where charges nearly cancel, displacements multiply it by ten,
+// and 1e-4 is promised there. In more features all distances are more alike, and a smaller share would make most pairs doubtful.
+double change_of(int64_t d) { return 2.5e-6 * std::sqrt(std::max(1.0, static_cast<double>(d) / 32.0)); }
+
+// Where the sums go, and which points are left to direct differences.
+struct Outcome {
+    const Result& out;
+    std::vector<uint8_t>& left;
+};
 
 // The points of one task in lanes, and their sums so far.
 template <class Function>
@@ -67,13 +70,14 @@ public:
         }
     }
 
-    void write(const Result& out, std::vector<uint8_t>& left) {
+    void write(const Outcome& to) {
+        const Result& out = to.out;
         for (int64_t i = 0; i < count_; ++i) {
             const int64_t point = first_ + i;
             double* acc = acc_of(i);
             bool finite = !is_left(i);
             for (int64_t k = 0; finite && k <= d_ + 1; ++k) finite = std::isfinite(acc[k * width_]);
-            left[i + first_] = !finite;
+            to.left[point] = !finite;
             if (!finite) continue;
             out.m[point] = sum_of(i).log_scale(function_);
             out.w[point] = acc[0];
@@ -161,8 +165,8 @@ private:
 
 // Points [first, first + count) and all charges.
 template <class Function>
-bool sum_points(const Function& function, const Request& r, const Result& out, int64_t first, int64_t count,
-                CentredChunk& chunk, std::vector<uint8_t>& left, int threads, const Poll& poll) {
+bool sum_points(const Function& function, const Request& r, const Outcome& to, int64_t first, int64_t count,
+                CentredChunk& chunk, int threads, const Poll& poll) {
     const int64_t together = centred_max_groups * best_kernels<CentredKernels>().width;
     const int64_t each = std::clamp<int64_t>(count / (4 * threads * together), 1, 8) * together;
     const int64_t tasks = (count + each - 1) / each, m = r.y.rows;
@@ -176,7 +180,7 @@ bool sum_points(const Function& function, const Request& r, const Result& out, i
             if (!tile)
                 tile = std::make_unique<CentredTile<Function>>(function, r, cutoff, first + begin, std::min(each, count - begin));
             tile->add(chunk);
-            if (j + chunk.capacity() >= m) tile->write(out, left);
+            if (j + chunk.capacity() >= m) tile->write(to);
         });
         if (!finished) return false;
     }
@@ -193,7 +197,7 @@ bool centred_sum(const Request& r, const Result& out, std::vector<int64_t>& left
     if (n <= few_points / 2) threads = 1;  // all points are in one task
     const bool finished = with_kernel(r.kernel, [&](const auto& function) {
         for (int64_t i = 0; i < n; i += most_points)
-            if (!sum_points(function, r, out, i, std::min(most_points, n - i), chunk, fate, threads, poll)) return false;
+            if (!sum_points(function, r, {out, fate}, i, std::min(most_points, n - i), chunk, threads, poll)) return false;
         return true;
     });
     for (int64_t i = 0; i < n; ++i)

@@ -2,7 +2,7 @@
 // as differences from that of the centre, |y - c|^2 - 2 (x - c).(y - c), in which |x - c|^2 and the height never meet a
 // charge's own digits; float keeps those, also where two plates nearly cancel.
 //
-// What such a distance may have lost is known. A pair that lost too much of it, and may count, is summed by itself from
+// What such a distance loses as a rule is known. A pair that loses too much of it, and may count, is summed by itself from
 // differences in double. A point that has many such pairs, or lies on a charge, is left to direct differences.
 #pragma once
 

@@ -15,13 +15,8 @@ from .gradient import Needs
 
 _EXACT_IN_FLOAT32 = (torch.float32, torch.float16, torch.bfloat16, torch.uint8, torch.int8, torch.int16)
 _NEAREST = 8  # charges of every chunk that are summed again by direct difference
-_DIRECT_DIMENSION = (
-    64  # above it products of bfloat16 parts beat the fused sum, and matrix products the gradients' loop
-)
-_FUSED_DIMENSION = 512  # up to it the fused sum beats a GEMM of float32 with the weights between two passes
-_WHOLE_DIMENSION = (
-    6  # up to it differences in registers are quickest, and exact enough far from the charges too
-)
+_FUSED_DIMENSION = 64  # above it matrix products are quicker, or lose fewer digits
+WHOLE_DIMENSION = 6  # up to it differences in registers are quickest, and exact far from the charges too
 
 
 def why_not(request: SumRequest) -> str | None:
@@ -35,8 +30,8 @@ def why_not(request: SumRequest) -> str | None:
         return f"it knows the kernels {', '.join(kernels())}, not {request.kernel.name}"
     if request.y.dtype not in native.DTYPES:
         return f"it does not read charges of dtype {request.y.dtype}"
-    if request.x.shape[1] > _DIRECT_DIMENSION and request.precision != "exact" and _wide(request):
-        return f"above {_DIRECT_DIMENSION} features it serves float64 at precision='exact' only"
+    if request.x.shape[1] > _FUSED_DIMENSION and request.precision != "exact" and _wide(request):
+        return f"above {_FUSED_DIMENSION} features it serves float64 at precision='exact' only"
     return None
 
 
@@ -55,7 +50,7 @@ def centred_sum(request: SumRequest) -> CentredSum:
         return CentredSum.of(LogSum.empty(n, d, dtype=request.x.dtype, device="cpu"))
     fused, wide = is_fused(request), _wide(request)
     dtype = torch.float64 if request.precision == "exact" else request.x.dtype
-    centred = not wide and d > _WHOLE_DIMENSION
+    centred = not wide and d > WHOLE_DIMENSION
     centre = _centre(request) if centred else None
     m, w, along = (torch.empty(n, dtype=torch.float64, device="cpu") for _ in range(3))
     rest = torch.empty(n, d, dtype=dtype, device="cpu")
@@ -107,7 +102,7 @@ def log_sum_backward(
         BackendUnavailableError: the extension is missing.
         KeyboardInterrupt: Ctrl-C, checked between blocks.
     """
-    if not _direct(request) or len(request.x) == 0 or len(request.y) == 0:
+    if not is_fused(request) or len(request.x) == 0 or len(request.y) == 0:
         return None
     extension = native.extension()
     dtype = torch.float64 if request.precision == "exact" else g_v.dtype
@@ -148,14 +143,9 @@ def _wide(request: SumRequest) -> bool:
 
 def is_fused(request: SumRequest) -> bool:
     """Whether one pass in the extension makes the whole sum."""
-    most = _DIRECT_DIMENSION if native.extension().bfloat16_available() else _FUSED_DIMENSION
-    return request.x.shape[1] <= most or _wide(request)
+    return request.x.shape[1] <= _FUSED_DIMENSION or _wide(request)
 
 
 def _few_points(d: int, fused: bool) -> int:
     """Up to how many points charges are read where they lie, because packing them would cost more than the sums."""
     return max(1, min(d // 32, 4 if fused else 8))
-
-
-def _direct(request: SumRequest) -> bool:
-    return request.x.shape[1] <= _DIRECT_DIMENSION or _wide(request)
