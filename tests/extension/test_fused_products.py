@@ -8,7 +8,7 @@ import pytest
 import torch
 from sums import charges, check, cpp_sum
 
-from efm_fast.field.backends import cpp
+from efm_fast.field.backends import cpp, reference
 from efm_fast.field.kernel import Gaussian, Riesz
 from efm_fast.field.request import SumRequest
 
@@ -61,3 +61,14 @@ def test_a_charge_that_is_no_number_is_not_lost(n: int, bad: float) -> None:
     total = cpp_sum(SumRequest(x=charges(n, 40, seed=1), y=y, kernel=Riesz(41.0)))
     assert total.m.isnan().all()
     assert total.v.isnan().all()
+
+
+@pytest.mark.parametrize("d", [9, 33, 64])
+def test_displacements_from_a_close_charge_at_a_large_height(d: int) -> None:
+    """The height keeps r2 large, and all the same x - y has to be right: nothing else may count."""
+    y = 100.0 * charges(30, d)
+    x = y[:8] + 1e-2 * charges(8, d, seed=1)
+    request = SumRequest(x=x, y=y, kernel=Riesz(1e6), height=torch.full((8,), 1e4))
+    truth, got = reference.log_sum(request), cpp.centred_sum(request).whole(x)
+    scale = torch.exp(got.m - truth.m)[:, None]
+    assert ((got.v.double() * scale - truth.v).norm(dim=1) < 1e-4 * truth.v.norm(dim=1)).all()

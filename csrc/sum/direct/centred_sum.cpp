@@ -19,6 +19,8 @@ constexpr double rounding = 0x1p-24;     // of s as a rule, relative to |x - c|^
 constexpr double slack = 0x1p-20;        // more than s can be off, relative to the same
 constexpr double largest_square = 1e30;  // its inverse is a float
 constexpr double smallest_share = 1e-8;  // of |x - c|^2 in the r2 of the nearest charge
+// of |x - c|^2 in |x - y|^2: below it x - y has too few digits as a difference of rows less the centre
+constexpr double least_apart = 1e-4;
 // doubtful pairs of a point beyond which direct differences cost less: so many, and one in so many that were seen
 constexpr int64_t many_doubtful = 64, one_in = 32;
 
@@ -113,8 +115,11 @@ private:
         float nearest[centred_max_lanes];
         pairs_.resize(static_cast<size_t>(groups) * width_ * charges.n);
         const int found = kernels_.measure(points, charges, s, nearest, pairs_.data());
-        for (int64_t i = lane; i < end; ++i)
-            if (!is_left(i)) lower_pivot(i, nearest[i - lane]);
+        for (int64_t i = lane; i < end; ++i) {
+            if (is_left(i)) continue;
+            if (nearest[i - lane] < (least_apart - 1.0) * square_[i]) leave(i);
+            else lower_pivot(i, nearest[i - lane]);
+        }
         for (int k = 0; k < found; ++k) add_pair(lane + pairs_[k].lane, charges, pairs_[k].charge);
         kernels_.add(r_.kernel, points, charges, s);
     }
