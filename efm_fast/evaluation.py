@@ -12,13 +12,14 @@ import torch
 from torch import Tensor
 
 from . import checks
+from .data.latent import images_of
 from .errors import NothingArrivedWarning
 from .files import write_text
 from .lines import Lines, Support, full_map, mirrored
 from .metrics import Outcome, measure
 from .pictures import has_picture, plot_lines, plot_samples
 from .runs import Run
-from .sampling import ends_of, none_arrived, sample
+from .sampling import ends_of, none_arrived, sample, to_ends
 from .streams import Stream, step_generator
 from .types import Plates
 
@@ -122,7 +123,7 @@ def evaluate(run: Run, *, n: int = 2000, seed: int = 0, reverse: bool = False) -
 
 
 def _evaluation(run: Run, n: int, seed: int, reverse: bool) -> Evaluation:
-    source, goal = ends_of(run, reverse)
+    source, goal = map(images_of, ends_of(run, reverse))
     generator = step_generator(seed, 0, Stream.EVALUATION)
     has_prior = run.method.has_prior and not reverse
     x0 = run.method.start(n, generator) if has_prior else source.draw(n, generator, "test")
@@ -136,8 +137,9 @@ def _evaluation(run: Run, n: int, seed: int, reverse: bool) -> Evaluation:
         exact = exact_map(run, x0, seed=seed, reverse=reverse)
         if exact is not None:
             maps["exact field, full"] = exact
+    inputs = to_ends(run, x0, reverse=reverse)
     reports = tuple(
-        _report(name, lines, measure(goal, Outcome(x0, _ends(lines), target, other, source)))
+        _report(name, lines, measure(goal, Outcome(inputs, _ends(lines), target, other, source)))
         for name, lines in maps.items()
     )
     return Evaluation(reports, x0, own, reverse)
@@ -175,7 +177,7 @@ def write_evaluation(run: Run, result: Evaluation) -> list[Path]:
     paths = [table]
     if result.maps[0].problem:
         return paths
-    if has_picture(run):
+    if has_picture(run, reverse=result.reverse):
         picture = samples / f"evaluation{way}.png"
         paths.append(plot_samples(run, result.inputs, result.lines, picture, reverse=result.reverse))
     if run.geometry.shape == (_PLANE,):

@@ -13,15 +13,15 @@ from .files import write_atomically
 from .lines import Lines
 from .plots import plot_field_lines_3d, plot_image_grid, plot_image_pairs, plot_transport
 from .runs import Run
-from .sampling import ends_of, held_out, sample, starts
+from .sampling import end_shape, ends_of, held_out, sample, starts
 from .streams import Stream, step_generator
 
 _PLANE = 2
 
 
-def has_picture(run: Run) -> bool:
+def has_picture(run: Run, *, reverse: bool = False) -> bool:
     """Whether samples of the run can be drawn: points of the plane, and images of one or three channels."""
-    shape = run.geometry.shape
+    shape = end_shape(run, reverse=reverse)
     return shape == (_PLANE,) or (len(shape) == 3 and shape[0] in (1, 3))
 
 
@@ -32,11 +32,12 @@ def plot_samples(run: Run, x0: Tensor, lines: Lines, path: Path, *, reverse: boo
         InputError: data without a picture (see :func:`has_picture`).
     """
     source, goal = ends_of(run, reverse)
-    ends, shape = torch.nan_to_num(lines.end.detach().cpu()).flatten(1), run.geometry.shape
-    if not has_picture(run):
+    ends, shape = torch.nan_to_num(lines.end.detach().cpu()).flatten(1), end_shape(run, reverse=reverse)
+    if not has_picture(run, reverse=reverse):
         raise InputError(f"{path.name}: data of shape {shape} have no picture; write an .npz instead")
     if len(shape) == 3:
-        if source.labels("train") is None:
+        # noise among latents has no picture beside the image that it becomes
+        if x0.flatten(1).shape != ends.shape or source.labels("train") is None:
             return plot_image_grid(ends, shape, path)
         return plot_image_pairs(x0.cpu().flatten(1), ends, shape, path, reverse=reverse)
     target = goal.draw(len(ends), step_generator(0, 0, Stream.PICTURES), held_out(goal))

@@ -11,6 +11,8 @@ from torch import Tensor
 
 from . import checks
 from .data import Source
+from .data.latent import LatentSource, images_of
+from .data.source import AbsentSource
 from .errors import InputError, NothingArrivedWarning
 from .lines import Lines, LineStatus, Support
 from .methods import Travel
@@ -35,7 +37,8 @@ def sample(
     Args:
         run: a trained run, from ``train`` or ``load``.
         x0: starts in data units, [N, D], or [N, C, H, W] for images; or leave it out and give ``n``. Bytes
-            (uint8) are scaled to [-1, 1], as data are.
+            (uint8) are scaled to [-1, 1], as data are. Where the field lies among latents: images, which are encoded,
+            or latents.
         n: number of starts to draw from the run's plus data (its held-out split where it has one), or from the
             prior of a method that has one.
         map: one of the method's maps; the run's own setting by default. Field matching has "full" (the stochastic
@@ -51,6 +54,7 @@ def sample(
 
     Returns:
         Lines; ``end`` holds the samples, in the shape of x0 or [n, D], and ``evaluations`` [N] what each cost.
+        Where the field lies among latents, ``end`` is decoded to images, and ``paths`` are latents.
         Heights are the run's own: lines of the reverse map end at z = 0. Where not one line arrived there are no
         samples: a NothingArrivedWarning says so.
 
@@ -74,7 +78,30 @@ def sample(
     if problem := none_arrived(lines):
         kind = travel.map or run.method.map
         warnings.warn(f"the {kind} map of {run.folder}: {problem}", NothingArrivedWarning, stacklevel=2)
-    return dataclasses.replace(lines, end=lines.end.reshape(given.shape))  # type: ignore[union-attr]
+    end = to_ends(run, lines.end, reverse=reverse)
+    if given.ndim > 2:  # type: ignore[union-attr]
+        end = end.unflatten(1, end_shape(run, reverse=reverse))
+    return dataclasses.replace(lines, end=end)
+
+
+def to_ends(run: Run, x: Tensor, *, reverse: bool = False) -> Tensor:
+    """Rows [N, D] of data or latents as what the ends of a map are: latents are decoded, or images encoded."""
+    shape = end_shape(run, reverse=reverse)
+    if run.autoencoder is None or x.shape[1] == math.prod(shape):
+        return x
+    if shape == run.geometry.shape:
+        return _rows(run, x)
+    return run.autoencoder.decode(x.unflatten(1, run.geometry.shape)).flatten(1)
+
+
+def end_shape(run: Run, *, reverse: bool = False) -> tuple[int, ...]:
+    """Shape of one sample: of the data, and of the images where latents of images are carried to.
+
+    Noise that lies among latents is never decoded.
+    """
+    if run.autoencoder is None or not isinstance(ends_of(run, reverse)[1], LatentSource | AbsentSource):
+        return run.geometry.shape
+    return run.autoencoder.image_shape(run.geometry.shape)
 
 
 def none_arrived(lines: Lines) -> str | None:
@@ -90,25 +117,33 @@ def none_arrived(lines: Lines) -> str | None:
 def _rows(run: Run, x0: object) -> Tensor:
     """``x0`` as float32 rows [N, D]."""
     shape = run.geometry.shape
+    images = None if run.autoencoder is None else run.autoencoder.image_shape(shape)
     if not isinstance(x0, Tensor) or x0.is_meta:
         raise InputError(f"x0: expected a torch.Tensor with values, got {checks.describe(x0)}")
-    columns = math.prod(shape)
-    if tuple(x0.shape[1:]) not in (shape, (columns,)):
-        rows = " or ".join(f"[N, {', '.join(map(str, part))}]" for part in dict.fromkeys(((columns,), shape)))
-        raise InputError(f"x0: expected shape {rows}, got {checks.describe(x0)}")
-    flat = checks.tensor("x0", x0.reshape(len(x0), columns), ndim=2)
-    return flat.float() / 127.5 - 1.0 if flat.dtype == torch.uint8 else flat.to(torch.float32)
+    known: list[tuple[int, ...]] = [
+        each for one in filter(None, (shape, images)) for each in ((math.prod(one),), one)
+    ]
+    if tuple(x0.shape[1:]) not in known:
+        shapes = " or ".join(f"[N, {', '.join(map(str, part))}]" for part in dict.fromkeys(known))
+        raise InputError(f"x0: expected shape {shapes}, got {checks.describe(x0)}")
+    flat = checks.tensor("x0", x0.flatten(1), ndim=2)
+    rows = flat.float() / 127.5 - 1.0 if flat.dtype == torch.uint8 else flat.to(torch.float32)
+    if run.autoencoder is None or rows.shape[1] == math.prod(shape):
+        return rows
+    return run.autoencoder.encode(rows.unflatten(1, run.autoencoder.image_shape(shape))).flatten(1)
 
 
 def starts(run: Run, n: int, seed: int, *, reverse: bool = False) -> Tensor:
     """``n`` starts of a map, [n, D]: draws of the method's prior, or else of the data that the map starts from.
+
+    Of data whose latents are carried, the images themselves are drawn.
 
     Data come from their held-out split where there is one.
     """
     generator = step_generator(seed, 0, Stream.STARTS)
     if run.method.has_prior and not reverse:
         return run.method.start(n, generator)
-    source = ends_of(run, reverse)[0]
+    source = images_of(ends_of(run, reverse)[0])
     return source.draw(n, generator, held_out(source))
 
 

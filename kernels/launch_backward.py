@@ -106,7 +106,8 @@ def _gather(
     blocks = triton.cdiv(n, 32), triton.cdiv(d, block_d)
     splits, per_split = plan.gather_splits(blocks[0] * blocks[1], count, n * d, processors(own))
     grads, grad_sums = (torch.empty(splits, *part.shape, device=part.device) for part in (grad, grad_sum))
-    gather[(*blocks, splits)](
+    grid = (*blocks, splits)
+    gather[grid](
         own=own, other=other, g_v=pairs.g_v, b=pairs.b, q_rho=pairs.q_rho, rho_a=pairs.rho_a,
         grads=grads, grad_sums=grad_sums, N=n, count=count, per_split=per_split, D=d, own_stride=strides[0],
         other_stride=strides[1], POINTS=points, NEEDS_SUM=needs_sum, BLOCK_N=32, BLOCK_D=block_d, num_warps=4, **LAUNCH,

@@ -50,7 +50,7 @@ _FORWARD = Trained([("{} evaluations", {"map": "forward", "steps": steps}) for s
 #: Generation by every method; field matching takes one evaluation more than steps, to land.
 _PATHS = Trained([("{} evaluations", {"steps": steps}) for steps in (5, 10, 20)])
 _DESCENT = Trained([("{} evaluations", {"map": "forward", "steps": steps - 1}) for steps in (5, 10, 20)])
-_NOISE = {"method.name": "pfgm++", "method.sample.solver": "multistep"}
+_NOISE: dict[str, object] = {"method.name": "pfgm++", "method.sample.solver": "multistep"}
 _GENERATION_ASK: dict[str, Better] = {"frechet": "low", "recognised": "high", "coverage": "high"}
 
 

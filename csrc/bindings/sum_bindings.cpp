@@ -10,7 +10,7 @@
 #include "core/kernel_names.h"
 #include "sum/direct/backward_sum.h"
 #include "sum/direct/direct_sum.h"
-#include "sum/images/image_sum.h"
+#include "sum/image_plates/image_sum.h"
 #include "sum/large/bfloat16_sum.h"
 #include "sum/large/few_sum.h"
 #include "sum/large/large_sum.h"

@@ -71,6 +71,8 @@ class ColouredShapes(Source):
         InputError: a class that does not occur, or an empty set.
     """
 
+    draws_anew = True
+
     def __init__(
         self,
         name: str,

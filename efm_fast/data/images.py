@@ -144,6 +144,8 @@ class CroppedPictures(FiniteSource):
         size: side of the windows, pixels, at most S.
     """
 
+    draws_anew = True
+
     def __init__(
         self, name: str, pictures: Mapping[str, Tensor], labels: Mapping[str, Tensor] | None, *, size: int
     ) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sized
+from collections.abc import Iterator, Sized
 from typing import Any, cast
 
 import torch
@@ -113,6 +113,10 @@ class DatasetSource(Source):
     def all(self, split: str = "train") -> Tensor:
         """Every item of ``split`` once, [M, D] float32, read one by one."""
         return self._read(self._held(split))
+
+    def parts(self, n: int, split: str = "train") -> Iterator[Tensor]:
+        """The items of :meth:`all`, ``n`` at a time (see :meth:`Source.parts`)."""
+        yield from map(self._read, self._held(split).split(n))
 
     def labels(self, split: str = "train") -> Tensor | None:
         """Label of every item of ``split``, int64 [M], read one by one; None where items have none."""

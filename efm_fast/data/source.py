@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from numbers import Real
 
 import torch
@@ -25,10 +25,12 @@ class Source(ABC):
     Attributes:
         name: the name under which configs ask for it.
         shape: (D,) for vectors, (C, H, W) for images; images have values in [-1, 1].
+        draws_anew: whether :meth:`draw` gives other rows than those of :meth:`all`, such as fresh colours or windows.
     """
 
     name: str
     shape: tuple[int, ...]
+    draws_anew: bool = False
 
     @property
     def dimension(self) -> int:
@@ -63,6 +65,10 @@ class Source(ABC):
             InputError: the source is endless.
         """
         raise InputError(f"{self.name}: an endless source has no complete set of rows; draw from it instead")
+
+    def parts(self, n: int, split: str = "train") -> Iterator[Tensor]:
+        """The rows of :meth:`all` in their order, ``n`` at a time, [n, D] float32; the last part may be shorter."""
+        yield from self.all(split).split(n)
 
     def labels(self, split: str = "train") -> Tensor | None:
         """Class of every row of :meth:`all`, int64 [M]; None where classes are not known."""
@@ -165,6 +171,10 @@ class FiniteSource(Source):
     def all(self, split: str = "train") -> Tensor:
         """Every row of ``split`` once, [M, D] float32; InputError where nothing was held out."""
         return _as_float(self._held(split))
+
+    def parts(self, n: int, split: str = "train") -> Iterator[Tensor]:
+        """The rows of :meth:`all`, ``n`` at a time (see :meth:`Source.parts`)."""
+        yield from map(_as_float, self._held(split).split(n))
 
     def labels(self, split: str = "train") -> Tensor | None:
         """Class of every row of ``split``, int64 [M]; None where classes are not known."""

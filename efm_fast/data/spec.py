@@ -159,11 +159,11 @@ def _recorded(name: str, value: Any) -> Any:
         return value
     if isinstance(value, Tensor | np.ndarray):
         rows = as_tensor(name, value)
-        return _record("tensor", rows.shape, str(rows.dtype).removeprefix("torch."), _hash(rows))
+        return _record("tensor", rows.shape, str(rows.dtype).removeprefix("torch."), hashed(rows))
     if isinstance(value, Source):
-        return _record(type(value).__name__, value.shape, "float32", _twice(lambda: _hash(_draws(value))))
+        return _record(type(value).__name__, value.shape, "float32", _twice(lambda: hashed(_draws(value))))
     if hasattr(value, "__len__") and hasattr(value, "__getitem__"):
-        return _record(type(value).__name__, [len(value)], "items", _twice(lambda: _hash(_items(value))))
+        return _record(type(value).__name__, [len(value)], "items", _twice(lambda: hashed(_items(value))))
     raise InputError(
         f"{name}: expected a plain setting, a tensor, an array, a Dataset or a Source, got {type(value).__name__}"
     )
@@ -194,10 +194,26 @@ def _items(dataset: Any) -> list[object]:
         return [count, [dataset[row] for row in rows]]
 
 
-def _hash(value: object) -> str:
-    digest = hashlib.blake2b(digest_size=16)
-    _feed(digest, value)
-    return digest.hexdigest()
+class Digest:
+    """The fingerprint of data that come in parts; equal parts in the same order have the same one."""
+
+    def __init__(self) -> None:
+        self._digest = hashlib.blake2b(digest_size=16)
+
+    def add(self, value: object) -> None:
+        """Add a part: arrays, numbers, texts, and containers of them."""
+        _feed(self._digest, value)
+
+    def text(self) -> str:
+        """The fingerprint of all parts so far, 32 hexadecimal digits."""
+        return self._digest.hexdigest()
+
+
+def hashed(value: object) -> str:
+    """The fingerprint of ``value``."""
+    digest = Digest()
+    digest.add(value)
+    return digest.text()
 
 
 def _feed(digest: hashlib.blake2b, value: object) -> None:

@@ -2,7 +2,7 @@
 
 from .capacitor import capacitor_field
 from .distributed import Sharding
-from .images import ImageSum, chain_field, image_sum
+from .image_plates import ImageSum, chain_field, image_sum
 from .kernel import Gaussian, Kernel, Riesz, register_kernel
 from .logsum import LogSum, RieszSum
 from .potential import SignedLog, capacitor_potential, energy, potential

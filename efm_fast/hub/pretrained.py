@@ -52,11 +52,16 @@ def save_pretrained(run: Run, folder: str | Path, *, license: str | None = None)
         The folder.
 
     Raises:
-        InputError: the folder is a run folder.
+        InputError: the folder is a run folder, or the field lies among latents.
         RunError: a file cannot be written.
         MissingPackageError: huggingface_hub is not installed.
     """
     folder = checks.folder("folder", folder)
+    if run.autoencoder is not None:
+        raise InputError(
+            "run: expected one whose field lies among its data, got one among latents, which needs its autoencoder:"
+            " FieldMatchingPipeline.from_run(run).save_pretrained(folder) writes both"
+        )
     if license is not None:
         checks.instance("license", license, str, "an identifier of the hub such as 'mit'")
     if (folder / "config.yaml").exists():

@@ -1,10 +1,11 @@
 """The capacitor chain: plates of both data sets in turn, without end, and the field between two neighbours.
 
-The lines between the plates z = 0 and L never pass a plate and never turn back (:mod:`efm_fast.field.images.chain`), so
-the forward map alone carries P to Q. The flux of a charge through the plane at the height h above its plate is
-spread by the law of the place where a Brownian motion from there leaves the slab through that plate. Points drawn by
-it, the plate chosen by 1 - h / L, are where the lines pass: their density is that of the flux, and the posterior of the
-charge that a point came from has weights u_j, the height part of the charge's field.
+The lines between the plates z = 0 and L never pass a plate and never turn back
+(:mod:`efm_fast.field.image_plates.chain`), so the forward map alone carries P to Q. The flux of a charge through the
+plane at the height h above its plate is spread by the law of the place where a Brownian motion from there leaves the
+slab through that plate. Points drawn by it, the plate chosen by 1 - h / L, are where the lines pass: their density is
+that of the flux, and the posterior of the charge that a point came from has weights u_j, the height part of the
+charge's field.
 
 Two sums over a charge's copies, w_j = sum_k r_k^-n and u_j = sum_k h_k r_k^-n, give with the plates' means m+ and m-
 under weights w, their sums W and U, and the plus plate's share of flux b = U+ / (U+ + U-),
@@ -26,7 +27,7 @@ from torch import Generator, Tensor
 
 from ..errors import InputError
 from ..extras import extra
-from ..field.images import chain_sum, chain_weights
+from ..field.image_plates import chain_sum, chain_weights
 from ..lines import Lines, Support
 from ..sections import Length, PositiveInt, Section, length_in_data_units
 from ..types import Geometry, Plates
@@ -40,7 +41,9 @@ with extra("train"):
     from pydantic import Field
 
 _LARGEST_LOG = 12.0  # of a in a target: beyond it lines run along the plates
-_STEEPEST_LOG = 4.0  # of a that samples follow: few lines pass where it is larger, and there errors grow fast
+_STEEPEST_LOG = (
+    4.0  # of a over that above a charge, for samples: beyond it few lines pass and errors grow fast
+)
 _FAR = 12.0  # in units of L: the flux beyond is below 1e-15
 _NODES = 8  # of the quadrature in an exponential step
 _TOLERANCE = 1e-4  # of the sums that make a target
@@ -185,7 +188,7 @@ class ChainMeans(PlateMeans):
     def read(self, features: Tensor, scalar: Tensor, x: Tensor, z: Tensor) -> ChainPosterior:
         """Everything that the field is made of; means bounded to the data's range."""
         known = self._known(x, z)
-        steepness = torch.exp((features[:, 2:].mean(2) + known).clamp(0.0, _STEEPEST_LOG))
+        steepness = self._followed((features[:, 2:].mean(2) + known).clamp(0.0, _LARGEST_LOG), z)
         plus, minus = (self._bounded(m) for m in self.means(features[:, :2], x, z))
         return ChainPosterior(torch.sigmoid(self._flux_logit(scalar, x, z, known)), steepness, (plus, minus))
 
@@ -222,17 +225,31 @@ class ChainMeans(PlateMeans):
         split = F.binary_cross_entropy_with_logits(self._flux_logit(scalar, x, z, known), target.share)
         return (relative * self._weight(x, z) * error + steepness).sum(1).mean() + split
 
+    def _followed(self, logs: Tensor, z: Tensor) -> Tensor:
+        """a+ and a- that samples follow, [N, 2]: the logs [N, 2] with a common bound on both.
+
+        Near a plate the other plate's a grows as L over the distance from the former even right above a charge, so
+        the bound is relative to that. One factor for both plates keeps the direction of their common pull.
+        """
+        least = self._of_one_charge(torch.zeros_like(z, dtype=torch.float64), z)
+        excess = (logs - least.to(logs.dtype) - _STEEPEST_LOG).amax(1, keepdim=True).clamp_min(0.0)
+        return torch.exp(logs - excess)
+
     def _known(self, x: Tensor, z: Tensor) -> Tensor:
         """Logs of a+ and a- of one charge as far away as the nearest that there may be, [N, 2]."""
-        L, n = self.geometry.L, x.shape[1] + 1
         away = torch.linalg.vector_norm(x.detach() - self._centre(x), dim=1, dtype=torch.float64)
-        r2 = (away - self.geometry.radius).clamp(0.0, _FAR * L).square()
+        r2 = (away - self.geometry.radius).clamp(0.0, _FAR * self.geometry.L).square()
+        return self._of_one_charge(r2, z).to(x.dtype)
+
+    def _of_one_charge(self, r2: Tensor, z: Tensor) -> Tensor:
+        """Logs of a+ and a- of one charge at the squared distance r2 [N] over features, float64 [N, 2]."""
+        L, n = self.geometry.L, math.prod(self.geometry.shape) + 1
         logs = []
         for height in (z.double(), L - z.double()):
             height = height.clamp_min(1e-9 * L)
             w, up = chain_weights(r2, height, L, n)
             logs.append(torch.log(height) + w - up)
-        return torch.stack(logs, 1).clamp(0.0, _LARGEST_LOG).to(x.dtype)
+        return torch.stack(logs, 1).clamp(0.0, _LARGEST_LOG)
 
     def _flux_logit(self, scalar: Tensor, x: Tensor, z: Tensor, known: Tensor) -> Tensor:
         """log(b / (1 - b)), [N]: the heights times two blobs' weights over a, and what the network adds."""

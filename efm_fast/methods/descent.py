@@ -9,6 +9,7 @@ arrive from the front, and their noise is bounded. In many dimensions the end of
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Generator, Tensor
@@ -61,14 +62,18 @@ class DescentPoints:
     def __call__(self, plates: Plates, n: int, generator: Generator, step: int = 0) -> InterplatePoints:
         """Draw ``n`` points from the charges of ``plates``."""
         z = self.heights(plates.L, n, generator)
-        options = {"generator": generator, "device": generator.device, "dtype": torch.float64}
+        options: dict[str, Any] = {
+            "generator": generator,
+            "device": generator.device,
+            "dtype": torch.float64,
+        }
         # the plate of a point's charge has probability in proportion to 1 / distance, as FluxPoints has it
         from_plus = torch.rand(n, **options) * plates.L < plates.L - z
-        charges = [
+        plus, minus = (
             rows[torch.randint(len(rows), (n,), generator=generator, device=rows.device)]
             for rows in (plates.plus, plates.minus)
-        ]
-        charge = torch.where(from_plus[:, None], *charges)
+        )
+        charge = torch.where(from_plus[:, None], plus, minus)
         height = torch.where(from_plus, z, plates.L - z)
         noise = torch.randn(charge.shape, **options)
         spread = height / _gaussian_above(torch.rand(n, **options), _LEAST)

@@ -18,13 +18,14 @@ from ..plugins import own_class
 from ..sections import Choice, Section
 from ..types import Geometry
 from .diffusers_net import DiffusersNet, DiffusersSettings
+from .image_section import ImageSection
 from .mlp import MLP, MLPSettings
 from .unet import UNet, UNetSettings
 
 with extra("train"):
     from pydantic import BeforeValidator, Field, SerializeAsAny, create_model
 
-__all__ = ["BACKBONES", "MLP", "Geometry", "Net", "UNet", "build_backbone"]
+__all__ = ["BACKBONES", "MLP", "Geometry", "ImageSection", "Net", "UNet", "build_backbone"]
 
 BACKBONES: dict[str, tuple[type[nn.Module], type[Section]]] = {
     "mlp": (MLP, MLPSettings),
@@ -45,6 +46,8 @@ def build_backbone(settings: Section, geometry: Geometry, groups: int) -> nn.Mod
         InputError: the network cannot serve the data's shape, or needs a library that is not installed.
     """
     options = settings.model_dump()
+    if isinstance(settings, ImageSection):
+        options = settings.without_latent(options)
     name = options.pop("backbone")
     # settings that were validated name a class that is already imported
     made = BACKBONES[name][0] if name in BACKBONES else own_class(name, nn.Module, may_import=False)

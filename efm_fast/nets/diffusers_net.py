@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from .. import checks
 from ..errors import InputError
 from ..extras import extra
-from ..sections import Section
 from ..types import Geometry
 from .features import BoundedFeatures
+from .image_section import ImageSection
 
 with extra("train"):
     from pydantic import Field
@@ -23,7 +23,7 @@ _OURS = ("in_channels", "out_channels", "sample_size")
 _TIMES = 1000.0  # what the models' embeddings of time are made for
 
 
-class DiffusersSettings(Section):
+class DiffusersSettings(ImageSection):
     """A model of diffusers, for images."""
 
     backbone: Literal["diffusers"]

@@ -11,9 +11,10 @@ from torch import Tensor, nn
 
 from ..errors import InputError
 from ..extras import extra
-from ..sections import PositiveInt, Section
+from ..sections import PositiveInt
 from ..types import Geometry
 from .features import BoundedFeatures, HeightFeatures
+from .image_section import ImageSection
 
 with extra("train"):
     from pydantic import Field
@@ -21,7 +22,7 @@ with extra("train"):
 _GROUP_NORM = 8
 
 
-class UNetSettings(Section):
+class UNetSettings(ImageSection):
     """A convolutional network for images."""
 
     backbone: Literal["unet"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -87,7 +88,8 @@ def scene_of(run: Run) -> bytes:
         source.draw(_CHARGES, step_generator(0, 1 + k, Stream.PICTURES)).numpy()
         for k, source in enumerate((run.plus, run.minus))
     ]
-    facts, arrays = {"run": run.folder.name, "note": _compared(learned, exact)}, {}
+    facts: dict[str, Any] = {"run": run.folder.name, "note": _compared(learned, exact)}
+    arrays = {}
     for name, lines in (("learned", learned), ("exact", exact)):
         if lines is not None:
             arrays[name], facts[f"{name}_counts"] = without_repeats(lines)

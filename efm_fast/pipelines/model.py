@@ -17,6 +17,7 @@ from ..data.source import AbsentSource
 from ..errors import InputError, RunError
 from ..extras import extra
 from ..methods import Problem, make_method
+from ..nets import ImageSection
 from ..runs.run import Run, geometry_from, untrained
 
 with extra("images"):
@@ -88,7 +89,10 @@ class FieldModel(ModelMixin, ConfigMixin):
         checks.instance("run", run, Run, "a run, from efm_fast.train(...) or efm_fast.load(folder)")
         plain = run.config.plain()
         plus = plain["plus"] if plain["plus"]["name"] == "gaussian" else None
-        model = cls(plain["method"], plain["net"], dataclasses.asdict(run.geometry), plus)
+        net = {**plain["net"]}
+        if isinstance(run.config.net, ImageSection):
+            net |= {"latent": None, "latent_fingerprint": ""}  # the pipeline has the autoencoder itself
+        model = cls(plain["method"], net, dataclasses.asdict(run.geometry), plus)
         model.method.flow(model.field)
         model.field.load_state_dict(run.field.state_dict())
         return model.to(run.device).eval()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -58,7 +59,8 @@ class FieldMatchingPipeline(DiffusionPipeline):
         Raises:
             InputError: its data are no images, or its method follows no velocity.
         """
-        return cls(FieldModel.from_run(run), FieldMatchingScheduler.from_run(run, **changes))
+        vae = None if run.autoencoder is None else copy.deepcopy(run.autoencoder.model)
+        return cls(FieldModel.from_run(run), FieldMatchingScheduler.from_run(run, **changes), vae)
 
     @classmethod
     def from_pretrained(cls, folder_or_repo: str | Path, **options: Any) -> FieldMatchingPipeline:

@@ -30,6 +30,7 @@ from torch import Tensor
 from .. import __version__, checks
 from ..config import Config
 from ..data import Source
+from ..data.autoencoder import Autoencoder
 from ..errors import EfmError, InputError, RunError
 from ..files import write_text
 from ..lines import Support
@@ -39,7 +40,7 @@ from ..sealed import save_tensors
 from ..types import Geometry
 from .checkpoint import averaged_weights, latest, numbers
 from .measure import measure_support
-from .sources import sources_if_there, with_data
+from .sources import autoencoder_of, sources_if_there, with_data
 
 
 @dataclass(frozen=True, repr=False)
@@ -56,6 +57,7 @@ class Run:
         minus: source of the data on the plate z = L.
         step: optimiser steps the weights have seen.
         support: discs that hold the charges of both plates.
+        autoencoder: between images and the latents that the field lies among; None where it lies among the data.
     """
 
     folder: Path
@@ -67,6 +69,7 @@ class Run:
     minus: Source
     step: int
     support: Support
+    autoencoder: Autoencoder | None = None
 
     @property
     def device(self) -> torch.device:
@@ -310,7 +313,8 @@ def load(folder: str | Path, *, plus: object = None, minus: object = None, devic
 
     Raises:
         RunError: no run there, or its checkpoint is damaged, foreign or not of one step.
-        InputError: the device is not there, or other data than those of the run are given.
+        InputError: the device is not there, other data than those of the run are given, or its autoencoder is not
+            there or has changed.
     """
     folder = checks.folder("folder", folder)
     if (folder / "config.json").is_file() and not (folder / "config.yaml").exists():
@@ -321,11 +325,11 @@ def load(folder: str | Path, *, plus: object = None, minus: object = None, devic
     config, geometry = read_description(folder)
     weights, step = averaged_weights(folder, geometry)
     config = with_data(folder, config, plus, minus)
-    sources = sources_if_there(folder, config, geometry, "load")
+    autoencoder = autoencoder_of(config, str(where))
+    sources = sources_if_there(folder, config, geometry, "load", autoencoder)
     method = make_method(config.method, Problem(geometry, *sources, config.seed))
     field = untrained(config, method)
     fill(field, weights, folder)
     field = field.to(where).eval()
-    return Run(
-        folder, config, geometry, method, field, *sources, step, read_support(folder, config, *sources)
-    )
+    support = read_support(folder, config, *sources)
+    return Run(folder, config, geometry, method, field, *sources, step, support, autoencoder)

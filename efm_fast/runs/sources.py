@@ -7,12 +7,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from ..config import Config
 from ..data import Source, make_source, resolve_source
+from ..data.autoencoder import Autoencoder
+from ..data.latent import check_latents, encoded
 from ..data.registry import source_module
 from ..data.source import AbsentSource
 from ..data.spec import described, given_again, in_memory, kept_back
+from ..data.tools import existing
 from ..errors import EfmError, InputError, RunError
+from ..nets import ImageSection
 from ..types import Geometry
 
 _PLATES = ("plus", "minus")
@@ -21,24 +27,59 @@ _PLATES = ("plus", "minus")
 def pinned(config: Config) -> Config:
     """``config`` with the sources' defaults and absolute paths written out: it means the same anywhere, later.
 
+    The fingerprint of an autoencoder is written out too.
+
     Raises:
-        InputError: an unknown source or setting of one; the text names the plate.
+        InputError: an unknown source or setting of one, in a text that names the plate, or no such autoencoder.
     """
     specs = {}
     for plate in _PLATES:
         with _naming(plate):
             specs[plate] = resolve_source(getattr(config, plate))
+    net = config.net
+    if isinstance(net, ImageSection) and net.latent is not None:
+        place = existing("net.latent", net.latent, folder=True)
+        found = Autoencoder(place, net.latent_fingerprint).fingerprint
+        net = net.model_copy(update={"latent": str(place), "latent_fingerprint": found})
     modules = {source_module(spec["name"]) for spec in specs.values()}
-    return config.model_copy(update={**specs, "imports": tuple(sorted(filter(None, modules)))})
+    return config.model_copy(update={**specs, "net": net, "imports": tuple(sorted(filter(None, modules)))})
 
 
-def make_sources(config: Config) -> tuple[Source, Source]:
+def autoencoder_of(
+    config: Config, device: str | None = None, *, progress: bool = False
+) -> Autoencoder | None:
+    """The autoencoder among whose latents the field of ``config`` lies, or None.
+
+    Args:
+        config: settings of a run.
+        device: where it computes; None for the device of ``config``.
+        progress: show a progress bar while a data set is encoded.
+
+    Raises:
+        InputError: it is not there, or another than in training.
+    """
+    net = config.net
+    if not isinstance(net, ImageSection) or net.latent is None:
+        return None
+    where = device or config.device
+    if where == "auto":
+        where = "cuda" if torch.cuda.is_available() else "cpu"
+    return Autoencoder(net.latent, net.latent_fingerprint, where, progress=progress)
+
+
+def make_sources(config: Config, autoencoder: Autoencoder | None = None) -> tuple[Source, Source]:
     """Both plates' sources.
+
+    Args:
+        config: settings of a run.
+        autoencoder: that of the run, from :func:`autoencoder_of`.
 
     Raises:
         InputError: a setting of a source, or its data, that does not fit; the text names the plate.
     """
-    plus, minus = (_made(config, plate) for plate in _PLATES)
+    plus, minus = (_made(config, plate, autoencoder) for plate in _PLATES)
+    if autoencoder is not None:
+        check_latents(plus, minus)
     return plus, minus
 
 
@@ -56,28 +97,33 @@ def with_data(folder: Path, config: Config, plus: object, minus: object) -> Conf
     return config.model_copy(update=specs)
 
 
-def sources_again(folder: Path, config: Config, call: str) -> tuple[Source, Source]:
+def sources_again(
+    folder: Path, config: Config, call: str, autoencoder: Autoencoder | None = None
+) -> tuple[Source, Source]:
     """The sources of the run in ``folder``.
 
     Args:
         folder: the run folder, for the error's text.
         config: its settings, from :func:`with_data`.
         call: the function that takes data in memory again, for the error's text.
+        autoencoder: that of the run, from :func:`autoencoder_of`.
 
     Raises:
         RunError: data in memory that were not given again, or a source that nothing imported registers.
         InputError: data that are not where they were.
     """
-    plus, minus = (_again(folder, config, plate, call) for plate in _PLATES)
+    plus, minus = (_again(folder, config, plate, call, autoencoder) for plate in _PLATES)
     return plus, minus
 
 
-def sources_if_there(folder: Path, config: Config, geometry: Geometry, call: str) -> tuple[Source, Source]:
+def sources_if_there(
+    folder: Path, config: Config, geometry: Geometry, call: str, autoencoder: Autoencoder | None = None
+) -> tuple[Source, Source]:
     """The sources of the run in ``folder``; one that says why in the place of each that is not there."""
 
     def source(plate: str) -> Source:
         try:
-            return _again(folder, config, plate, call)
+            return _again(folder, config, plate, call, autoencoder)
         except EfmError as problem:
             return AbsentSource(geometry.shape, str(problem))
 
@@ -85,7 +131,7 @@ def sources_if_there(folder: Path, config: Config, geometry: Geometry, call: str
     return plus, minus
 
 
-def _again(folder: Path, config: Config, plate: str, call: str) -> Source:
+def _again(folder: Path, config: Config, plate: str, call: str, autoencoder: Autoencoder | None) -> Source:
     spec: dict[str, Any] = getattr(config, plate)
     for key in in_memory(spec):
         raise RunError(
@@ -98,7 +144,7 @@ def _again(folder: Path, config: Config, plate: str, call: str) -> Source:
             " were not published; samples can start from x0 of your own"
         )
     try:
-        return _made(config, plate)
+        return _made(config, plate, autoencoder)
     except InputError as problem:
         if not config.imports:
             raise
@@ -108,9 +154,10 @@ def _again(folder: Path, config: Config, plate: str, call: str) -> Source:
         ) from None
 
 
-def _made(config: Config, plate: str) -> Source:
+def _made(config: Config, plate: str, autoencoder: Autoencoder | None) -> Source:
     with _naming(plate):
-        return make_source(getattr(config, plate), seed=config.seed)
+        source = make_source(getattr(config, plate), seed=config.seed)
+        return source if autoencoder is None else encoded(source, autoencoder)
 
 
 @contextlib.contextmanager

@@ -100,7 +100,9 @@ def check_job(config: Config, processes: Processes) -> None:
     Raises:
         InputError: their settings differ, they cannot share the batch equally, or their tensors cannot travel.
     """
-    texts = [one["settings"] for one in processes.agree({"settings": config.to_yaml()})]
+    # one process has nobody to differ from, and its data are checked where they become sources
+    settings = config.to_yaml() if processes.size > 1 else ""
+    texts = [one["settings"] for one in processes.agree({"settings": settings})]
     for rank, text in enumerate(texts):
         if text != texts[0]:
             pairs = zip(texts[0].splitlines(), text.splitlines(), strict=False)

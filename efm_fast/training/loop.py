@@ -34,7 +34,7 @@ from ..runs.run import (
     untrained,
     write_description,
 )
-from ..runs.sources import make_sources, pinned, sources_again, with_data
+from ..runs.sources import autoencoder_of, make_sources, pinned, sources_again, with_data
 from ..stop import interrupted_by_signals
 from ..streams import Stream, step_generator
 from ..types import Plates
@@ -114,8 +114,9 @@ def _begin(
     """Make the folder of a new run, and train it."""
     processes.by_first(lambda: free_folder(config))
     folder = Path(config.runs) / config.name
-    resolve_device(local_device(config.device))
-    sources = make_sources(config)
+    device = resolve_device(local_device(config.device))
+    autoencoder = autoencoder_of(config, str(device), progress=progress and processes.first)
+    sources = make_sources(config, autoencoder)
     geometry, support = measure(config, *sources), measure_support(config, *sources)
     method = make_method(config.method, Problem(geometry, *sources, config.seed), strategy)
     with torch.random.fork_rng(devices=[]):  # the caller's random state is not ours to move
@@ -137,7 +138,9 @@ def _begin(
     processes.agree({})  # no folder where a process has found a mistake
     processes.by_first(publish)
     begin_sharding(state, config, processes)
-    run = Run(folder, config, geometry, method, state.averaged_field, *sources, state.step, support)
+    run = Run(
+        folder, config, geometry, method, state.averaged_field, *sources, state.step, support, autoencoder
+    )
     try:
         return _fit(run, state, processes, progress=progress)
     except Exception:
@@ -184,14 +187,18 @@ def resume(
     config = with_data(folder, changed(config, overrides), plus, minus)
     with joined(config) as processes:
         check_job(config, processes)
-        sources = sources_again(folder, config, "resume")
+        device = str(resolve_device(local_device(config.device)))
+        autoencoder = autoencoder_of(config, device, progress=progress and processes.first)
+        sources = sources_again(folder, config, "resume", autoencoder)
         method = make_method(config.method, Problem(geometry, *sources, config.seed), strategy)
         state = _state(config, method)
         begin_sharding(state, config, processes)
         state.load(folder, processes)
         refuse_fewer_steps(config, state.step)
         support = read_support(folder, config, *sources)
-        run = Run(folder, config, geometry, method, state.averaged_field, *sources, state.step, support)
+        run = Run(
+            folder, config, geometry, method, state.averaged_field, *sources, state.step, support, autoencoder
+        )
 
         def prepare() -> None:
             remove_leftovers(folder)

@@ -9,7 +9,7 @@ import pytest
 
 CSRC = Path(__file__).parents[2] / "csrc"
 # a folder includes from itself and from those before it
-ORDER = ("simd", "core", "sum", "sum/direct", "sum/large", "lines", "bindings", "tests")
+ORDER = ("simd", "core", "sum", "sum/direct", "sum/large", "sum/image_plates", "lines", "bindings", "tests")
 NEVER = ("sum/large", "lines"), ("bindings", "tests")  # neighbours, which do without each other
 SOURCES = sorted(p for kind in ("*.h", "*.cpp", "*.cu") for p in CSRC.rglob(kind))
 

@@ -24,8 +24,11 @@ MATRIX = {8: "mma.sync", 9: "wgmma.mma_async", 10: "tcgen05.mma", 12: "mma.sync"
 #: Bytes on the stack beyond none. The fused pass on Hopper reads four values per tile of charges from there, to let
 #: three programs share a multiprocessor; with tiles of half the charges it needs no stack, and twice the operands.
 STACK = {("sum_fused", 90): 128}
-if kernels.VERSION < (3, 6):  # its ptxas spends more registers on one of the kernels
-    STACK["combine", 100] = 80
+if kernels.VERSION < (
+    3,
+    9,
+):  # they keep more of a step in registers; tiles of half the charges would need no stack,
+    STACK["combine", 100] = 80  # but add up twice as often outside the tensor cores
 
 
 def compile_call(

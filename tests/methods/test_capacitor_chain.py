@@ -12,7 +12,7 @@ from efm_fast import Config, method_for
 from efm_fast.data import make_source
 from efm_fast.errors import InputError
 from efm_fast.field import chain_field
-from efm_fast.field.images import chain_weights
+from efm_fast.field.image_plates import chain_weights
 from efm_fast.lines import LineStatus, Support
 from efm_fast.methods import Problem, Travel
 from efm_fast.methods.capacitor_chain import (
@@ -159,6 +159,21 @@ def test_direction_and_exponential_step_are_those_of_the_equation() -> None:
     there = made.sample(field, x, Support.of(x, x), Travel(steps=5))
     assert (there.evaluations.tolist(), float(there.end_z[0])) == ([9] * 6, L)
     assert torch.isfinite(made.sample(field, x, Support.of(x, x), Travel(steps=5, reverse=True)).end).all()
+
+
+def test_samples_follow_the_other_plate_close_to_a_plate_and_keep_the_pull_of_both() -> None:
+    """Above a charge a of the other plate is about L / z; a bound far away is the same factor for both plates."""
+    made = method()
+    raw, scalar = torch.zeros(1, 4, 2), torch.zeros(1)
+    near = torch.tensor([0.01], dtype=torch.float64)
+    found = made.parametrisation.read(raw, scalar, torch.zeros(1, 2), near)
+    for k, height in enumerate((near, L - near)):
+        w, up = chain_weights(torch.zeros(1, dtype=torch.float64), height, L, 3)
+        assert float(found.steepness[0, k]) == pytest.approx(float(height * torch.exp(w - up)), rel=1e-5)
+    logs = made.parametrisation._known(torch.tensor([[12.0, 0.0]]), near)
+    bounded = torch.log(made.parametrisation._followed(logs, near))
+    assert float((logs - bounded).amin()) > 1.0
+    torch.testing.assert_close((logs - bounded)[0, 0], (logs - bounded)[0, 1])
 
 
 class ExactChain:

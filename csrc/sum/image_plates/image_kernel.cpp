@@ -1,4 +1,4 @@
-#include "sum/images/image_kernel.h"
+#include "sum/image_plates/image_kernel.h"
 
 #include "simd/scalar.h"
 #include "simd/vectors.h"

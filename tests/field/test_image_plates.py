@@ -11,7 +11,7 @@ from torch import Tensor
 from efm_fast import native
 from efm_fast.errors import BackendUnavailableError, InputError
 from efm_fast.field import chain_field, image_sum, riesz_sum
-from efm_fast.field.images import chain_plates, chain_sum, chain_weights
+from efm_fast.field.image_plates import chain_plates, chain_sum, chain_weights
 
 HAS_EXTENSION = native.why_missing() is None and hasattr(native.extension(), "image_sum")
 BACKENDS = ["reference", "torch", *(["cpp"] if HAS_EXTENSION else [])]

@@ -1,11 +1,11 @@
-#include "sum/images/image_sum.h"
+#include "sum/image_plates/image_sum.h"
 
 #include <algorithm>
 #include <cmath>
 #include <limits>
 #include <vector>
 
-#include "sum/images/image_kernel.h"
+#include "sum/image_plates/image_kernel.h"
 
 namespace efm {
 namespace {
