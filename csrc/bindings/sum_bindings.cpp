@@ -12,6 +12,7 @@
 #include "sum/direct/direct_sum.h"
 #include "sum/image_plates/image_sum.h"
 #include "sum/large/bfloat16_sum.h"
+#include "sum/large/few_sum.h"
 #include "sum/large/large_sum.h"
 
 namespace efm {
@@ -118,6 +119,12 @@ void call_bfloat16_sum(const Request& r, const Result& out, int nearest, int thr
     without_gil([&] { return bfloat16_sum(r, out, nearest, threads, python_wants_to_stop); });
 }
 
+void call_few_sum(const Request& r, const Result& out, int threads) {
+    need(threads >= 1 && r.x.rows >= 1 && r.y.rows >= 1, "few_sum: expected threads, points and charges");
+    need(!r.wide && r.centre && !out.is_double, "few_sum: expected a centre and float displacements");
+    without_gil([&] { return few_sum(r, out, threads, python_wants_to_stop); });
+}
+
 void bind_large_sum(py::module_& module) {
     py::class_<LargeSum>(module, "LargeSum",
                          "A sum at large D around the caller's matrix products; keeps nothing alive. In this order: "
@@ -193,6 +200,8 @@ void bind_sums(py::module_& module) {
     module.def("bfloat16_available", &bfloat16_available, "Whether the processor multiplies bfloat16.");
     module.def("bfloat16_sum", &call_bfloat16_sum, py::arg("request"), py::arg("result"), py::arg("nearest"),
                py::arg("threads"), "Sum over charges with both matrix products of bfloat16 parts.");
+    module.def("few_sum", &call_few_sum, py::arg("request"), py::arg("result"), py::arg("threads"),
+               "Sum over charges at a few points: nothing is packed for them.");
     module.def("image_sum", &call_image_sum, py::arg("x"), py::arg("y"), py::arg("weight"), py::arg("heights"),
                py::arg("signs"), py::arg("power"), py::arg("out"), py::arg("threads"),
                "Sum over charges that repeat on several plates; out: addresses of m, w, u [N] and v [N, D], float64.");

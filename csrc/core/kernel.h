@@ -71,7 +71,7 @@ struct Riesz {
     void with_weight(Use&& use) const {
         if (!is_whole_power<S>(power)) return weigh_by_logarithm<S>(*this, use);
         const int p = static_cast<int>(power);
-        use([p](const RelativeDistance<S>& r2) { return whole_power_of<S>(reciprocal_root<S>(r2.ratio), p); });
+        use([p](const RelativeDistance<S>& r2) { return inverse_power_of<S>(r2.by_pivot, p); });
     }
 
     // d log kernel / d r2
@@ -79,6 +79,9 @@ struct Riesz {
     typename S::V slope(typename S::V r2) const {
         return S::div(S::set(typename S::T(-0.5 * power)), r2);
     }
+
+    // The least r2 at which an error of `doubt` in it changes a weight by no more than the share `change`.
+    double least_known(double doubt, double change) const { return 0.5 * power * doubt / change; }
 
     // By how much r2 may exceed the pivot until the weight is below 2^-bits.
     double reach(double pivot, double bits) const { return pivot * (::exp2(bits / (0.5 * power)) - 1.0); }
@@ -115,6 +118,8 @@ struct Gaussian {
     typename S::V slope(typename S::V) const {
         return S::set(typename S::T(-rate()));
     }
+
+    double least_known(double doubt, double change) const { return rate() * doubt <= change ? 0.0 : HUGE_VAL; }
 
     double reach(double, double bits) const { return bits * 0.6931471805599453 / rate(); }
 };

@@ -100,10 +100,31 @@ inline typename S::V whole_power_of(typename S::V a, int p) {
     return result;
 }
 
+// (1 + t)^(-p/2) for a whole p >= 0 and t > -1/2, by squaring a rough reciprocal. A series repairs that, and the rounding
+// of 1 + t with it, so that no error but those of the squarings is multiplied by p.
+template <class S>
+inline typename S::V inverse_power_of(typename S::V t, int p) {
+    using V = typename S::V;
+    using T = typename S::T;
+    const V one = S::set(T(1));
+    const V u = S::add(one, t);
+    const V root = S::rsqrt_rough(u), inverse = S::mul(root, root);
+    V e = S::fnma(u, inverse, one);
+    e = S::fnma(S::sub(t, S::sub(u, one)), inverse, e);
+    V power = whole_power_of<S>(inverse, p / 2);
+    if (p & 1) power = S::mul(power, root);
+    // (1 - e)^(-a); e is below 2^-10, so what is left out is below 2^-21 up to the largest p
+    const T a = T(p) / 2;
+    V series = S::set(a * (a + 1) * (a + 2) / 6);
+    series = S::fma(series, e, S::set(a * (a + 1) / 2));
+    series = S::fma(series, e, S::set(a));
+    return S::fma(S::mul(power, series), e, power);
+}
+
 // Whether `power` is taken by squaring: above the bound that costs more digits than a log.
 template <class S>
 inline bool is_whole_power(double power) {
-    return power <= (sizeof(typename S::T) == 4 ? 24 : 64) && power == ::floor(power);
+    return power <= (sizeof(typename S::T) == 4 ? 129 : 64) && power == ::floor(power);
 }
 
 inline double natural_log(double a) { return ::log(a); }

@@ -12,6 +12,7 @@ struct F32 {
     using V = __m256;
     using Mask = __m256;
     static constexpr int W = 8;
+    static constexpr int kRegisters = 16;
     static constexpr bool kRoughRsqrt = true;
     static constexpr bool kVeryRoughRsqrt = true;  // relative error up to 1.5 * 2^-12
 

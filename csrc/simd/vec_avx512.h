@@ -12,6 +12,7 @@ struct F32 {
     using V = __m512;
     using Mask = __mmask16;
     static constexpr int W = 16;
+    static constexpr int kRegisters = 32;
     static constexpr bool kRoughRsqrt = true;  // relative error up to 2^-14
     static constexpr bool kVeryRoughRsqrt = false;
 

@@ -14,6 +14,7 @@ struct Lanes {
     struct V { alignas(Width * sizeof(T)) T a[Width]; };
     struct Mask { Int a[Width]; };
     static constexpr int W = Width;
+    static constexpr int kRegisters = 16;
     static constexpr bool kRoughRsqrt = false;
     static constexpr bool kVeryRoughRsqrt = false;
 

@@ -15,6 +15,7 @@
 #include "sum/direct/backward_sum.h"
 #include "sum/direct/direct_sum.h"
 #include "sum/large/bfloat16_sum.h"
+#include "sum/large/few_sum.h"
 #include "sum/large/large_sum.h"
 #include "tests/fuzz_lines.h"
 
@@ -69,6 +70,10 @@ public:
         const Result out{log_scale.data(), w.data(), along.data(), rest.data(), out_double};
         const int threads = 1 + static_cast<int>(pick(4));
         const Poll never = [] { return false; };
+        if (large && !r.wide && pick(3) == 0) {
+            if (!few_sum(r, out, threads, never)) return false;
+            return std::none_of(log_scale.begin(), log_scale.end(), [&](double m) { return m == unwritten || std::isnan(m); });
+        }
         if (large && (!bfloat16_available() || pick(2))) return around_products(r, out, threads);
         const bool finished =
             large ? bfloat16_sum(r, out, pick(2) ? 8 : 1, threads, never) : direct_sum(r, out, threads, never);

@@ -3,13 +3,14 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <numeric>
 #include <vector>
 
 #include "core/logsum.h"
 #include "sum/direct/careful.h"
+#include "sum/direct/centred_sum.h"
 #include "sum/direct/charge_block.h"
 #include "sum/direct/direct_kernel.h"
-#include "sum/direct/far_sum.h"
 
 namespace efm {
 namespace {
@@ -94,10 +95,10 @@ private:
 };
 
 template <class T>
-bool sum(const Request& r, const std::vector<int64_t>& near, const Result& out, int threads, const Poll& poll) {
+bool sum(const Request& r, const std::vector<int64_t>& which, const Result& out, int threads, const Poll& poll) {
     const DirectKernels& kernels = best_kernels<DirectKernels>();
     const int width = sizeof(T) == 4 ? kernels.width32 : kernels.width64;
-    const int64_t n = static_cast<int64_t>(near.size()), m = r.y.rows, d = r.x.cols;
+    const int64_t n = static_cast<int64_t>(which.size()), m = r.y.rows, d = r.x.cols;
 
     // a block of charges stays in the first-level cache, a task's points and sums in the second
     const int64_t block = std::clamp<int64_t>(32768 / (d * static_cast<int64_t>(sizeof(T))), 32, direct_max_charges);
@@ -112,7 +113,7 @@ bool sum(const Request& r, const std::vector<int64_t>& near, const Result& out, 
         ChargeBlock<T> charges(r, block);
         std::vector<T> scratch(direct_max_charges * width);
         const int64_t first = task * groups * width;
-        points.load(near.data() + first, std::min(groups * width, n - first));
+        points.load(which.data() + first, std::min(groups * width, n - first));
         const DirectPoints view = points.view();
         for (int64_t j = 0; j < m; j += block) {
             const DirectCharges c = charges.read(j, std::min(block, m - j));
@@ -128,9 +129,15 @@ bool sum(const Request& r, const std::vector<int64_t>& near, const Result& out, 
 bool is_small_coulomb(const Request& r) { return r.x.cols <= 8 && is_coulomb(r.kernel, r.x.cols); }
 
 bool direct_sum(const Request& r, const Result& out, int threads, const Poll& poll) {
-    const NearAndFar points = tell_far_points(r, threads, poll);
-    if (!points.far.empty() && !far_sum(r, points, out, threads, poll)) return false;
-    return r.wide ? sum<double>(r, points.near, out, threads, poll) : sum<float>(r, points.near, out, threads, poll);
+    std::vector<int64_t> points;
+    if (r.centre) {
+        if (!centred_sum(r, out, points, threads, poll)) return false;
+    } else {
+        points.resize(r.x.rows);
+        std::iota(points.begin(), points.end(), int64_t{0});
+    }
+    if (points.empty()) return true;
+    return r.wide ? sum<double>(r, points, out, threads, poll) : sum<float>(r, points, out, threads, poll);
 }
 
 }  // namespace efm

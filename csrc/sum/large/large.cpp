@@ -6,6 +6,7 @@
 
 #include "core/elements.h"
 #include "core/logsum.h"
+#include "sum/cutoff.h"
 #include "sum/direct/careful.h"
 #include "sum/direct/direct_kernel.h"
 
@@ -14,25 +15,10 @@ namespace {
 
 constexpr double infinity = std::numeric_limits<double>::infinity();
 
-float cutoff_of(const Request& r) {
-    double spread = 1.0;
-    if (r.weight) {
-        double low = infinity, high = 0.0;
-        for (int64_t j = 0; j < r.y.rows; ++j) {
-            const double q = std::fabs(r.weight[j]);
-            if (q == 0.0) continue;
-            low = std::min(low, q);
-            high = std::max(high, q);
-        }
-        if (high > 0.0) spread = high / low;
-    }
-    return static_cast<float>(std::max(-126.0, -26.0 - std::log2(static_cast<double>(r.y.rows)) - std::log2(spread)));
-}
-
 }  // namespace
 
 LargeSums::LargeSums(const Request& r, const Result& out, int nearest)
-    : request(r), nearest(nearest), cutoff(cutoff_of(r)), pivot(r.x.rows, infinity), fate(r.x.rows, fine), m(out.m),
+    : request(r), nearest(nearest), cutoff(static_cast<float>(cutoff_of(r))), pivot(r.x.rows, infinity), fate(r.x.rows, fine), m(out.m),
       w(out.w), along(out.along), rest(static_cast<float*>(out.rest)) {
     std::fill(w, w + r.x.rows, 0.0);
     std::fill(along, along + r.x.rows, 0.0);

@@ -15,8 +15,8 @@ from .gradient import Needs
 
 _EXACT_IN_FLOAT32 = (torch.float32, torch.float16, torch.bfloat16, torch.uint8, torch.int8, torch.int16)
 _NEAREST = 8  # charges of every chunk that are summed again by direct difference
-_DIRECT_DIMENSION = 64  # above it a GEMM beats direct differences
-_WHOLE_DIMENSION = 8  # up to it direct differences in registers are exact enough far from the charges too
+_FUSED_DIMENSION = 64  # above it matrix products are quicker, or lose fewer digits
+WHOLE_DIMENSION = 6  # up to it differences in registers are quickest, and exact far from the charges too
 
 
 def why_not(request: SumRequest) -> str | None:
@@ -30,8 +30,8 @@ def why_not(request: SumRequest) -> str | None:
         return f"it knows the kernels {', '.join(kernels())}, not {request.kernel.name}"
     if request.y.dtype not in native.DTYPES:
         return f"it does not read charges of dtype {request.y.dtype}"
-    if request.x.shape[1] > _DIRECT_DIMENSION and request.precision != "exact" and _wide(request):
-        return f"above {_DIRECT_DIMENSION} features it serves float64 at precision='exact' only"
+    if request.x.shape[1] > _FUSED_DIMENSION and request.precision != "exact" and _wide(request):
+        return f"above {_FUSED_DIMENSION} features it serves float64 at precision='exact' only"
     return None
 
 
@@ -48,14 +48,14 @@ def centred_sum(request: SumRequest) -> CentredSum:
     n, d = request.x.shape
     if n == 0 or len(request.y) == 0:
         return CentredSum.of(LogSum.empty(n, d, dtype=request.x.dtype, device="cpu"))
-    direct, wide = _direct(request), _wide(request)
+    fused, wide = is_fused(request), _wide(request)
     dtype = torch.float64 if request.precision == "exact" else request.x.dtype
-    centred = not wide and d > _WHOLE_DIMENSION
+    centred = not wide and d > WHOLE_DIMENSION
     centre = _centre(request) if centred else None
     m, w, along = (torch.empty(n, dtype=torch.float64, device="cpu") for _ in range(3))
     rest = torch.empty(n, d, dtype=dtype, device="cpu")
     out = CentredSum(m, w, along if centred else None, rest, centre)
-    pairs = Pairs(request, wide=wide, centre=centre, contiguous_points=not direct)
+    pairs = Pairs(request, wide=wide, centre=centre, contiguous_points=not fused)
     result = extension.Result(
         m=address(m, torch.float64, (n,)),
         w=address(w, torch.float64, (n,)),
@@ -65,7 +65,9 @@ def centred_sum(request: SumRequest) -> CentredSum:
     )
     threads = torch.get_num_threads()
     nearest = 1 if request.precision == "fast" else _NEAREST
-    if direct:
+    if centred and n <= _few_points(d, fused):
+        extension.few_sum(pairs.native, result, threads=threads)
+    elif fused:
         extension.direct_sum(pairs.native, result, threads=threads)
     elif extension.bfloat16_available():
         extension.bfloat16_sum(pairs.native, result, nearest=nearest, threads=threads)
@@ -100,7 +102,7 @@ def log_sum_backward(
         BackendUnavailableError: the extension is missing.
         KeyboardInterrupt: Ctrl-C, checked between blocks.
     """
-    if not _direct(request) or len(request.x) == 0 or len(request.y) == 0:
+    if not is_fused(request) or len(request.x) == 0 or len(request.y) == 0:
         return None
     extension = native.extension()
     dtype = torch.float64 if request.precision == "exact" else g_v.dtype
@@ -139,5 +141,11 @@ def _wide(request: SumRequest) -> bool:
     )
 
 
-def _direct(request: SumRequest) -> bool:
-    return request.x.shape[1] <= _DIRECT_DIMENSION or _wide(request)
+def is_fused(request: SumRequest) -> bool:
+    """Whether one pass in the extension makes the whole sum."""
+    return request.x.shape[1] <= _FUSED_DIMENSION or _wide(request)
+
+
+def _few_points(d: int, fused: bool) -> int:
+    """Up to how many points charges are read where they lie, because packing them would cost more than the sums."""
+    return max(1, min(d // 32, 4 if fused else 8))
