@@ -47,7 +47,7 @@ class Package:
         assert self._process.stdout is not None
         self._process.stdin.write(json.dumps([d, n, m]) + "\n")
         self._process.stdin.flush()
-        return json.loads(self._process.stdout.readline())  # type: ignore[no-any-return]
+        return json.loads(self._process.stdout.readline())
 
     def close(self) -> None:
         """End the process."""
