@@ -31,9 +31,8 @@ def sharded_sum(
 
 @functools.cache
 def _outside_graphs() -> Callable[..., tuple[CentredSum, float | Tensor | None]]:
-    return torch.compiler.disable(
-        _sharded_sum
-    )  # imports the compiler, which a sum without a group does not need
+    # here and not at import: it imports the compiler, which a sum without a group does not need
+    return torch.compiler.disable(_sharded_sum)
 
 
 def _sharded_sum(
