@@ -14,7 +14,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from .kernel import excess_weight, slope
+from .kernel import excess_weight, excess_weight_far, slope
 
 
 @triton.jit(do_not_specialize=["N", "C", "self_offset"])
@@ -49,7 +49,12 @@ def pair_coefficients(
     if HAS_SELF:
         counts = counts & (column[None, :] + self_offset != row[:, None])
     scale = tl.where(pivot > 0.0, pivot, 1.0).to(tl.float32)
-    rho = tl.where(counts, excess_weight((r2 - pivot).to(tl.float32), scale, rate, second, KIND), 0.0)
+    excess = (r2 - pivot).to(tl.float32)
+    if HAS_Q:
+        rho = excess_weight_far(excess, scale, rate, second, KIND)
+    else:
+        rho = excess_weight(excess, scale, rate, second, KIND)
+    rho = tl.where(counts, rho, 0.0)
     k_rho = 2.0 * slope(tl.where(counts, r2, 1.0).to(tl.float32), rate, second, KIND) * rho
     if HAS_Q:
         charge = tl.load(q + column, mask=in_columns, other=0.0)[None, :]

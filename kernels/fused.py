@@ -14,7 +14,7 @@ import triton
 import triton.language as tl
 
 from .arithmetic import add_compensated, dot, pack_marks, truncated_parts
-from .kernel import ABSENT, BIG, excess_weight
+from .kernel import ABSENT, BIG, excess_weight, excess_weight_far
 from .merge import lowered
 
 #: What a tile needs: nothing, its sums, or first the pairs found that its product cannot tell apart.
@@ -59,7 +59,10 @@ def weigh(
     new_pivot, r2, rescale = lowered(pivot, lowest, c, rate, second, KIND)
     # before the first pair an absent one must not lie at the pivot, where it would weigh 1
     origin = tl.where(new_pivot < ABSENT, new_pivot, -BIG)
-    weight = excess_weight(s - origin, r2, rate, second, KIND)
+    if HAS_Q:
+        weight = excess_weight_far(s - origin, r2, rate, second, KIND)
+    else:
+        weight = excess_weight(s - origin, r2, rate, second, KIND)
     if not VANISHES:
         weight = tl.where(s < ABSENT, weight, 0.0)
     signed = weight

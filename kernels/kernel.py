@@ -110,6 +110,21 @@ def excess_weight(excess, r2, rate, second, KIND: tl.constexpr):
 
 
 @triton.jit
+def excess_weight_far(excess, r2, rate, second, KIND: tl.constexpr):
+    """:func:`excess_weight` where a far charge may be so large that it counts: of weighted charges, and of sums.
+
+    Beyond a ratio of 1 the hardware logarithm has a small relative error, where the series soon makes the charge of a
+    vanishing kernel count too much.
+    """
+    if KIND == DIFFERENCE or KIND == STEEP:  # noqa: SIM109 (Triton has no `in`)
+        growth = tl.where(
+            excess > r2, quick_log2(1.0 + excess * quick_reciprocal(r2)), log2_growth(excess, r2, DIFFERENCE)
+        )
+        return tl.exp2(-rate * growth)
+    return excess_weight(excess, r2, rate, second, KIND)
+
+
+@triton.jit
 def ratio_weight(r2, inverse, rate, POWER: tl.constexpr):
     """Riesz kernel (r2 inverse)^(-power / 2) in the forms INTEGER, and RATIO with ``POWER`` 0."""
     if POWER == 0:

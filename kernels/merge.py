@@ -12,7 +12,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from .kernel import ABSENT, BIG, excess_weight, log_kernel, on_charge
+from .kernel import ABSENT, BIG, excess_weight_far, log_kernel, on_charge
 
 
 @triton.jit
@@ -24,7 +24,7 @@ def lowered(pivot, lowest, c, rate, second, KIND: tl.constexpr):
     """
     new_pivot = tl.minimum(pivot, lowest)
     r2 = tl.where(new_pivot < ABSENT, new_pivot + c, 1.0)
-    return new_pivot, r2, excess_weight(pivot - new_pivot, r2, rate, second, KIND)
+    return new_pivot, r2, excess_weight_far(pivot - new_pivot, r2, rate, second, KIND)
 
 
 @triton.jit

@@ -12,7 +12,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from .kernel import BIG, DIFFERENCE, STEEP, TINY, excess_weight, log_kernel
+from .kernel import BIG, TINY, excess_weight_far, log_kernel
 from .merge import scale_to
 
 NONE = tl.constexpr(2147483647)
@@ -25,10 +25,8 @@ def beside(pivot, r2, rate, second, KIND: tl.constexpr, EXACT: tl.constexpr):
     if EXACT:
         m = log_kernel(nearer, rate, second, KIND)
         return scale_to(m, pivot, rate, second, KIND), scale_to(m, r2, rate, second, KIND)
-    # the longer series: a pair costs its distance, and two more terms are nothing beside that
-    FORM: tl.constexpr = DIFFERENCE if KIND == STEEP else KIND
     excess = (tl.maximum(pivot, r2) - nearer).to(tl.float32)
-    farther = excess_weight(excess, nearer.to(tl.float32), rate, second, FORM).to(tl.float64)
+    farther = excess_weight_far(excess, nearer.to(tl.float32), rate, second, KIND).to(tl.float64)
     return tl.where(r2 < pivot, farther, 1.0), tl.where(r2 < pivot, 1.0, farther)
 
 

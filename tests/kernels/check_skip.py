@@ -28,19 +28,32 @@ def clusters(d: int, per: int = 64, apart: float = 20.0) -> tuple[torch.Tensor, 
 
 
 def weights(name: str, m: int) -> torch.Tensor | None:
-    """No weights, or of either sign with one far charge that outweighs what its distance takes away."""
+    """No weights, or of either sign with one far charge that outweighs its distance, or is only large."""
     if name == "none":
         return None
     weight = torch.linspace(-1.0, 2.0, m, device=DEVICE)
-    weight[-1] = 1e30
+    weight[-1] = 1e28 if name == "one is large" else 1e30
     return weight
 
 
-@pytest.mark.parametrize("weight", ["none", "one outweighs"])
-@pytest.mark.parametrize("d", [40, 300])
-def test_sums_of_clustered_charges(d: int, weight: str) -> None:
+@pytest.mark.parametrize(
+    ("d", "weight", "far_first"),
+    [
+        (40, "none", False),
+        (300, "none", False),
+        (40, "one is large", False),
+        (80, "one is large", False),
+        (40, "one outweighs", False),
+        (40, "one outweighs", True),
+        (300, "one outweighs", False),
+    ],
+)
+def test_sums_of_clustered_charges(d: int, weight: str, far_first: bool) -> None:
     x, y, height = clusters(d)
-    arguments = {"power": d + 1.0, "height": height, "weight": weights(weight, len(y))}
+    arguments: dict[str, Any] = {"power": d + 1.0, "height": height, "weight": weights(weight, len(y))}
+    if far_first:
+        y = y.flip(0)
+        arguments["weight"] = None if arguments["weight"] is None else arguments["weight"].flip(0)
     got, want = kernel_sum(x, y, **arguments), true_sum(x, y, **arguments)
     if weight == "none":
         assert_close(got, want, 3e-4, log=1e-2)
