@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,7 +18,7 @@ from efm_fast.metrics import Outcome, measure
 from efm_fast.runs.measure import measure as measure_lengths
 from efm_fast.runs.sources import make_sources
 from efm_fast.sampling import sample
-from efm_fast.training import Run, train
+from efm_fast.training import Run, resume, train
 from efm_fast.types import Plates
 
 Overrides = Mapping[str, Any]
@@ -74,7 +75,14 @@ class Trained:
 
     def __call__(self, preset: str, overrides: Overrides, n: int) -> list[dict[str, Any]]:
         """Numbers of every way to sample."""
-        return travel(train(preset, {**self.method, **overrides}, progress=False), n, self.ways)
+        return travel(learned(preset, {**self.method, **overrides}), n, self.ways)
+
+
+def learned(preset: str, overrides: Overrides) -> Run:
+    """Train, or go on with the run of these settings that a bench left in the folder ``runs``, under its ``name``."""
+    if "name" in overrides and (left := Path(overrides["runs"]) / overrides["name"]).is_dir():
+        return resume(left, progress=False)
+    return train(preset, overrides, progress=False)
 
 
 def exact_maps(preset: str, overrides: Overrides, n: int) -> list[dict[str, Any]]:

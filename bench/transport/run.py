@@ -5,6 +5,7 @@
     python -m bench.transport methods            all methods on the toy, W2 against evaluations; half an hour
     python -m bench.transport --quick            short training, one seed: under ten minutes; a smoke test of
                                                  the studies, not a statement about quality
+    python -m bench.transport glyphs --runs F    keep the runs in the folder F; started again, it goes on from there
 
 Each study prints its table, says where ours is ahead, level or behind, and writes both to
 bench/results/transport_<study>.json and, where it says more than numbers, a picture beside it. Rows run side by side,
@@ -15,6 +16,9 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import hashlib
+import json
+import re
 import statistics
 import tempfile
 import textwrap
@@ -22,36 +26,68 @@ import time
 from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
+from pathlib import Path
 from typing import Any
 
 import torch
 from tqdm.auto import tqdm
 
-from bench.common.record import WIDTH, print_table, write_result
+from bench.common.record import WIDTH, commit, print_table, write_result
 from bench.transport.glyphs import GLYPHS
 from bench.transport.methods import METHODS
 from bench.transport.studies import STUDIES as OURS
 from bench.transport.studies import Row, Study
 from bench.transport.verdict import COLUMNS, answer, summary
 from efm_fast.config import Config
+from efm_fast.files import write_text
 
 STUDIES = {**OURS, **METHODS, **GLYPHS}
 QUICK = {False: {"train.steps": 400, "train.ema": 0.98}, True: {"train.steps": 200, "train.ema": 0.98}}
 """Settings of a short training of the toy (False) and of images (True): its average must not remember its start."""
 
 
-def run_row(row: Row, seed: int, settings: Mapping[str, Any], n: int) -> list[dict[str, Any]]:
-    """Train (where the row learns) and measure one row with one seed, in a worker process."""
+def run_row(
+    row: Row, seed: int, settings: Mapping[str, Any], n: int, kept: Path | None
+) -> list[dict[str, Any]]:
+    """Train (where the row learns) and measure one row with one seed, in a worker process.
+
+    With ``kept``, what an earlier bench has measured there with the same settings is read, and a run that it was
+    stopped in goes on.
+    """
     torch.set_num_threads(1)
+    overrides = {**row.overrides, "seed": seed, "device": "cpu", "train.picture_every": 10**9, **settings}
+    if kept is None:
+        with tempfile.TemporaryDirectory() as folder:
+            return _timed(row, overrides | {"runs": folder, "train.checkpoint_every": 10**9}, n)
+    name = run_name(row, overrides, n)
+    measured = kept / f"{name}.json"
+    if measured.exists():
+        found: list[dict[str, Any]] = json.loads(measured.read_text())
+        return found
+    found = _timed(row, overrides | {"runs": str(kept), "name": name, "train.checkpoint_every": 100}, n)
+    write_text(measured, json.dumps(found, indent=1) + "\n")
+    return found
+
+
+def run_name(row: Row, overrides: Mapping[str, Any], n: int) -> str:
+    """A folder's name for one row with these settings: other settings of it have another name."""
+    config = Config.load(row.preset, overrides)
+    measure = getattr(row.measure, "__name__", repr(row.measure))
+    settings = json.dumps([config.to_yaml(), n, measure])
+    readable = re.sub(r"[^A-Za-z0-9]+", "-", row.name).strip("-")
+    return f"{readable}-{config.seed}-{hashlib.sha256(settings.encode()).hexdigest()[:8]}"
+
+
+def _timed(row: Row, overrides: Mapping[str, Any], n: int) -> list[dict[str, Any]]:
+    """The numbers of a row, with what it took; of a run that went on, what was left of it."""
     started, busy = time.perf_counter(), time.process_time()
-    with tempfile.TemporaryDirectory() as folder:
-        overrides = dict(row.overrides) | {"seed": seed, "runs": folder, "device": "cpu"}
-        overrides |= {"train.picture_every": 10**9, "train.checkpoint_every": 10**9}
-        numbers = row.measure(row.preset, {**overrides, **settings}, n)
-    for found in numbers:
-        found["seconds"] = time.perf_counter() - started
-        found["cpu_seconds"] = time.process_time() - busy  # what it would take on an idle core
-    return [{"row": row.name, **found} for found in numbers]
+    numbers = row.measure(row.preset, overrides, n)
+    taken = {
+        "seconds": time.perf_counter() - started,
+        "cpu_seconds": time.process_time() - busy,  # what it would take on an idle core
+        "commit": commit(),
+    }
+    return [{"row": row.name, **found, **taken} for found in numbers]
 
 
 def summarise(study: Study, found: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -101,14 +137,19 @@ def budget(row: Row, study: Study, quick: bool, steps: int | None) -> dict[str, 
 
 
 def run_study(
-    study: Study, seeds: int, quick: bool, pool: ProcessPoolExecutor, steps: int | None = None
+    study: Study,
+    seeds: int,
+    quick: bool,
+    pool: ProcessPoolExecutor,
+    steps: int | None = None,
+    kept: Path | None = None,
 ) -> None:
     """Run all rows of a study over seeds; print and write what they give, anew after every seed."""
     if steps is not None:
         study = dataclasses.replace(study, title=f"{study.title}; {steps} steps only")
     jobs = [
         [
-            pool.submit(run_row, row, seed, budget(row, study, quick, steps), study.samples(quick))
+            pool.submit(run_row, row, seed, budget(row, study, quick, steps), study.samples(quick), kept)
             for row in study.rows
             if seed == 0 or not row.once
         ]
@@ -152,6 +193,9 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3, help="seeds per row (default 3)")
     parser.add_argument("--quick", action="store_true", help="short training, one seed")
     parser.add_argument("--jobs", type=int, default=torch.get_num_threads(), help="rows run side by side")
+    parser.add_argument(
+        "--runs", type=Path, help="keep runs in this folder, and go on from what an earlier bench left there"
+    )
     parser.add_argument("--steps", type=int, help="optimiser steps of every row, if not the presets' own")
     options = parser.parse_args()
     unknown = sorted(set(options.studies) - set(STUDIES))
@@ -162,5 +206,10 @@ def main() -> None:
     with ProcessPoolExecutor(options.jobs, get_context("spawn")) as pool:
         for name in options.studies or STUDIES:
             run_study(
-                STUDIES[name], 1 if options.quick else options.seeds, options.quick, pool, options.steps
+                STUDIES[name],
+                1 if options.quick else options.seeds,
+                options.quick,
+                pool,
+                options.steps,
+                options.runs,
             )

@@ -142,3 +142,24 @@ def test_a_row_trains_and_measures_what_its_study_shows(measure: Any, tmp_path: 
         assert {"map", *STUDIES["toy"].columns} <= set(numbers)
         assert numbers["samples"] == 40
         assert numbers["evaluations"] > 0
+
+
+def test_kept_runs_are_read_again_and_go_on_where_they_were_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = Row("L = 1, tried", "gaussian_to_swissroll", transport_maps.Trained([("full", {"map": "full"})]))
+    settings = {"train.steps": 120, "train.batch": 16, "train.ema": 0.9}
+    whole = transport.run_row(row, 1, settings, 40, None)
+    monkeypatch.setattr(transport_maps, "travel", lambda run, n, ways: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        transport.run_row(row, 1, settings, 40, tmp_path)
+    monkeypatch.undo()
+    monkeypatch.setattr(transport_maps, "train", None)  # it has been, and goes on from its checkpoint
+    again = transport.run_row(row, 1, settings, 40, tmp_path)
+    (folder,) = (path for path in tmp_path.iterdir() if path.is_dir())
+    assert folder.name.startswith("L-1-tried-1-")
+    monkeypatch.setattr(transport_maps, "resume", None)
+    read = transport.run_row(row, 1, settings, 40, tmp_path)
+    assert read == again
+    assert read[0]["w2"] == whole[0]["w2"]
+    assert transport.run_name(row, {**settings, "seed": 1}, 41) != folder.name
