@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from bench.transport.maps import Overrides, travel
+from bench.transport.maps import Overrides, learned, travel
 from bench.transport.studies import GENERATION_ASK, GENERATION_COLUMNS, MAP_COLUMNS, Row, Study
 from bench.transport.verdict import questions
 from efm_fast.config import Config
 from efm_fast.methods import make_method
-from efm_fast.training import Run, train
+from efm_fast.training import Run
 
 Solvers = tuple[tuple[str, Mapping[str, Any], Mapping[str, Any]], ...]
 
@@ -31,7 +31,7 @@ class EverySolver:
 
     def __call__(self, preset: str, overrides: Overrides, n: int) -> list[dict[str, Any]]:
         """Numbers of every way to sample."""
-        run = train(preset, {**self.method, **overrides}, progress=False)
+        run = learned(preset, {**self.method, **overrides})
         return [
             numbers
             for name, sample, arguments in self.solvers
