@@ -77,6 +77,8 @@ def _rows(preset: str, budget: Overrides, *, published: bool) -> tuple[Row, ...]
         ("interaction field", tubes, tube),
         ("interaction field, OT", tubes, {**tube, **optimal}),
     ]
+    chain = _by("multistep", 5, 10, 20), _by("midpoint", 10, 40), _by("heun", 10)
+    rows.insert(1, ("capacitor chain", sum(chain, ()), {"method.name": "capacitor_chain"}))
     if published:
         form = {**tube, "method.form": "published", "method.sample.solver": "heun"}
         rows.append(("interaction field, published", (*_by("heun", 10, 50), *_by("euler", 100)), form))
