@@ -3,9 +3,9 @@
 """A medium number of features (up to 256): one pass in the manner of flash attention, accumulators on chip.
 
 Distances come from a split-precision matrix product. Pairs for which that is not exact enough are not added but
-marked, one bit each, and a second kernel adds them by direct difference (see :mod:`rescore`). Beside the matrix
-products it is instructions per pair that the pass waits for: what can be decided by rows is, and a tile in which
-nothing matters takes no more than its distances.
+marked, one bit each, and a second kernel adds them by direct difference (see :mod:`rescore`). Instructions per pair
+limit the speed of the pass, next to the matrix products. The pass therefore decides row by row what it can, and stops
+after the distances of a tile whose charges are too far away to count.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from .arithmetic import add_compensated, dot, pack_marks, truncated_parts
 from .kernel import ABSENT, BIG, excess_weight, excess_weight_far
 from .merge import lowered
 
-#: What a tile needs: nothing, its sums, or first the pairs found that its product cannot tell apart.
+#: What a tile needs: nothing, its sums, or first a search for the pairs whose distance the product cannot resolve.
 NEGLIGIBLE = tl.constexpr(0)
 PLAIN = tl.constexpr(1)
 UNSEEN = tl.constexpr(2)
@@ -25,7 +25,7 @@ UNSEEN = tl.constexpr(2)
 
 @triton.jit
 def product_of(x_high, x_low, y_high, y_low, HAS_XL: tl.constexpr, HAS_YL: tl.constexpr):
-    """x.y of a tile of points and charges in bfloat16 parts; a low part that there is not is not read."""
+    """x.y of a tile of points and charges in bfloat16 parts; without HAS_XL or HAS_YL that low part is not read."""
     product = dot(x_high, tl.trans(y_high), tl.zeros([x_high.shape[0], y_high.shape[0]], tl.float32))
     if HAS_XL:
         product = dot(x_low, tl.trans(y_high), product)
@@ -38,8 +38,9 @@ def product_of(x_high, x_low, y_high, y_low, HAS_XL: tl.constexpr, HAS_YL: tl.co
 def need_of(lowest, pivot, total, c, near, cut, rate, second, KIND: tl.constexpr):
     """NEGLIGIBLE, PLAIN or UNSEEN for a tile, from each row's smallest r2 less ``c`` in it; rows are [rows, 1].
 
-    ``cut`` is 2^24 times the number of charges times the largest weight: below a row's total over ``cut`` a charge
-    cannot matter, not even with all others like it. A total that started from a sample may be twice the true one.
+    ``cut`` is 2^24 times the number of charges times the largest weight. A charge whose kernel is below a row's total
+    over ``cut`` does not change the row's sum, even if all charges are like it. A total that started from a sample may
+    be twice the true one.
     """
     share = excess_weight(tl.maximum(lowest - pivot, 0.0), pivot + c, rate, second, KIND)
     counts = (pivot >= ABSENT) | (share * cut > total)
@@ -129,11 +130,12 @@ def sum_fused(
                 s, lowest, pivot, total, own_c, own_doubtful, charge, rate, second, heavy, KIND, VANISHES, HAS_Q,
             )  # fmt: skip
             packed |= pack_marks(mark, BLOCK_N, BLOCK_M)
-            # a thousand tiles of equal sums would lose three digits
+            # compensated: a plain sum of a thousand equal tiles would lose three digits
             rest, lost = add_compensated(rest * rescale, lost * rescale, tl.sum(weight, 1, keep_dims=True))
             high, low = truncated_parts(weight, EMULATED)
             acc *= rescale
-            # tensor cores add by truncation: a tile there, then one rounded addition here, where registers allow
+            # tensor cores truncate when they add: they add up one tile, and a rounded addition here adds the tiles,
+            # where there are registers for both
             part = tl.zeros([BLOCK_N, WIDTH], tl.float32) if WIDTH <= 128 else acc
             part = dot(low, y_high, part)
             if HAS_YL:

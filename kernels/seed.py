@@ -1,6 +1,6 @@
 # mypy: ignore-errors
 # (device code: Triton reads these functions as its own language)
-"""What a few charges from the whole set tell a point before its pass over all of them.
+"""A point's sum over a few charges of the whole set, from which its pass over all charges starts.
 
 The fused pass decides by a row's total so far which pairs are heavy and which tiles cannot matter. At the start of a
 split that total is small, so pairs are marked and tiles summed for nothing. A sum over a sample is a lower bound of
