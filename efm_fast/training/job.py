@@ -11,6 +11,8 @@ import datetime
 import json
 import os
 import socket
+import time
+import uuid
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -76,8 +78,11 @@ def _begin(config: Config) -> None:
     if device.type == "cuda":
         torch.cuda.set_device(device)
     library = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
+    patience = datetime.timedelta(seconds=config.train.timeout)
     try:
-        dist.init_process_group(library, timeout=datetime.timedelta(seconds=config.train.timeout))
+        store, rank, size = next(dist.rendezvous("env://", timeout=patience))
+        store = keys_of_this_start(store, rank, size, config.train.timeout)
+        dist.init_process_group(library, store=store, rank=rank, world_size=size, timeout=patience)
     except (RuntimeError, ValueError) as problem:
         where = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
         text = " ".join(str(problem).split())[:160]
@@ -85,6 +90,41 @@ def _begin(config: Config) -> None:
             f"the processes did not find each other at {where}: {text}. A port that is taken: start torchrun with"
             " --standalone, or another --master-port"
         ) from None
+
+
+def keys_of_this_start(store: dist.Store, rank: int, size: int, seconds: float) -> dist.Store:
+    """A part of ``store`` that no process has written to that ended before.
+
+    torchrun keeps one store over its restarts. In it are the addresses of the processes that have died, under the
+    same keys as those of the new ones; who reads an old one waits for a process that is gone. The number of restarts
+    does not tell starts apart, since every machine counts its own. So the first process draws a name and answers the
+    others, each of which asks under a name of its own.
+
+    Args:
+        store: that all processes of the job reach.
+        rank: of this process.
+        size: how many there are.
+        seconds: after which processes that have not come are given up.
+
+    Raises:
+        RuntimeError: a process did not come.
+    """
+    mine = uuid.uuid4().hex
+    if rank > 0:
+        store.set(f"efm_fast/asks/{rank}", mine)
+        start = store.get(f"efm_fast/answer/{mine}").decode()
+        store.set(f"efm_fast/{start}/has/{rank}", "")
+        return dist.PrefixStore(f"efm_fast/{start}", store)
+    missing, end = set(range(1, size)), time.monotonic() + seconds
+    while missing:
+        missing -= {other for other in missing if store.check([f"efm_fast/{mine}/has/{other}"])}
+        for other in missing:
+            if store.check([f"efm_fast/asks/{other}"]):  # now or before a restart: one more answer does no harm
+                store.set(f"efm_fast/answer/{store.get(f'efm_fast/asks/{other}').decode()}", mine)
+        if missing and time.monotonic() > end:
+            raise RuntimeError(f"process {min(missing)} of {size} did not come within {seconds:g} s (train.timeout)")
+        time.sleep(0.01)
+    return dist.PrefixStore(f"efm_fast/{mine}", store)
 
 
 def local_device(name: str) -> str:

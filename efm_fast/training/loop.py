@@ -99,7 +99,8 @@ def train(
         check_job(config, processes)
         folder = Path(config.runs) / config.name
         launched_by = launchers(processes)
-        if processes.agree({"restart": is_restart(folder, launched_by)})[0]["restart"]:
+        # every machine counts its own restarts
+        if any(one["restart"] for one in processes.agree({"restart": is_restart(folder, launched_by)})):
             return resume(folder, plus=plus, minus=minus, strategy=strategy, progress=progress)
         return _begin(config, strategy, processes, launched_by, progress)
 

@@ -8,57 +8,38 @@ from __future__ import annotations
 
 import argparse
 import json
-import multiprocessing
 import os
 import sys
 import tempfile
 from pathlib import Path
 
 import torch
-from check_training import losses, settings
-from launch import join
+from check_training import losses
+from launch import run
 
-from efm_fast import resume, train
 from efm_fast.runs.checkpoint import load_state
 from efm_fast.runs.run import read_description
 
 
-def child(rank: int, size: int, base: str, name: str, steps: int, again: bool) -> None:
-    os.environ.update(RANK=str(rank), WORLD_SIZE=str(size), MEETING=f"file://{base}/meeting_{name}_{steps}")
-    torch.set_num_threads(1)
-    join()
-    if again:
-        resume(Path(base) / name, {"train.steps": steps}, progress=False)
-    else:
-        more = {"train.steps": steps, **json.loads(os.environ.get("MORE", "{}"))}
-        train("gaussian_to_swissroll", settings(base, name, **more), progress=False)
-
-
 def trained(base: str, name: str, size: int, steps: int, again: bool = False) -> Path:
     """The run ``name`` after so many steps by ``size`` processes."""
-    fork = multiprocessing.get_context("fork")
-    started = [fork.Process(target=child, args=(k, size, base, name, steps, again)) for k in range(size)]
-    for process in started:
-        process.start()
-    for process in started:
-        process.join()
-    assert all(process.exitcode == 0 for process in started)
+    run("check_training.py", size, "again" if again else "anew", base, seconds=900, NAME=name, STEPS=str(steps))
     return Path(base) / name
 
 
-def state_of(run: Path) -> dict[str, torch.Tensor]:
+def state_of(folder: Path) -> dict[str, torch.Tensor]:
     """The tensors of a run's last checkpoint."""
-    return load_state(run, read_description(run)[1])
+    return load_state(folder, read_description(folder)[1])
 
 
-def difference(run: Path, other: Path) -> tuple[float, float]:
+def difference(ours: Path, theirs: Path) -> tuple[float, float]:
     """The largest relative difference of a loss, and that of all weights together."""
-    apart = max(abs(a - b) / abs(b) for a, b in zip(losses(run), losses(other), strict=True))
-    ours, theirs = (
+    apart = max(abs(a - b) / abs(b) for a, b in zip(losses(ours), losses(theirs), strict=True))
+    got, want = (
         torch.cat([v.double().flatten() for k, v in sorted(state.items()) if k.startswith("field.")])
-        for state in map(state_of, (run, other))
+        for state in map(state_of, (ours, theirs))
     )
-    return apart, float((ours - theirs).norm() / theirs.norm())
+    return apart, float((got - want).norm() / want.norm())
 
 
 def main() -> int:

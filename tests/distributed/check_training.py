@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch.distributed as dist
+from launch import end_at_deadline, join
 
 import efm_fast.training.loop as loop
 from efm_fast import resume, train
@@ -125,14 +126,19 @@ def sharded(folder: str) -> None:
 
 
 def die(folder: str) -> None:
-    """Train, and be killed or stopped on the way, once: RANK:STEP:SECONDS:SIGNAL says where and how."""
+    """Train, and be killed or stopped on the way, once: DIE says who, before which step, after how long, and how.
+
+    RANK:STEP:SECONDS:SIGNAL, with -1 for all processes, and "launcher" for what started the first one.
+    """
     rank, step, seconds, number = os.environ["DIE"].split(":")
     first = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") == "0"
     original = loop.step_generator
 
     def generator(seed: int, at: int, stream: int) -> torch.Generator:
-        if first and at == int(step) and rank in ("-1", os.environ["RANK"]):
-            hit = lambda: os.kill(os.getpid(), getattr(signal, number))  # noqa: E731
+        launcher = rank == "launcher" and os.environ["RANK"] == "0"
+        if first and at == int(step) and (launcher or rank in ("-1", os.environ["RANK"])):
+            target = os.getppid() if launcher else os.getpid()
+            hit = lambda: os.kill(target, getattr(signal, number))  # noqa: E731
             threading.Timer(float(seconds), hit).start() if float(seconds) else hit()
         time.sleep(0.002)
         return original(seed, at, stream)
@@ -150,11 +156,23 @@ def go_on(folder: str) -> None:
     resume(Path(folder) / "killed", progress=False)
 
 
-if __name__ == "__main__":
-    if "MEETING" in os.environ:
-        from launch import join
+def anew(folder: str) -> None:
+    """Train STEPS steps of the run NAME."""
+    more = {"train.steps": int(os.environ["STEPS"]), **json.loads(os.environ.get("MORE", "{}"))}
+    train("gaussian_to_swissroll", settings(folder, os.environ["NAME"], **more), progress=False)
 
+
+def again(folder: str) -> None:
+    """Resume the run NAME until it has STEPS steps."""
+    resume(Path(folder) / os.environ["NAME"], {"train.steps": int(os.environ["STEPS"])}, progress=False)
+
+
+TASKS = {call.__name__: call for call in (run, sharded, die, go_on, anew, again)}
+
+if __name__ == "__main__":
+    end_at_deadline()
+    if "MEETING" in os.environ:
         join()
-    {"run": run, "sharded": sharded, "die": die, "go_on": go_on}[sys.argv[1]](sys.argv[2])
+    TASKS[sys.argv[1]](sys.argv[2])
     if dist.is_initialized():
         dist.destroy_process_group()

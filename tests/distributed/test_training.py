@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
 import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
+import torch.distributed as dist
 from check_training import losses, settings
-from launch import HERE, run, started
+from launch import run, started
 from safetensors.torch import load_file
 
 from efm_fast import resume, train
@@ -22,18 +22,26 @@ def weights(folder: Path) -> torch.Tensor:
     return torch.cat([v.double().flatten() for k, v in state.items() if k.startswith("field.")])
 
 
-def test_two_processes_learn_what_one_learns(tmp_path: Path) -> None:
-    one = train("gaussian_to_swissroll", settings(tmp_path, "one"), progress=False).folder
-    short = train(
-        "gaussian_to_swissroll", settings(tmp_path, "of_one", **{"train.steps": 20}), progress=False
-    )
-    run("check_training.py", 2, "run", str(tmp_path))
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What one process has trained, what two have beside it, and a short run of one that two have gone on with."""
+    folder = tmp_path_factory.mktemp("runs")
+    train("gaussian_to_swissroll", settings(folder, "one"), progress=False)
+    short = settings(folder, "of_one", **{"train.steps": 20})
+    train("gaussian_to_swissroll", short, progress=False)
+    run("check_training.py", 2, "run", str(folder))
+    return folder
+
+
+def test_two_processes_learn_what_one_learns(runs: Path, tmp_path: Path) -> None:
+    one = runs / "one"
     for name in ("two", "parts"):
-        assert (weights(tmp_path / name) - weights(one)).norm() < 1e-6 * weights(one).norm()
-        assert losses(tmp_path / name) == pytest.approx(losses(one), rel=1e-6)
-    two, again = (tmp_path / name / "state.safetensors" for name in ("two", "two_again"))
+        assert (weights(runs / name) - weights(one)).norm() < 1e-6 * weights(one).norm()
+        assert losses(runs / name) == pytest.approx(losses(one), rel=1e-6)
+    two, again = (runs / name / "state.safetensors" for name in ("two", "two_again"))
     assert two.read_bytes() == again.read_bytes()
-    assert len(losses(short.folder)) == 40
+    assert len(losses(runs / "of_one")) == 40
+    shutil.copytree(runs / "two", tmp_path / "two")
     resume(tmp_path / "two", {"train.steps": 44}, progress=False)
     assert len(losses(tmp_path / "two")) == 44
 
@@ -52,30 +60,34 @@ def test_several_backward_passes_a_step_learn_what_one_learns(tmp_path: Path) ->
     assert losses(four) == pytest.approx(losses(one), rel=1e-6)
 
 
-def test_a_process_that_hangs_ends_the_other_and_the_run_goes_on(tmp_path: Path) -> None:
+def test_a_process_that_hangs_ends_the_other_and_the_run_goes_on(runs: Path, tmp_path: Path) -> None:
     with started(
-        "check_training.py", 2, "die", str(tmp_path), DIE="1:17:0:SIGSTOP", PATIENCE="10"
+        "check_training.py", 2, "die", str(tmp_path), DIE="1:17:0:SIGSTOP", PATIENCE="5"
     ) as processes:
-        _, told = processes[0].communicate(timeout=200)
-        assert processes[0].returncode == 1
-        assert told.splitlines()[-1].startswith(
-            "efm-fast: another process of the job has ended or does not answer"
+        assert processes[0].ended(210) == 1
+        assert (
+            processes[0]
+            .said()
+            .splitlines()[-1]
+            .startswith("efm-fast: another process of the job has ended or does not answer")
         )
-        assert processes[1].poll() is None
+        assert processes[1].ended(0) is None
     run("check_training.py", 2, "go_on", str(tmp_path))
-    whole = train("gaussian_to_swissroll", settings(tmp_path, "whole"), progress=False).folder
-    assert losses(tmp_path / "killed") == pytest.approx(losses(whole), rel=1e-6)
+    assert losses(tmp_path / "killed") == pytest.approx(losses(runs / "one"), rel=1e-6)
 
 
-def test_torchrun_starts_a_killed_job_again_and_it_goes_on(tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, HERE / "kills.py", "--places", "1", "--torchrun"],
-        capture_output=True,
-        text=True,
-        timeout=400,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "1 of 1 runs went on bit for bit" in done.stdout
+@pytest.mark.parametrize("die", ["0:9:0:SIGKILL", "1:22:0.003:SIGKILL", "-1:30:0:SIGKILL"])
+def test_a_killed_job_is_started_again_and_goes_on_bit_for_bit(runs: Path, tmp_path: Path, die: str) -> None:
+    """As torchrun starts it: its store, which lives on, holds the addresses of those that have died."""
+    store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    job = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(store.port), "TORCHELASTIC_RUN_ID": "job", "DIE": die}
+    job["TORCHELASTIC_USE_AGENT_STORE"] = "True"
+    with started("check_training.py", 2, "die", str(tmp_path), **job) as processes:
+        codes = [one.ended(210) for one in processes]
+        assert codes == [-9 if die.split(":")[0] in ("-1", str(rank)) else 1 for rank in range(2)]
+    run("check_training.py", 2, "die", str(tmp_path), **job, TORCHELASTIC_RESTART_COUNT="1")
+    ours, theirs = (folder / "state.safetensors" for folder in (tmp_path / "killed", runs / "two"))
+    assert ours.read_bytes() == theirs.read_bytes()
 
 
 def test_a_port_that_is_taken_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
