@@ -22,7 +22,7 @@ demo: setup ## Train Gaussian -> Swiss roll, measure it, and say where the pictu
 	$(BIN)/python -m efm_fast train gaussian_to_swissroll name=demo-$$(date +%Y%m%d-%H%M%S)
 
 test: setup ## Run all tests that need no GPU
-	$(BIN)/python -m pytest -n auto --maxprocesses 8 --dist worksteal
+	$(BIN)/python -m pytest -n auto --maxprocesses 8 --dist worksteal --durations 20
 
 page-test: setup ## Run the tests of `efm-fast show` in a headless Chromium, which has to be installed
 	EFM_FAST_BROWSER=1 $(BIN)/python -m pytest -p no:cacheprovider tests/page/browser

@@ -117,9 +117,9 @@ def excess_weight_far(excess, r2, rate, second, KIND: tl.constexpr):
     vanishing kernel count too much.
     """
     if KIND == DIFFERENCE or KIND == STEEP:  # noqa: SIM109 (Triton has no `in`)
-        growth = tl.where(
-            excess > r2, quick_log2(1.0 + excess * quick_reciprocal(r2)), log2_growth(excess, r2, DIFFERENCE)
-        )
+        # of two logarithms, because the ratio may overflow
+        far = quick_log2(r2 + excess) - quick_log2(r2)
+        growth = tl.where(excess > r2, far, log2_growth(excess, r2, DIFFERENCE))
         return tl.exp2(-rate * growth)
     return excess_weight(excess, r2, rate, second, KIND)
 
