@@ -65,7 +65,8 @@ def forked_again(folder: Path, options: argparse.Namespace, rank: int, die: str)
         ended = [one.ended(options.seconds / 2 + 10) for one in processes]
         wanted = [-9 if rank in (-1, k) else 1 for k in range(options.processes)]
         sentences = all(
-            code != 1 or one.said().splitlines()[-1].startswith("efm-fast: another process of the job has ended")
+            code != 1
+            or one.said().splitlines()[-1].startswith("efm-fast: another process of the job has ended")
             for code, one in zip(ended, processes, strict=True)
         )
         if ended != wanted or not sentences:
