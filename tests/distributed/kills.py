@@ -1,11 +1,11 @@
 """Kill a process of a job at random places, go on from the run folder, and compare bit for bit.
 
-``python tests/distributed/kills.py [--places 20] [--processes 2] [--torchrun [--launcher]] [--fsdp] [--all] [--seed N]``
+``python tests/distributed/kills.py [--places 20] [--processes 2] [--torchrun [--launcher]] [--fsdp] [--all] [--seed]``
 
-Without ``--torchrun`` the processes are forked, and forked again to go on. With it torchrun starts them, and starts them
-again after the kill. With ``--launcher`` it is torchrun itself that is killed: its processes end on their own, and another
-torchrun goes on. With ``--fsdp`` the network is sharded and checkpoints are written in the background. With ``--all``
-every process is killed. What is not done after ``--seconds`` prints where each thread is and ends.
+Without ``--torchrun`` the processes are forked, and forked again to go on. With it torchrun starts them, and starts
+them again after the kill. With ``--launcher`` it is torchrun itself that is killed: its processes end on their own, and
+another torchrun goes on. With ``--fsdp`` the network is sharded and checkpoints are written in the background. With
+``--all`` every process is killed. What is not done after ``--seconds`` prints where each thread is and ends.
 """
 
 from __future__ import annotations
@@ -91,10 +91,7 @@ def one_place(base: Path, place: int, options: argparse.Namespace, want: dict[st
     folder.mkdir()
     who = "launcher" if options.launcher else str(rank)
     die = f"{who}:{step}:{seconds:.4f}:SIGKILL"
-    if options.torchrun:
-        alive = restarted(folder, options, die)
-    else:
-        alive = forked_again(folder, options, rank, die)
+    alive = restarted(folder, options, die) if options.torchrun else forked_again(folder, options, rank, die)
     got = state_of(folder / "killed") if alive else {}
     same = got.keys() == want.keys() and all(torch.equal(got[name], want[name]) for name in want)
     print(f"place {place}: {die}: went on {alive}, same bits {same}", flush=True)

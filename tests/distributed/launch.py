@@ -1,7 +1,7 @@
 """Starts a script as several processes of one job, without torchrun and without a port.
 
-They are forked from a server that has imported torch once, which is most of what a new process does. A process that is not
-done at its deadline prints where each of its threads is, and ends.
+They are forked from a server that has imported torch once, which is most of what a new process does. A process that is
+not done at its deadline prints where each of its threads is, and ends.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def _enter(script: str, arguments: tuple[str, ...], variables: dict[str, str], l
 
 
 def end_at_deadline() -> None:
-    """Let this process print its threads' stacks and end at the time DEADLINE, in seconds since 1970, if that is set."""
+    """Let this process print where its threads are and end at the time DEADLINE, in seconds since 1970, if set."""
     if "DEADLINE" in os.environ:
         left = float(os.environ["DEADLINE"]) - time.time()
         faulthandler.dump_traceback_later(max(left, 0.1), exit=True)
