@@ -6,7 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import yaml
+from diffusers import AutoencoderKL
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -32,13 +34,13 @@ def settings(tmp_path: Path) -> Path:
         (tmp_path / name).mkdir()
         for k, row in enumerate(rows):
             Image.fromarray(row[0].numpy()).save(tmp_path / name / f"{k:02}.png")
-    grey = {"name": "imagefolder", "size": 8, "channels": 1}
+    folder = {"name": "imagefolder", "size": 8}
     content = {
         "name": "bars",
         "runs": str(tmp_path / "runs"),
         "device": "cpu",
-        "plus": {**grey, "root": str(tmp_path / "plus")},
-        "minus": {**grey, "root": str(tmp_path / "minus")},
+        "plus": {**folder, "root": str(tmp_path / "plus")},
+        "minus": {**folder, "root": str(tmp_path / "minus")},
         "method": {"name": "field_matching", "sample": {"map": "forward", "forward_steps": 3}},
         "net": {"backbone": "unet", "width": 8, "depth": 1, "levels": [1]},
         "train": {"steps": 6, "batch": 16, "picture_every": 100, "log_every": 1, "checkpoint_every": 2},
@@ -47,10 +49,25 @@ def settings(tmp_path: Path) -> Path:
     return tmp_path / "bars.yaml"
 
 
+@pytest.fixture
+def colour_folder(tmp_path: Path) -> Path:
+    """The folder of an AutoencoderKL for colours, as folders of images are read; it has learned nothing."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        AutoencoderKL(
+            down_block_types=("DownEncoderBlock2D",) * 2,
+            up_block_types=("UpDecoderBlock2D",) * 2,
+            block_out_channels=(8, 8),
+            latent_channels=2,
+            norm_num_groups=4,
+        ).save_pretrained(tmp_path / "autoencoder")
+    return tmp_path / "autoencoder"
+
+
 def test_a_latent_run_is_trained_stopped_resumed_bit_for_bit_and_sampled(
-    settings: Path, autoencoder_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    settings: Path, colour_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    latent = f"net.latent={autoencoder_folder}"
+    latent = f"net.latent={colour_folder}"
     called("train", str(settings), latent, "name=whole")
     whole, cut = tmp_path / "runs" / "whole", tmp_path / "runs" / "cut"
 
@@ -72,9 +89,7 @@ def test_a_latent_run_is_trained_stopped_resumed_bit_for_bit_and_sampled(
         assert np.asarray(grid).std() > 0
 
 
-def test_a_latent_run_without_its_autoencoder_is_refused(
-    settings: Path, autoencoder_folder: Path, tmp_path: Path
-) -> None:
+def test_a_latent_run_without_its_autoencoder_is_refused(settings: Path, tmp_path: Path) -> None:
     for more, words in (
         ([f"net.latent={tmp_path / 'nothing'}"], "net.latent: expected a folder at"),
         ([f"net.latent={tmp_path / 'plus'}"], "net.latent: expected the folder of an AutoencoderKL"),
