@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: help setup demo test page-test oldest docs faults fuzz sanitize lint types nvcc wheel gpu bench fonts clean
+.PHONY: help setup demo test page-test oldest docs faults kills fuzz sanitize lint types nvcc wheel gpu bench fonts clean
 
 help: ## Show what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | sort
@@ -46,6 +46,14 @@ docs: setup ## Build the documentation site into site/; a warning is an error
 
 faults: setup ## Fail every write of a training run in turn, go on, and compare bit for bit
 	$(BIN)/python tests/training/faults.py
+
+KILLS := $(BIN)/python tests/distributed/kills.py
+kills: setup ## Kill processes of training jobs and torchrun itself at random places, go on, and compare bit for bit
+	$(KILLS) --places 5
+	$(KILLS) --places 2 --all
+	$(KILLS) --places 2 --fsdp
+	$(KILLS) --places 1 --torchrun
+	$(KILLS) --places 1 --torchrun --launcher
 
 CASES ?= 12000
 fuzz: setup ## Compare CASES random sums, gradients and fields with float64

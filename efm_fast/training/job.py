@@ -119,10 +119,14 @@ def keys_of_this_start(store: dist.Store, rank: int, size: int, seconds: float) 
     while missing:
         missing -= {other for other in missing if store.check([f"efm_fast/{mine}/has/{other}"])}
         for other in missing:
-            if store.check([f"efm_fast/asks/{other}"]):  # now or before a restart: one more answer does no harm
+            if store.check(
+                [f"efm_fast/asks/{other}"]
+            ):  # now or before a restart: one more answer does no harm
                 store.set(f"efm_fast/answer/{store.get(f'efm_fast/asks/{other}').decode()}", mine)
         if missing and time.monotonic() > end:
-            raise RuntimeError(f"process {min(missing)} of {size} did not come within {seconds:g} s (train.timeout)")
+            raise RuntimeError(
+                f"process {min(missing)} of {size} did not come within {seconds:g} s (train.timeout)"
+            )
         time.sleep(0.01)
     return dist.PrefixStore(f"efm_fast/{mine}", store)
 

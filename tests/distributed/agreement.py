@@ -23,7 +23,15 @@ from efm_fast.runs.run import read_description
 
 def trained(base: str, name: str, size: int, steps: int, again: bool = False) -> Path:
     """The run ``name`` after so many steps by ``size`` processes."""
-    run("check_training.py", size, "again" if again else "anew", base, seconds=900, NAME=name, STEPS=str(steps))
+    run(
+        "check_training.py",
+        size,
+        "again" if again else "anew",
+        base,
+        seconds=900,
+        NAME=name,
+        STEPS=str(steps),
+    )
     return Path(base) / name
 
 

@@ -1,11 +1,11 @@
 """Kill a process of a job at random places, go on from the run folder, and compare bit for bit.
 
-``python tests/distributed/kills.py [--places 20] [--processes 2] [--torchrun [--launcher]] [--fsdp] [--all] [--seed N]``
+``python tests/distributed/kills.py [--places 20] [--processes 2] [--torchrun [--launcher]] [--fsdp] [--all] [--seed]``
 
-Without ``--torchrun`` the processes are forked, and forked again to go on. With it torchrun starts them, and starts them
-again after the kill. With ``--launcher`` it is torchrun itself that is killed: its processes end on their own, and another
-torchrun goes on. With ``--fsdp`` the network is sharded and checkpoints are written in the background. With ``--all``
-every process is killed. What is not done after ``--seconds`` prints where each thread is and ends.
+Without ``--torchrun`` the processes are forked, and forked again to go on. With it torchrun starts them, and starts
+them again after the kill. With ``--launcher`` it is torchrun itself that is killed: its processes end on their own, and
+another torchrun goes on. With ``--fsdp`` the network is sharded and checkpoints are written in the background. With
+``--all`` every process is killed. What is not done after ``--seconds`` prints where each thread is and ends.
 """
 
 from __future__ import annotations
@@ -65,7 +65,8 @@ def forked_again(folder: Path, options: argparse.Namespace, rank: int, die: str)
         ended = [one.ended(options.seconds / 2 + 10) for one in processes]
         wanted = [-9 if rank in (-1, k) else 1 for k in range(options.processes)]
         sentences = all(
-            code != 1 or one.said().splitlines()[-1].startswith("efm-fast: another process of the job has ended")
+            code != 1
+            or one.said().splitlines()[-1].startswith("efm-fast: another process of the job has ended")
             for code, one in zip(ended, processes, strict=True)
         )
         if ended != wanted or not sentences:
@@ -90,10 +91,7 @@ def one_place(base: Path, place: int, options: argparse.Namespace, want: dict[st
     folder.mkdir()
     who = "launcher" if options.launcher else str(rank)
     die = f"{who}:{step}:{seconds:.4f}:SIGKILL"
-    if options.torchrun:
-        alive = restarted(folder, options, die)
-    else:
-        alive = forked_again(folder, options, rank, die)
+    alive = restarted(folder, options, die) if options.torchrun else forked_again(folder, options, rank, die)
     got = state_of(folder / "killed") if alive else {}
     same = got.keys() == want.keys() and all(torch.equal(got[name], want[name]) for name in want)
     print(f"place {place}: {die}: went on {alive}, same bits {same}", flush=True)

@@ -1,7 +1,7 @@
 """Starts a script as several processes of one job, without torchrun and without a port.
 
-They are forked from a server that has imported torch once, which is most of what a new process does. A process that is not
-done at its deadline prints where each of its threads is, and ends.
+They are forked from a server that has imported torch once, which is most of what a new process does. A process that is
+not done at its deadline prints where each of its threads is, and ends.
 """
 
 from __future__ import annotations
@@ -59,21 +59,17 @@ def _fork() -> multiprocessing.context.ForkServerContext:
 
 def _enter(script: str, arguments: tuple[str, ...], variables: dict[str, str], log: str) -> None:
     """What a forked process does."""
-    T0 = time.time()  # TEMP
     file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     for stream in (1, 2):
         os.dup2(file, stream)
     os.environ.update(variables)
     end_at_deadline()
     sys.argv = [script, *arguments]
-    try:
-        runpy.run_path(str(HERE / script), run_name="__main__")
-    finally:
-        open("/tmp/cpu.log", "a").write(f"{time.process_time():.2f} {time.time()-T0:.2f} {script} {arguments[:1]} {list(variables.items())[-2:]}\n")  # TEMP
+    runpy.run_path(str(HERE / script), run_name="__main__")
 
 
 def end_at_deadline() -> None:
-    """Let this process print its threads' stacks and end at the time DEADLINE, in seconds since 1970, if that is set."""
+    """Let this process print where its threads are and end at the time DEADLINE, in seconds since 1970, if set."""
     if "DEADLINE" in os.environ:
         left = float(os.environ["DEADLINE"]) - time.time()
         faulthandler.dump_traceback_later(max(left, 0.1), exit=True)

@@ -80,7 +80,12 @@ def test_a_process_that_hangs_ends_the_other_and_the_run_goes_on(runs: Path, tmp
 def test_a_killed_job_is_started_again_and_goes_on_bit_for_bit(runs: Path, tmp_path: Path, die: str) -> None:
     """As torchrun starts it: its store, which lives on, holds the addresses of those that have died."""
     store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
-    job = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(store.port), "TORCHELASTIC_RUN_ID": "job", "DIE": die}
+    job = {
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(store.port),
+        "TORCHELASTIC_RUN_ID": "job",
+        "DIE": die,
+    }
     job["TORCHELASTIC_USE_AGENT_STORE"] = "True"
     with started("check_training.py", 2, "die", str(tmp_path), **job) as processes:
         codes = [one.ended(210) for one in processes]
