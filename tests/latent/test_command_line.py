@@ -77,7 +77,8 @@ def test_a_latent_run_is_trained_stopped_resumed_bit_for_bit_and_sampled(
 
     with monkeypatch.context() as patch:
         patch.setattr("efm_fast.training.report.Reporter.log", stop)
-        CliRunner().invoke(app, ["train", str(settings), latent, "name=cut"])
+        with pytest.raises(BaseException, match=r"training stopped; `efm-fast resume .*` continues"):
+            CliRunner().invoke(app, ["train", str(settings), latent, "name=cut"])
     assert efm_fast.load(cut).step < 6
     monkeypatch.setattr(Autoencoder, "encode", lambda *_: pytest.fail("encoded again"))
     called("resume", str(cut))
