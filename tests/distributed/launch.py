@@ -7,6 +7,7 @@ not done at its deadline prints where each of its threads is, and ends.
 from __future__ import annotations
 
 import faulthandler
+import functools
 import multiprocessing
 import os
 import runpy
@@ -42,8 +43,9 @@ class Started:
         return self.process.exitcode
 
 
+@functools.cache
 def _fork() -> multiprocessing.context.ForkServerContext:
-    """The server, which is started once and ends with this program."""
+    """The server, which is started once, has imported what it needs, and ends with this program."""
     made = multiprocessing.get_context("forkserver")
     made.set_forkserver_preload(NEEDED)
     before = os.environ.get("OMP_NUM_THREADS")
@@ -54,6 +56,11 @@ def _fork() -> multiprocessing.context.ForkServerContext:
         del os.environ["OMP_NUM_THREADS"]
         if before is not None:
             os.environ["OMP_NUM_THREADS"] = before
+    first = made.Process(
+        target=int
+    )  # the imports may take minutes on a loaded machine, and no deadline counts them
+    first.start()
+    first.join()
     return made
 
 
@@ -88,11 +95,11 @@ def started(
         seconds: after which they print where they are, and end.
         variables: environment variables; {rank} in one is replaced.
     """
+    fork, processes = _fork(), []
     with tempfile.TemporaryDirectory() as folder:
         same = {"WORLD_SIZE": str(size), "DEADLINE": str(time.time() + seconds)}
         if "MASTER_PORT" not in variables:
             same["MEETING"] = f"file://{folder}/meeting"
-        fork, processes = _fork(), []
         for k in range(size):
             own = {**same, "RANK": str(k), **variables}
             log = f"{folder}/said_{k}"

@@ -14,7 +14,6 @@ from typer.testing import CliRunner
 
 import efm_fast
 from efm_fast.cli import app
-from efm_fast.data.autoencoder import Autoencoder
 
 from .conftest import pictures
 
@@ -65,7 +64,7 @@ def colour_folder(tmp_path: Path) -> Path:
 
 
 def test_a_latent_run_is_trained_stopped_resumed_bit_for_bit_and_sampled(
-    settings: Path, colour_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    settings: Path, colour_folder: Path, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     latent = f"net.latent={colour_folder}"
     called("train", str(settings), latent, "name=whole")
@@ -77,10 +76,13 @@ def test_a_latent_run_is_trained_stopped_resumed_bit_for_bit_and_sampled(
 
     with monkeypatch.context() as patch:
         patch.setattr("efm_fast.training.report.Reporter.log", stop)
-        CliRunner().invoke(app, ["train", str(settings), latent, "name=cut"])
+        with pytest.raises(BaseException, match=r"training stopped; `efm-fast resume .*` continues"):
+            CliRunner().invoke(app, ["train", str(settings), latent, "name=cut"])
     assert efm_fast.load(cut).step < 6
-    monkeypatch.setattr(Autoencoder, "encode", lambda *_: pytest.fail("encoded again"))
+    files = {path: path.stat().st_mtime_ns for path in cache.iterdir()}
+    assert len(files) == 4, "the two splits of both plates"
     called("resume", str(cut))
+    assert {path: path.stat().st_mtime_ns for path in cache.iterdir()} == files
     assert efm_fast.load(cut).step == 6
     assert (cut / "state.safetensors").read_bytes() == (whole / "state.safetensors").read_bytes()
 
