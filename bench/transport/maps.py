@@ -13,7 +13,7 @@ from torch import Generator, Tensor
 from efm_fast.config import Config
 from efm_fast.data import Source, make_source, step_generator
 from efm_fast.lines import ExactField, Lines, Support, forward_map, full_map
-from efm_fast.methods.interplate import FluxPoints, InterplatePoints
+from efm_fast.methods.interplate import FluxPoints, InterplatePoints, InterplateStrategy
 from efm_fast.metrics import Outcome, measure
 from efm_fast.runs.measure import measure as measure_lengths
 from efm_fast.runs.sources import make_sources
@@ -78,11 +78,11 @@ class Trained:
         return travel(learned(preset, {**self.method, **overrides}), n, self.ways)
 
 
-def learned(preset: str, overrides: Overrides) -> Run:
+def learned(preset: str, overrides: Overrides, strategy: InterplateStrategy | None = None) -> Run:
     """Train, or go on with the run of these settings that a bench left in the folder ``runs``, under its ``name``."""
     if "name" in overrides and (left := Path(overrides["runs"]) / overrides["name"]).is_dir():
-        return resume(left, progress=False)
-    return train(preset, overrides, progress=False)
+        return resume(left, strategy=strategy, progress=False)
+    return train(preset, overrides, strategy=strategy, progress=False)
 
 
 def exact_maps(preset: str, overrides: Overrides, n: int) -> list[dict[str, Any]]:
@@ -121,8 +121,7 @@ def biased_digit_maps(preset: str, overrides: Overrides, n: int) -> list[dict[st
     config = Config.load(preset, overrides)
     plus, minus = (make_source(spec, seed=config.seed) for spec in (config.plus, config.minus))
     inner = FluxPoints(nearest=measure_lengths(config, plus, minus).nearest)
-    run = train(config, strategy=ForeignTarget(plus, minus, inner), progress=False)
-    return travel(run, n, _STEPS)
+    return travel(learned(preset, overrides, ForeignTarget(plus, minus, inner)), n, _STEPS)
 
 
 _STEPS = [("{} evaluations", {"map": "forward", "steps": steps}) for steps in (2, 4, 6, 14)]

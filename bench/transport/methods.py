@@ -60,6 +60,7 @@ def _rows(preset: str, budget: Overrides, *, published: bool) -> tuple[Row, ...]
         *_by("multistep", 5, 10, 20, map="forward"),
         *_by("multistep", 10, spacing="rho", map="forward"),
     )
+    chain = (*_by("multistep", 5, 10, 20), *_by("midpoint", 10, 40), *_by("heun", 10))
     noise = (*_by("heun", 18, 6), *_by("exponential", 20), *_by("multistep", 10, 20))
     paths = (*_by("euler", 100, 20, 10), *_by("heun", 10), *_by("multistep", 5, 10, 20))
     tubes = (*_by("euler", 20), *_by("heun", 10), *_by("exponential", 20), *_by("multistep", 5, 10, 20))
@@ -68,6 +69,7 @@ def _rows(preset: str, budget: Overrides, *, published: bool) -> tuple[Row, ...]
     optimal = {"method.pairs": "optimal_transport"}
     rows: list[tuple[str, Solvers, Overrides]] = [
         ("field matching", plates, {}),
+        ("capacitor chain", chain, {"method.name": "capacitor_chain"}),
         ("PFGM", single, {"method.name": "pfgm"}),
         *((f"PFGM++, d = {d}", noise, {**noisy, "method.d": d}) for d in (1.0, 128.0)),
         ("diffusion (d = inf)", noise, {**noisy, "method.d": "inf"}),
@@ -77,8 +79,6 @@ def _rows(preset: str, budget: Overrides, *, published: bool) -> tuple[Row, ...]
         ("interaction field", tubes, tube),
         ("interaction field, OT", tubes, {**tube, **optimal}),
     ]
-    chain = _by("multistep", 5, 10, 20), _by("midpoint", 10, 40), _by("heun", 10)
-    rows.insert(1, ("capacitor chain", sum(chain, ()), {"method.name": "capacitor_chain"}))
     if published:
         form = {**tube, "method.form": "published", "method.sample.solver": "heun"}
         rows.append(("interaction field, published", (*_by("heun", 10, 50), *_by("euler", 100)), form))

@@ -51,14 +51,15 @@ def run_row(
 ) -> list[dict[str, Any]]:
     """Train (where the row learns) and measure one row with one seed, in a worker process.
 
-    With ``kept``, what an earlier bench has measured there with the same settings is read, and a run that it was
-    stopped in goes on.
+    In the folder ``kept``, if given, numbers of an earlier bench with the same settings are read again, and a run that
+    was stopped goes on.
     """
     torch.set_num_threads(1)
     overrides = {**row.overrides, "seed": seed, "device": "cpu", "train.picture_every": 10**9, **settings}
     if kept is None:
         with tempfile.TemporaryDirectory() as folder:
             return _timed(row, overrides | {"runs": folder, "train.checkpoint_every": 10**9}, n)
+    kept.mkdir(parents=True, exist_ok=True)
     name = run_name(row, overrides, n)
     measured = kept / f"{name}.json"
     if measured.exists():

@@ -93,12 +93,12 @@ def _begin(config: Config) -> None:
 
 
 def keys_of_this_start(store: dist.Store, rank: int, size: int, seconds: float) -> dist.Store:
-    """A part of ``store`` that no process has written to that ended before.
+    """A part of ``store`` that holds nothing from an earlier start of the job.
 
     torchrun keeps one store over its restarts. In it are the addresses of the processes that have died, under the
-    same keys as those of the new ones; who reads an old one waits for a process that is gone. The number of restarts
-    does not tell starts apart, since every machine counts its own. So the first process draws a name and answers the
-    others, each of which asks under a name of its own.
+    same keys as those of the new ones; a process that reads an old one waits for a process that is gone. The number of
+    restarts does not tell starts apart, since every machine counts its own. So every other process asks under a random
+    name, and the first process answers with a random name for this start, under which all keys lie from then on.
 
     Args:
         store: that all processes of the job reach.
@@ -119,10 +119,10 @@ def keys_of_this_start(store: dist.Store, rank: int, size: int, seconds: float) 
     while missing:
         missing -= {other for other in missing if store.check([f"efm_fast/{mine}/has/{other}"])}
         for other in missing:
-            if store.check(
-                [f"efm_fast/asks/{other}"]
-            ):  # now or before a restart: one more answer does no harm
-                store.set(f"efm_fast/answer/{store.get(f'efm_fast/asks/{other}').decode()}", mine)
+            question = f"efm_fast/asks/{other}"
+            # a process that has died may have asked: one more answer does no harm
+            if store.check([question]):
+                store.set(f"efm_fast/answer/{store.get(question).decode()}", mine)
         if missing and time.monotonic() > end:
             raise RuntimeError(
                 f"process {min(missing)} of {size} did not come within {seconds:g} s (train.timeout)"

@@ -56,9 +56,8 @@ def _fork() -> multiprocessing.context.ForkServerContext:
         del os.environ["OMP_NUM_THREADS"]
         if before is not None:
             os.environ["OMP_NUM_THREADS"] = before
-    first = made.Process(
-        target=int
-    )  # the imports may take minutes on a loaded machine, and no deadline counts them
+    # the imports may take minutes on a loaded machine: this process waits for them, so that no deadline counts them
+    first = made.Process(target=int)
     first.start()
     first.join()
     return made
@@ -93,7 +92,7 @@ def started(
         size: how many processes.
         arguments: of the script.
         seconds: after which they print where they are, and end.
-        variables: environment variables; {rank} in one is replaced.
+        variables: environment variables.
     """
     fork, processes = _fork(), []
     with tempfile.TemporaryDirectory() as folder:

@@ -84,9 +84,9 @@ def test_a_killed_job_is_started_again_and_goes_on_bit_for_bit(runs: Path, tmp_p
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": str(store.port),
         "TORCHELASTIC_RUN_ID": "job",
+        "TORCHELASTIC_USE_AGENT_STORE": "True",
         "DIE": die,
     }
-    job["TORCHELASTIC_USE_AGENT_STORE"] = "True"
     with started("check_training.py", 2, "die", str(tmp_path), **job) as processes:
         codes = [one.ended(210) for one in processes]
         assert codes == [-9 if die.split(":")[0] in ("-1", str(rank)) else 1 for rank in range(2)]

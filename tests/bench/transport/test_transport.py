@@ -163,3 +163,10 @@ def test_kept_runs_are_read_again_and_go_on_where_they_were_stopped(
     assert read == again
     assert read[0]["w2"] == whole[0]["w2"]
     assert transport.run_name(row, {**settings, "seed": 1}, 41) != folder.name
+
+
+def test_a_row_that_trains_nothing_is_kept_in_a_folder_that_is_not_there_yet(tmp_path: Path) -> None:
+    row, kept = Row("exact", "gaussian_to_swissroll", _measured), tmp_path / "not" / "yet"
+    found = transport.run_row(row, 1, {"train.steps": 7}, 40, kept)
+    assert transport.run_row(row, 1, {"train.steps": 7}, 40, kept) == found
+    assert len(list(kept.iterdir())) == 1
