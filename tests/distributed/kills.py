@@ -84,7 +84,8 @@ def one_place(base: Path, place: int, options: argparse.Namespace, want: dict[st
     """Kill at a random place, go on, and compare with a run that nobody killed."""
     dice = random.Random(f"{options.seed} {place}")
     rank = -1 if options.all or options.launcher else dice.randrange(options.processes)
-    step = dice.randrange(1, 39)
+    # torchrun takes a while to die, and the processes must not have come to their end by then
+    step = dice.randrange(1, 10 if options.launcher else 39)
     # right before the step, or some time into it, also while files are written
     seconds = dice.choice([0.0, dice.uniform(0.0005, 0.01)])
     folder = base / str(place)
