@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import warnings
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from . import checks
 from .data.latent import images_of
 from .errors import NothingArrivedWarning
 from .files import write_text
-from .lines import Lines, Support, full_map, mirrored
+from .lines import Lines, Support, follow_from, full_map
 from .metrics import Outcome, measure
 from .pictures import has_picture, plot_lines, plot_samples
 from .runs import Run
@@ -157,13 +158,12 @@ def exact_map(
     """The full map of the exact field of ``charges`` training samples per plate; None if the method has no field."""
     generator = step_generator(seed, 1, Stream.EVALUATION)
     plus, minus = run.plus.draw(charges, generator), run.minus.draw(charges, generator)
-    plates = Plates(minus, plus, run.geometry.L) if reverse else Plates(plus, minus, run.geometry.L)
-    exact = run.method.exact(plates)
+    exact = run.method.exact(Plates(plus, minus, run.geometry.L))
     if exact is None:
         return None
-    support = Support.of(plates.plus, plates.minus)
-    lines = full_map(exact, x0, support=support, seed=seed, return_paths=return_paths)
-    return mirrored(lines, plates.L) if reverse else lines
+    support = Support.of(minus, plus) if reverse else Support.of(plus, minus)
+    follow = functools.partial(full_map, x0=x0, support=support, seed=seed, return_paths=return_paths)
+    return follow_from(exact, follow, reverse=reverse)
 
 
 def write_evaluation(run: Run, result: Evaluation) -> list[Path]:

@@ -6,7 +6,7 @@ from .full import full_map
 from .geometry.support import Support
 from .graph import GraphedForwardMap
 from .record import Lines, LineStatus
-from .reverse import Reversed, mirrored, reversed_field
+from .reverse import Reversed, follow_from, mirrored, reversed_field
 from .trace import launch, trace_lines
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "Lines",
     "Reversed",
     "Support",
+    "follow_from",
     "forward_map",
     "full_map",
     "launch",

@@ -7,6 +7,7 @@ a capacitor whose plates changed places: charges of the other sign, mirrored in 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -79,3 +80,17 @@ def mirrored(lines: Lines, L: float) -> Lines:
     if paths is not None:
         paths = torch.cat([paths[..., :-1], L - paths[..., -1:]], -1)
     return dataclasses.replace(lines, end_z=L - lines.end_z, paths=paths)
+
+
+def follow_from(field: Field, follow: Callable[[Field], Lines], *, reverse: bool) -> Lines:
+    """The lines that ``follow`` traces from the plus plate of ``field``, or with ``reverse`` from its minus plate.
+
+    Args:
+        field: the field, its plates at z = 0 and z = L.
+        follow: traces lines upward from the plate at height 0 of the field that it is given.
+        reverse: whether the lines start on the minus plate: ``follow`` is then given the reversed field.
+
+    Returns:
+        The lines in the heights of ``field``.
+    """
+    return mirrored(follow(reversed_field(field)), field.L) if reverse else follow(field)

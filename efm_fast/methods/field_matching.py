@@ -12,7 +12,7 @@ from torch import Generator, Tensor
 
 from ..errors import InputError
 from ..extras import extra
-from ..lines import ExactField, Lines, Support, forward_map, full_map, mirrored, reversed_field
+from ..lines import ExactField, Lines, Support, follow_from, forward_map, full_map
 from ..lines.integrate.heights import Heights
 from ..sections import Choice, Length, PositiveFloat, PositiveInt, Section, length_in_data_units
 from ..types import Plates, PosteriorField
@@ -334,16 +334,16 @@ class FieldMatching(Method):
             return self._forward(field, x0, support, travel)
         self.refuse(travel, "steps", takes="max_steps")
         settings = self.settings.sample
-        lines = full_map(
-            reversed_field(field) if travel.reverse else field,
-            x0,
+        follow = functools.partial(
+            full_map,
+            x0=x0,
             support=support.exchanged() if travel.reverse else support,
             step=settings.step,
             max_steps=settings.max_steps if travel.max_steps is None else travel.max_steps,
             seed=travel.seed,
             return_paths=travel.return_paths,
         )
-        return mirrored(lines, field.L) if travel.reverse else lines
+        return follow_from(field, follow, reverse=travel.reverse)
 
     def flow(self, field: PosteriorField) -> Flow:
         """The slope of the lines between the plates, which the forward map follows."""
@@ -368,9 +368,9 @@ class FieldMatching(Method):
             return carry(
                 self.flow(field), x0, way, settings.solver, lands=True, return_paths=travel.return_paths
             )
-        lines = forward_map(
-            reversed_field(field) if travel.reverse else field,
-            x0,
+        follow = functools.partial(
+            forward_map,
+            x0=x0,
             steps=steps,
             method=settings.solver,  # type: ignore[arg-type]  # the others are exponential
             spacing="log" if settings.spacing == "log" else "uniform",
@@ -378,7 +378,7 @@ class FieldMatching(Method):
             stop=stop,
             return_paths=travel.return_paths,
         )
-        return mirrored(lines, L) if travel.reverse else lines
+        return follow_from(field, follow, reverse=travel.reverse)
 
     def exact(self, plates: Plates) -> ExactField:
         """The field of the plates' charges."""

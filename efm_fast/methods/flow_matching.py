@@ -14,9 +14,8 @@ import torch
 from torch import Generator, Tensor
 
 from ..extras import extra
-from ..lines import Lines, Support, forward_map, mirrored, reversed_field
+from ..lines import Lines, Support, follow_from, forward_map
 from ..sections import PositiveInt, Section
-from ..types import Field as FieldProtocol
 from ..types import Geometry, Plates
 from .learned import LearnedField
 from .method import Method, MethodSettings, Problem, Travel
@@ -182,12 +181,7 @@ class FlowMatching(Method):
             heights = [field.L * k / steps for k in range(steps + 1)]
             way = heights[::-1] if travel.reverse else heights
             return carry(self.flow(field), x0, way, "multistep", return_paths=travel.return_paths)
-        followed: FieldProtocol = reversed_field(field) if travel.reverse else field
-        lines = forward_map(
-            followed,
-            x0,
-            steps=steps,
-            method=settings.solver,
-            return_paths=travel.return_paths,
+        follow = functools.partial(
+            forward_map, x0=x0, steps=steps, method=settings.solver, return_paths=travel.return_paths
         )
-        return mirrored(lines, field.L) if travel.reverse else lines
+        return follow_from(field, follow, reverse=travel.reverse)

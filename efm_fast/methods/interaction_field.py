@@ -12,6 +12,7 @@ normalisation, which underflows in many dimensions.
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass
 from typing import Annotated, Literal
@@ -21,9 +22,8 @@ from torch import Generator, Tensor
 
 from ..errors import InputError
 from ..extras import extra
-from ..lines import Lines, Support, forward_map, mirrored, reversed_field
+from ..lines import Lines, Support, follow_from, forward_map
 from ..sections import Choice, Length, PositiveInt, Section, length_in_data_units
-from ..types import Field as FieldProtocol
 from ..types import Geometry, Plates
 from .flow_matching import transport_pairs
 from .learned import LearnedField
@@ -350,12 +350,11 @@ class InteractionField(Method):
                 settings.solver,
                 return_paths=travel.return_paths,
             )
-        followed: FieldProtocol = reversed_field(field) if travel.reverse else field
-        lines = forward_map(
-            followed,
-            x0,
+        follow = functools.partial(
+            forward_map,
+            x0=x0,
             steps=steps,
             method=settings.solver,  # type: ignore[arg-type]  # the others are refused with the settings
             return_paths=travel.return_paths,
         )
-        return mirrored(lines, L) if travel.reverse else lines
+        return follow_from(field, follow, reverse=travel.reverse)
