@@ -56,10 +56,11 @@ struct Lanes {
     static inline void fold(double* acc, V a) {
         for (int i = 0; i < W; ++i) acc[i] += a.a[i];
     }
-    static inline V scale2(V a, V n) {  // n a whole number in [-126, 127]
+    // n a whole number in [-126, 127]. A lane whose result is thrown away may hold any n, and not every float is an int.
+    static inline V scale2(V a, V n) {
         V r;
         for (int i = 0; i < W; ++i) {
-            int32_t bits = (static_cast<int32_t>(n.a[i]) + 127) << 23;
+            int32_t bits = (static_cast<int32_t>(n.a[i] < 127.0f ? n.a[i] : 127.0f) + 127) << 23;
             float factor;
             std::memcpy(&factor, &bits, 4);
             r.a[i] = a.a[i] * factor;
