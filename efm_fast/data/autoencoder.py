@@ -103,7 +103,7 @@ class Autoencoder:
 
     @torch.no_grad()
     def decode(self, latents: Tensor) -> Tensor:
-        """The images [N, C, H, W], float32 on the device of ``latents``; NaN for latents that are not finite."""
+        """The images [N, C, H, W], float32 on the device of ``latents``; NaN where a latent is not finite."""
         parts = [
             self.model.decode(part.to(self.model.device, torch.float32) / self._scale + self._shift).sample
             for part in latents.split(_BATCH)

@@ -1,4 +1,4 @@
-"""Lines from charge to charge at many features, where a search for near charges would cost more than the sums."""
+"""Lines from charge to charge with many features, for which a search for near charges would cost more than the sums."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from .charge_sums import ChargeSums, View
 from .charge_walk import ChargeWalk
 from .choice import LineProblem
 
-#: A minus charge owns a line where all other charges together weigh less than this, and less than 1 / D, beside it. The
-#: line then runs straight to that charge: while others have a share s of the field, the ratio of their distances to the
-#: owner's grows if 2 s < log(1 / s) / D, and with it their share falls.
+#: A minus charge takes a line if the weight of all other charges, relative to it, is less than this and less than 1 /
+#: D. The line then runs straight to that charge: if others have a share s of the field and 2 s < log(1 / s) / D, the
+#: ratio of their distances to that of the charge grows, and their share falls.
 _OTHERS = 1e-4
 
 
 class SummedWalk(ChargeWalk):
-    """Lines by an embedded pair; the sums give the distance to the nearest charge and tell which charge owns a line."""
+    """Lines by an embedded pair. Sums give the distance to the nearest charge and tell which charge takes a line."""
 
-    # sums reach their full rate at some hundred points; lines that wait fill the places of those that end
+    # sums are fastest with some hundred points; waiting lines take the places of lines that end
     window = 512
 
     def __init__(
@@ -34,7 +34,7 @@ class SummedWalk(ChargeWalk):
         super().__init__(problem, rule, discs, capture, backend)
 
     def advance(self, rows: Tensor) -> None:
-        """End the lines that a charge owns, and try one step of the others."""
+        """End the lines that a charge takes, and try one step of the others."""
         owned = self.seen_others[rows] <= min(_OTHERS, 1.0 / self.plus.shape[1])
         if owned.any():
             ends = rows[owned]
@@ -47,7 +47,7 @@ class SummedWalk(ChargeWalk):
             self._settle(rows, new)
 
     def _summed_step(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """New points and the arc length to them; the old points and zero where the attempt was rejected."""
+        """New points and the arc length to them; a rejected step gives the old points and 0."""
         view = None
 
         def direction(points: Tensor) -> Tensor:
@@ -56,7 +56,7 @@ class SummedWalk(ChargeWalk):
             return view.direction
 
         accepted, new, ds, _ = self._attempt(rows, self.seen_nearest[rows].to(self.ds.dtype), direction)
-        assert view is not None  # of the last stage, which is where the step leads
+        assert view is not None  # the view at the last stage, which is the end of the step
         self._keep(rows[accepted], view[accepted])
         return torch.where(accepted[:, None], new, self.points[rows]), torch.where(accepted, ds, 0.0)
 
