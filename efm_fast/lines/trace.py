@@ -77,8 +77,7 @@ def trace_lines(
         max_steps: lines that take more steps, including rejected ones, end as STEP_LIMIT.
         backend: backend of the sums over charges, see :func:`efm_fast.riesz_sum`. With "auto" and "cpp" the extension
             follows whole lines in one call if it can: up to D = 64 on the CPU and 16 on a CUDA device. A line then has
-                the
-            same bits alone and in every batch. Otherwise torch steps all lines together.
+            the same bits alone and in every batch. Otherwise torch steps all lines together.
         precision: precision of the sums, see :func:`efm_fast.riesz_sum`.
         engine: deprecated. "extension" means whole lines by the extension or an error, "torch" means steps by torch
             with the sums of ``backend``; use ``backend="cpp"`` and ``backend="torch"``.
