@@ -65,9 +65,7 @@ def _sharded_sum(
         return merged(serve(request)[0], plan), None
     try:
         part, charge = serve(request)
-    except (
-        EfmError
-    ) as problem:  # an error in a chunk; the other processes must know before they wait for the sum
+    except EfmError as problem:  # in a chunk; the other processes must know before they wait for the sum
         plan.processes.agree({}, problem)
         raise
     plan.processes.agree({})
