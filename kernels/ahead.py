@@ -1,7 +1,7 @@
-"""Compile what a call would launch, for a named architecture, on a machine that need not have a GPU.
+"""Compile the kernels that a call would launch, for a named architecture and without a GPU.
 
-The launchers run as they are, on CPU tensors, with every kernel replaced by a recorder; what it saw goes through
-Triton's own typing and specialisation and is compiled.
+The launchers run unchanged on CPU tensors, with a recorder in place of every kernel. Triton then types, specialises and
+compiles the recorded launches.
 """
 
 from __future__ import annotations
@@ -48,14 +48,14 @@ class Launch:
 
 @dataclass(frozen=True)
 class Compiled:
-    """What the compiler made of a launch.
+    """A compiled launch.
 
     Attributes:
         shared: bytes of shared memory per program.
-        registers: per thread; None where no disassembler came with Triton.
-        spilled: bytes of registers spilled to local memory, per thread; None likewise.
-        serialized: whether the assembler says that asynchronous matrix instructions wait for each other.
-        ptx: the code before the assembler.
+        registers: registers per thread; None if Triton has no disassembler.
+        spilled: bytes of registers spilled to local memory, per thread; None if Triton has no disassembler.
+        serialized: whether the assembler reports that asynchronous matrix instructions wait for each other.
+        ptx: the PTX code.
     """
 
     name: str
@@ -85,9 +85,9 @@ class _Recorder:
 
 @contextmanager
 def recorded(arch: int = 90) -> Iterator[list[Launch]]:
-    """Within the context no kernel runs; the list fills with what would have been launched.
+    """A context in which no kernel runs; the list that it returns fills with the recorded launches.
 
-    Launchers plan for compute capability ``arch``, 90 for 9.0, where their tensors are on no CUDA device.
+    Launchers plan for compute capability ``arch``, 90 for 9.0, if their tensors are not on a CUDA device.
     """
     if platform.INTERPRET:
         raise RuntimeError("TRITON_INTERPRET is set: Triton's compiler is out of reach in this process")
@@ -113,13 +113,13 @@ def recorded(arch: int = 90) -> Iterator[list[Launch]]:
 
 
 class _StandIn:
-    """A driver that names an architecture and has no device: Triton types and compiles for it, and launches nothing."""
+    """A driver that has an architecture but no device: Triton types and compiles for it and launches nothing."""
 
     def __init__(self, arch: int) -> None:
         self.arch = arch
 
     def get_current_device(self) -> int:
-        return self.arch  # kernels cache what they compiled by device; no real one has such a number
+        return self.arch  # kernels cache compiled code by device number; no real device has this one
 
     def get_current_stream(self, device: int) -> int:
         return 0
@@ -140,7 +140,7 @@ def _standing_in(arch: int) -> Iterator[None]:
 
 
 def _disassembled(cubin: bytes, option: str) -> str | None:
-    """What the disassembler says of machine code; None where none came with Triton."""
+    """The output of the disassembler for machine code; None if Triton has no disassembler."""
     import triton.backends.nvidia as nvidia
 
     tool = Path(nvidia.__file__).parent / "bin" / "cuobjdump"
@@ -164,7 +164,7 @@ def _serialized(ptx: str, arch: int) -> bool:
         return False
     from triton.backends.nvidia.compiler import get_ptxas
 
-    tool = get_ptxas(arch) if signature(get_ptxas).parameters else get_ptxas()  # Triton 3.4 knows one only
+    tool = get_ptxas(arch) if signature(get_ptxas).parameters else get_ptxas()  # Triton 3.4 has only one
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "kernel.ptx"
         path.write_text(ptx)
@@ -180,13 +180,13 @@ def _built(launch: Launch, arch: int) -> Any:
 
 
 def machine_code(launch: Launch, arch: int) -> list[str]:
-    """The instructions of one recorded launch on compute capability ``arch``; none without a disassembler."""
+    """The instructions of one recorded launch on compute capability ``arch``; empty without a disassembler."""
     text = _disassembled(_built(launch, arch).asm["cubin"], "-sass") or ""
     return re.findall(r"/\*[0-9a-f]{4,}\*/\s+([^/;]*?)\s*;", text)
 
 
 def compiled(launch: Launch, arch: int) -> Compiled:
-    """Compile one recorded launch for compute capability ``arch``, 90 for 9.0, typed as that launch would type it."""
+    """Compile one recorded launch for compute capability ``arch``, 90 for 9.0, with the types of that launch."""
     result = _built(launch, arch)
     registers, spilled = _resources(result.asm["cubin"])
     ptx = result.asm["ptx"]

@@ -37,23 +37,23 @@ def log_sum_backward(
 ) -> Gradients:
     """Gradients of :func:`log_sum` at fixed log scale ``m``, which carries no gradient itself.
 
-    Whatever depends on (m, w, v) only through e^m w and e^m v then has its true gradient. Pairs are direct
-    differences for every D: exact, but bound by plain arithmetic, not by the tensor cores.
+    A function of (m, w, v) that depends only on e^m w and e^m v then gets its true gradient. Pairs are direct
+    differences for every D. These are exact, but do not use the tensor cores.
 
     Args:
         request: the sum.
-        m: log scale that the sum returned, float64 [N]. Rows where it is infinite pass nothing on.
-        g_w: gradient that reaches w, [N].
-        g_v: gradient that reaches v, [N, D].
-        needs_x: whether the gradients of points and heights are wanted; zeros if not.
-        needs_y: whether the charges' gradient is wanted; zeros if not.
-        needs_weight: whether the charge weights' gradient is wanted; zeros if not.
+        m: log scale that the sum returned, float64 [N]. Rows where it is infinite have no gradient.
+        g_w: upstream gradient of w, [N].
+        g_v: upstream gradient of v, [N, D].
+        needs_x: whether the gradients of points and heights are needed; zeros if not.
+        needs_y: whether the gradient of charges is needed; zeros if not.
+        needs_weight: whether the gradient of charge weights is needed; zeros if not.
 
     Returns:
         Gradients with respect to x [N, D], y [M, D], weight [M] and height [N], float32.
 
     Raises:
-        ValueError: naming the argument, what was expected and what came.
+        ValueError: an argument is wrong; the text names it, what was expected and what came.
     """
     n, shape = request.n, request.x.shape
     if m.shape != (n,) or g_w.shape != (n,) or g_v.shape != shape:
@@ -71,12 +71,12 @@ def log_sum_backward(
 def representable_points(x: Tensor, y: Tensor) -> Tensor:
     """``x`` rounded so that its distance from the centre of ``y`` is exact in bfloat16, float32 [N, D].
 
-    A training point may be rounded for nothing, as long as the field is evaluated at the rounded point; pass it
-    with ``rounded_points=True`` and the same charges.
+    A training point may be rounded freely if the field is evaluated at the rounded point. Pass the rounded points with
+    ``rounded_points=True`` and the same charges.
 
     Args:
         x: points, [N, D] float32.
-        y: the charges of the sums to come, [M, D], M > 0.
+        y: the charges of the later sums, [M, D], M > 0.
     """
     centre = centre_of(y)
     return centre + (x - centre).to(torch.bfloat16).to(torch.float32)
@@ -85,15 +85,15 @@ def representable_points(x: Tensor, y: Tensor) -> Tensor:
 def warmup(
     n: int, m: int, d: int, *, device: torch.device | str = "cuda", uint8: bool = False, **arguments: Any
 ) -> None:
-    """Compile what a sum of that size launches, by running it once on random data.
+    """Compile the kernels of a sum of this size by computing it once with random data.
 
     Args:
         n: points.
-        m: charges; up to 8192 the number decides which kernels are compiled, beyond it does not.
+        m: charges; numbers up to 8192 decide which kernels are compiled, larger ones do not.
         d: features.
         device: CUDA device.
-        uint8: charges in bytes.
-        arguments: further fields of :class:`Request`; the kernel is Coulomb's if left out.
+        uint8: whether charges are bytes.
+        arguments: further fields of :class:`Request`; without a kernel it is Coulomb's.
     """
     x = torch.randn(n, d, device=device)
     y = torch.randn(m, d, device=device)

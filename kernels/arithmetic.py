@@ -1,6 +1,6 @@
 # mypy: ignore-errors
 # (device code: Triton reads these functions as its own language)
-"""Numbers in parts, marks in bits, products: what the kernels share that is not physics."""
+"""Arithmetic that the kernels share: numbers split into parts, marks packed into bits, and matrix products."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import triton.language as tl
 
 @triton.jit
 def add_compensated(total, lost, value):
-    """total + value in float32, with what its rounding lost added to ``lost``."""
+    """total + value in float32, with the rounding error of the addition added to ``lost``."""
     grown = total + value
     taken = grown - total
     return grown, lost + ((total - (grown - taken)) + (value - taken))
@@ -32,7 +32,7 @@ def bfloat16_parts(value, EMULATED: tl.constexpr):
 
 @triton.jit
 def truncated_parts(value, EMULATED: tl.constexpr):
-    """``value`` as the sum of two bfloat16 numbers, good to 2^-16, in fewer instructions than the above."""
+    """``value`` as the sum of two bfloat16 numbers, good to 2^-16, in fewer instructions than bfloat16_parts."""
     high = (value.to(tl.int32, bitcast=True) & -65536).to(tl.float32, bitcast=True)
     low = value - high
     if EMULATED:
@@ -43,7 +43,7 @@ def truncated_parts(value, EMULATED: tl.constexpr):
 
 @triton.jit
 def pack_marks(mark, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
-    """Booleans [ROWS, COLUMNS] as bits of int32 [ROWS, COLUMNS / 32], the first in the lowest place."""
+    """Booleans [ROWS, COLUMNS] as bits of int32 [ROWS, COLUMNS / 32], the first in the lowest bit."""
     bit = tl.full([1, COLUMNS], 1, tl.int32) << (tl.arange(0, COLUMNS) % 32)[None, :]
     return tl.sum(tl.reshape(tl.where(mark, bit, 0), [ROWS, COLUMNS // 32, 32]), 2)
 

@@ -1,6 +1,6 @@
 # mypy: ignore-errors
 # (device code: Triton reads these functions as its own language)
-"""Gradients of a sum over charges: two coefficients per pair, then a reduction over charges and one over points.
+"""Gradients of a sum over charges: coefficients of every pair, then a reduction over charges and one over points.
 
 With d_ij = x_i - y_j, rho_ij = e^(l_ij - m_i) at fixed m, k_ij = 2 dl_ij / dr2_ij, and upstream gradients g_w
 and g_v:  a_ij = g_w_i + g_v_i . d_ij,  b_ij = q_j rho_ij k_ij a_ij,
@@ -25,8 +25,9 @@ def pair_coefficients(
 ):  # fmt: skip
     """b, q rho and (NEEDS_Q) rho a of a block of pairs, each [N, columns]; zero beyond C charges.
 
-    ``base`` is height^2 + softening^2 and ``pivots`` the r2 whose log kernel is m, both [N] float64; a pivot of 0
-    takes the row out. Squared distances are direct differences, in float32 within STEP features, float64 beyond.
+    ``base`` is height^2 + softening^2, and ``pivots`` is the r2 whose log kernel is m, both [N] float64; rows with a
+    pivot of 0 are left out. Squared distances are direct differences, summed in float32 within STEP features and in
+    float64 beyond.
     """
     row = tl.program_id(0).to(tl.int64) * BLOCK_N + tl.arange(0, BLOCK_N)
     column = tl.program_id(1).to(tl.int64) * BLOCK_M + tl.arange(0, BLOCK_M)
@@ -75,10 +76,10 @@ def gather(
     own, other, g_v, b, q_rho, rho_a, grads, grad_sums, N, count, per_split, D, own_stride, other_stride,
     POINTS: tl.constexpr, NEEDS_SUM: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr,
 ):  # fmt: skip
-    """Reduce pair coefficients over their other index, ``per_split`` of it a program: ``grads`` [S, N, D].
+    """Reduce pair coefficients over their other index, ``per_split`` entries per program, to ``grads`` [S, N, D].
 
-    POINTS: ``own`` are points, ``other`` charges, and grad_sums [S, N] are sum_j b. Else the other way round: grads
-    are the negative, and grad_sums, if NEEDS_SUM, are sum_i rho a.
+    With POINTS, ``own`` are points, ``other`` are charges, and grad_sums [S, N] are sum_j b. Without, ``own`` are
+    charges, grads are the negative gradients, and grad_sums, if NEEDS_SUM, are sum_i rho a.
     """
     row = tl.program_id(0).to(tl.int64) * BLOCK_N + tl.arange(0, BLOCK_N)
     column = tl.program_id(1) * BLOCK_D + tl.arange(0, BLOCK_D)
@@ -104,7 +105,7 @@ def gather(
             acc += weight[:, None] * upstream
             side += factor
         else:
-            # the sign of the difference: own - other is y - x here
+            # own - other is y - x here, so the sign is reversed
             acc -= weight[:, None] * tl.load(g_v + theirs, mask=in_columns, other=0.0)[None, :]
             if NEEDS_SUM:
                 side += tl.load(rho_a + at, mask=in_rows, other=0.0)

@@ -2,8 +2,8 @@
 # (device code: Triton reads these functions as its own language)
 """Many features: two matrix products per chunk of charges, with the weights in between.
 
-The chunk is sized so that distances and weights stay in the L2 cache between the kernels. A tile of charges of which
-none matters to a block of points is left out of the second product, without a branch in its loop: it walks a list.
+A chunk is so small that distances and weights stay in the L2 cache between the kernels. The second product leaves out
+tiles of charges that do not matter to a block of points. Its loop has no branch for this: it goes over a list of tiles.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ def weigh(
 ):  # fmt: skip
     """Weights of a block of pairs and which of them to mark; every row statistic is [rows, 1].
 
-    ``s`` is r2 less the row's constant ``c``. Nearer than ``near`` the rounding of ``s`` exceeds what a weight can
-    bear: such pairs are marked unseen. Others are marked if their share of the row's total so far exceeds
-    ``heavy``, or 2^-20 where they are nearer than ``doubtful``.
+    ``s`` is r2 less the row's constant ``c``. If ``s`` is below ``near``, its rounding changes the weight too much, and
+    the pair is marked without being weighed. Other pairs are marked if their share of the row's total so far exceeds
+    ``heavy``, or exceeds 2^-20 and ``s`` is below ``doubtful``.
 
     Returns:
-        new pivot, new unsigned total, rescaling of what was summed before, signed weights of the unmarked, marks.
+        new pivot, new unsigned total, factor for the sums so far, signed weights of the unmarked pairs, marks.
     """
     unseen = s < near
     s = tl.where(unseen, BIG, s)
@@ -50,8 +50,8 @@ def distances(
 ):  # fmt: skip
     """s [slices, rows, columns], summed over slices |y|^2 - 2 x.y: the squared distance less |x|^2.
 
-    A slice takes ``depth`` of the features, a multiple of BLOCK_D. Rows, columns and width fill whole blocks. Programs
-    that share charges are neighbours, so that charges come from device memory once.
+    A slice has ``depth`` features, a multiple of BLOCK_D. Rows, columns and width fill whole blocks. Programs that
+    share charges are neighbours, so that charges are read from device memory once.
     """
     row = tl.program_id(0).to(tl.int64) * BLOCK_N + tl.arange(0, BLOCK_N)
     column = tl.program_id(1).to(tl.int64) * BLOCK_M + tl.arange(0, BLOCK_M)
@@ -62,13 +62,14 @@ def distances(
     y_place = column[:, None] * width + feature[None, :]
     product = tl.zeros([BLOCK_N, BLOCK_M], tl.float32)
     end = tl.minimum(begin + depth, width)
-    # a loop that may not run at all merges accumulators behind it, and ptxas 12.8 then serialises its products
+    # if the loop might not run at all, accumulators are merged after it, and ptxas 12.8 then serialises its products
     tl.assume(begin < end)
     for _ in range(begin, end, BLOCK_D):
         x_high = tl.load(xh + x_place)
         y_high = tl.load(yh + y_place)
-        # tensor cores add by truncation: a few there, then one rounded addition here. One accumulator for all features
-        # was wrong by 45 times ROUNDING at D = 3072 where all products have one sign
+        # Tensor cores truncate when they add, so they add only one step, and a rounded addition here adds the steps.
+        # With one accumulator for all features the error was 45 times ROUNDING at D = 3072 if all products had one
+        # sign.
         step = tl.zeros([BLOCK_N, BLOCK_M], tl.float32)
         if HAS_XL:
             step = dot(tl.load(xl + x_place), tl.trans(y_high), step)
@@ -89,11 +90,11 @@ def weights_of_rows(
     ROWS: tl.constexpr, COLUMNS: tl.constexpr, TILE: tl.constexpr, KIND: tl.constexpr, HAS_Q: tl.constexpr,
     HAS_SELF: tl.constexpr, EMULATED: tl.constexpr,
 ):  # fmt: skip
-    """ROWS rows of a chunk: weights as two bfloat16 parts, marks, and the rows' running pivot and totals.
+    """Compute the weights of ROWS rows of a chunk as two bfloat16 parts, the marks, and the new pivots and totals.
 
-    ``self_offset`` names the column that is the point itself, counted from the first row of this launch. A weight
-    below its row's total over ``cut`` (2^24 times the number of charges) is 0: it cannot matter, not even with all
-    others like it. ``counts`` [rows, COLUMNS / TILE] says which tiles hold any weight at all. ``rests`` are float64.
+    ``self_offset`` gives the column that is the point itself, counted from the first row of this launch. Weights below
+    the row's total / ``cut`` (2^24 times the number of charges) are set to 0, because even all charges with such
+    weights would not matter. ``counts`` [rows, COLUMNS / TILE] says which tiles hold any weight. ``rests`` are float64.
     """
     row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)[:, None]
     column = tl.arange(0, COLUMNS)[None, :]
@@ -125,9 +126,9 @@ def weights_of_rows(
 
 @triton.jit
 def list_tiles(counts, tiles, BLOCK_N: tl.constexpr, TILES: tl.constexpr):
-    """tiles [blocks, TILES + 2] int32: how many tiles of charges hold weight for a block of BLOCK_N points, and which.
+    """tiles [blocks, TILES + 2] int32: number and list of tiles of charges with weight, for a block of BLOCK_N points.
 
-    Unused places name tile 0, so that whoever reads ahead reads something that exists.
+    Unused places of the list hold tile 0, so that reading ahead reads an existing tile.
     """
     block = tl.program_id(0).to(tl.int64)
     row = block * BLOCK_N + tl.arange(0, BLOCK_N)
@@ -138,7 +139,7 @@ def list_tiles(counts, tiles, BLOCK_N: tl.constexpr, TILES: tl.constexpr):
     own = tiles + block * (TILES + 2)
     tl.store(own, total)
     tl.store(own + 1 + TILES, 0)
-    # the tiles without weight fill the places behind
+    # the tiles without weight follow in the list
     tl.store(own + 1 + tl.where(held > 0, before, total + tile - before), tl.where(held > 0, tile, 0))
 
 
@@ -161,14 +162,14 @@ def combine(
     y_place = tl.arange(0, BLOCK_M).to(tl.int64)[:, None] * width + feature[None, :]
     place = (split.to(tl.int64) * rows + row)[:, None] * width + feature[None, :]
     acc = tl.load(sums + place) * tl.load(rescales + row)[:, None]
-    # read one ahead: the address of the next tile must not wait for its number
+    # the number of the next tile is read one step ahead, so that its address does not wait for it
     following = tl.load(own + 1 + begin)
     for at in range(begin, end):
         first = following.to(tl.int64) * BLOCK_M
         following = tl.load(own + 2 + at)
         w_high = tl.load(high + w_place + first)
         y_high = tl.load(yh + y_place + first * width)
-        # tensor cores add by truncation: a tile there, then one rounded addition here, or long sums drift
+        # tensor cores truncate when they add, so they add one tile, and a rounded addition here adds the tiles
         part = dot(tl.load(low + w_place + first), y_high, tl.zeros([BLOCK_N, BLOCK_D], tl.float32))
         if HAS_YL:
             part = dot(w_high, tl.load(yl + y_place + first * width), part)

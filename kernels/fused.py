@@ -1,11 +1,11 @@
 # mypy: ignore-errors
 # (device code: Triton reads these functions as its own language)
-"""A medium number of features (up to 256): one pass in the manner of flash attention, accumulators on chip.
+"""A medium number of features (up to 256): one pass in the manner of flash attention, with accumulators on chip.
 
-Distances come from a split-precision matrix product. Pairs for which that is not exact enough are not added but
-marked, one bit each, and a second kernel adds them by direct difference (see :mod:`rescore`). Instructions per pair
-limit the speed of the pass, next to the matrix products. The pass therefore decides row by row what it can, and stops
-after the distances of a tile whose charges are too far away to count.
+Distances come from a split-precision matrix product. Pairs for which this is not exact enough are not added but marked,
+one bit each, and a second kernel adds them by direct difference (see :mod:`rescore`). Besides the matrix products, the
+instructions per pair limit the speed. The pass therefore decides row by row where it can, and it stops after the
+distances of a tile whose charges are too far away to count.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from .arithmetic import add_compensated, dot, pack_marks, truncated_parts
 from .kernel import ABSENT, BIG, excess_weight, excess_weight_far
 from .merge import lowered
 
-#: What a tile needs: nothing, its sums, or first a search for the pairs whose distance the product cannot resolve.
+#: The work that a tile needs: none, its sums, or its sums after marking pairs whose distance the product cannot
+#: resolve.
 NEGLIGIBLE = tl.constexpr(0)
 PLAIN = tl.constexpr(1)
 UNSEEN = tl.constexpr(2)
@@ -25,7 +26,7 @@ UNSEEN = tl.constexpr(2)
 
 @triton.jit
 def product_of(x_high, x_low, y_high, y_low, HAS_XL: tl.constexpr, HAS_YL: tl.constexpr):
-    """x.y of a tile of points and charges in bfloat16 parts; without HAS_XL or HAS_YL that low part is not read."""
+    """x.y of a tile of points and charges in bfloat16 parts; a low part is not read without HAS_XL or HAS_YL."""
     product = dot(x_high, tl.trans(y_high), tl.zeros([x_high.shape[0], y_high.shape[0]], tl.float32))
     if HAS_XL:
         product = dot(x_low, tl.trans(y_high), product)
@@ -36,11 +37,11 @@ def product_of(x_high, x_low, y_high, y_low, HAS_XL: tl.constexpr, HAS_YL: tl.co
 
 @triton.jit
 def need_of(lowest, pivot, total, c, near, cut, rate, second, KIND: tl.constexpr):
-    """NEGLIGIBLE, PLAIN or UNSEEN for a tile, from each row's smallest r2 less ``c`` in it; rows are [rows, 1].
+    """NEGLIGIBLE, PLAIN or UNSEEN for a tile, from the smallest r2 less ``c`` of each row in it; rows are [rows, 1].
 
-    ``cut`` is 2^24 times the number of charges times the largest weight. A charge whose kernel is below a row's total
-    over ``cut`` does not change the row's sum, even if all charges are like it. A total that started from a sample may
-    be twice the true one.
+    ``cut`` is 2^24 times the number of charges times the largest weight. A charge whose kernel is below the row's total
+    / ``cut`` does not change the row's sum, even if all charges are like it. A total that started from a sample may be
+    twice the true one.
     """
     share = excess_weight(tl.maximum(lowest - pivot, 0.0), pivot + c, rate, second, KIND)
     counts = (pivot >= ABSENT) | (share * cut > total)
@@ -52,13 +53,13 @@ def weigh(
     s, lowest, pivot, total, c, doubtful, charge, rate, second, heavy,
     KIND: tl.constexpr, VANISHES: tl.constexpr, HAS_Q: tl.constexpr,
 ):  # fmt: skip
-    """Weights of a tile of pairs ``s``, the least of each row being ``lowest``, and which of them to mark.
+    """Weights of a tile of pairs ``s``, and which of them to mark; ``lowest`` is the smallest ``s`` of each row.
 
     Returns:
-        new pivot, new unsigned total, rescaling of what was summed before, signed weights of the unmarked, marks.
+        new pivot, new unsigned total, factor for the sums so far, signed weights of the unmarked pairs, marks.
     """
     new_pivot, r2, rescale = lowered(pivot, lowest, c, rate, second, KIND)
-    # before the first pair an absent one must not lie at the pivot, where it would weigh 1
+    # before the first pair, an absent pair must not lie at the pivot, where its weight would be 1
     origin = tl.where(new_pivot < ABSENT, new_pivot, -BIG)
     if HAS_Q:
         weight = excess_weight_far(s - origin, r2, rate, second, KIND)
@@ -84,9 +85,9 @@ def sum_fused(
 ):  # fmt: skip
     """Add one split of a chunk of charges to the state of one block of points.
 
-    State (rows padded to BLOCK_N): pivots and totals (unsigned, marked pairs included) [S, rows] float32, rests
-    (signed, without them) [S, rows] float64, sums [S, rows, WIDTH] float32, all continued in place; marks
-    [rows, words] int32 are written whole. VANISHES: the kernel of an absent pair is 0 in float32 by itself.
+    The state, with rows padded to BLOCK_N, is continued in place: pivots and totals (unsigned, with marked pairs)
+    [S, rows] float32, rests (signed, without marked pairs) [S, rows] float64, sums [S, rows, WIDTH] float32. Marks
+    [rows, words] int32 are overwritten. VANISHES says that the kernel of an absent pair is 0 in float32 without a mask.
     """
     row = tl.program_id(0).to(tl.int64) * BLOCK_N + tl.arange(0, BLOCK_N)
     split = tl.program_id(1).to(tl.int64)
@@ -130,12 +131,12 @@ def sum_fused(
                 s, lowest, pivot, total, own_c, own_doubtful, charge, rate, second, heavy, KIND, VANISHES, HAS_Q,
             )  # fmt: skip
             packed |= pack_marks(mark, BLOCK_N, BLOCK_M)
-            # compensated: a plain sum of a thousand equal tiles would lose three digits
+            # a compensated sum, because a plain sum of a thousand equal tiles would lose three digits
             rest, lost = add_compensated(rest * rescale, lost * rescale, tl.sum(weight, 1, keep_dims=True))
             high, low = truncated_parts(weight, EMULATED)
             acc *= rescale
-            # tensor cores truncate when they add: they add up one tile, and a rounded addition here adds the tiles,
-            # where there are registers for both
+            # tensor cores truncate when they add, so they add one tile, and a rounded addition here adds the tiles, if
+            # there are registers for both
             part = tl.zeros([BLOCK_N, WIDTH], tl.float32) if WIDTH <= 128 else acc
             part = dot(low, y_high, part)
             if HAS_YL:

@@ -1,4 +1,4 @@
-"""What the matrix-product regimes share: rows in bfloat16 parts, and some points on their pass over all charges."""
+"""Classes for the regimes with matrix products: rows in bfloat16 parts, and a group of points in its pass."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from .request import Request, Sums
 from .rescore import rescore_marked
 from .split import row_limits, split_rows
 
-#: Rounding of r2 in a split-precision product, relative to |x|^2 + max |y|^2 (centred): about the median.
+#: Typical rounding error of r2 in a split-precision product, relative to |x|^2 + max |y|^2 (centred): about the median.
 ROUNDING = 1e-6
 #: A pair whose share of its row's weight exceeds this is added by direct difference.
 HEAVY = 1.0 / 64.0
-#: Charges whose mean stands for the centre, at most, and bytes of them.
+#: The largest number of charges whose mean is taken as the centre, and their largest size in bytes.
 SAMPLE, SAMPLE_BYTES = 4096, 8 << 20
-#: A charge of less than this share of a row's weight over the number of charges cannot matter.
+#: A charge cannot matter whose share of a row's weight is below this divided by the number of charges.
 NEGLIGIBLE = 2.0**-24
 
 
@@ -35,12 +35,12 @@ def centre_of(y: Tensor) -> Tensor:
 
 
 def by_groups(request: Request, width: int, serve: Callable[[Request, slice, Tensor, Sums], None]) -> Sums:
-    """Sum group by group of points; workspace as in :mod:`plan`.
+    """Sum one group of points after the other; the workspace is that of :mod:`plan`.
 
     Args:
         request: the sum.
         width: features after padding.
-        serve: fills the sums of some points, given which they are, the charges' centre and room whose v is 0.
+        serve: fills the sums of some points, given their rows, the centre of the charges, and sums whose v is 0.
     """
     out = Sums.room(request.n, request.d, request.x.device)
     out.v.zero_()
@@ -54,9 +54,9 @@ def by_groups(request: Request, width: int, serve: Callable[[Request, slice, Ten
 
 @dataclass(frozen=True)
 class Parts:
-    """Rows in bfloat16 parts: high and low [rows, width] (low None where high is exact) and their squared norms.
+    """Rows in bfloat16 parts: high and low [rows, width] and their squared norms. ``low`` is None if high is exact.
 
-    ``largest`` holds the largest of the norms of each program that wrote them.
+    ``largest`` holds the largest norm of each program that wrote them.
     """
 
     high: Tensor
@@ -66,7 +66,7 @@ class Parts:
 
     @staticmethod
     def empty(rows: int, width: int, device: torch.device, *, low: bool, wide: bool) -> Parts:
-        """Room for ``rows`` x ``width``; norms in float64 if ``wide``."""
+        """Memory for ``rows`` x ``width`` numbers; norms are float64 if ``wide``."""
         programs = rows // _rows_together(rows, width)
         return Parts(
             torch.empty(rows, width, dtype=PART_DTYPE, device=device),
@@ -76,7 +76,7 @@ class Parts:
         )
 
     def fill(self, source: Tensor, centre: Tensor, q: Tensor | None, step: int = 1) -> None:
-        """Take every ``step``-th row of ``source - centre``, as many as fit; those of weight 0 in ``q`` are absent."""
+        """Store every ``step``-th row of ``source - centre``, as many as fit; rows of weight 0 are absent."""
         rows, width = self.high.shape
         together = _rows_together(rows, width)
         split_rows[(rows // together,)](
@@ -92,19 +92,20 @@ def _block(width: int) -> int:
 
 
 def _rows_together(rows: int, width: int) -> int:
-    """Rows of one program of split_rows; more in the interpreter, which pays per program."""
+    """Rows of one program of split_rows; more in the interpreter, whose cost is per program."""
     return min(rows, 64 if INTERPRET else max(1, 2048 // _block(width)))
 
 
 class Group:
-    """Some points on their pass over all charges: what is fixed, and the sums so far.
+    """A group of points in its pass over all charges: the points, and their sums so far.
 
     Attributes:
         points: the points in parts, padded to a multiple of ``tile`` rows.
-        c: a row's own part of r2, |x|^2 + height^2 + softening^2, float32 [rows]; 1 in padding rows.
-        totals: sums of weights, float64 [count + 1, rows]; the last of pairs added by direct difference.
+        c: the part of r2 that all pairs of a row share, |x|^2 + height^2 + softening^2, float32 [rows]; 1 in padding
+            rows.
+        totals: sums of weights, float64 [count + 1, rows]; the last row is for pairs added by direct difference.
         sums: weights x centred charges, [count, rows, width].
-        v: displacements of the pairs added by direct difference, [n, D]: the result's own memory.
+        v: displacements of the pairs added by direct difference, [n, D], in the memory of the result.
     """
 
     def __init__(
@@ -129,13 +130,13 @@ class Group:
         self.exact_pivot = torch.full((self.rows,), BIG.value, dtype=torch.float64, device=device)
 
     def pivots(self, count: int) -> Tensor:
-        """Pivots before the first charge, float32 [count, rows]; so near in padding rows that nothing matters there."""
+        """Pivots before the first charge, float32 [count, rows]; in padding rows so small that no charge matters."""
         pivots = torch.full((count, self.rows), BIG.value, device=self.c.device)
         pivots[:, self.n :] = -1.0 + 2.0**-20
         return pivots
 
     def unsigned(self, count: int) -> Tensor:
-        """Sums of weights' sizes before the first charge, [count, rows]; so large in padding rows that none matters."""
+        """Sums of weight sizes before the first charge, [count, rows]; so large in padding rows that none matters."""
         unsigned = torch.zeros(count, self.rows, device=self.c.device)
         unsigned[:, self.n :] = BIG.value
         return unsigned
@@ -151,11 +152,11 @@ class Group:
 
     @property
     def heavy(self) -> float:
-        """Share of a row's weight above which a pair is marked; above 1 none is."""
+        """Share of a row's weight above which a pair is marked; no pair is marked if it is above 1."""
         return 2.0 if self.request.precision == "fast" else HEAVY
 
     def rescore(self, y: Tensor, q: Tensor | None, marks: Tensor, first: int, n: int) -> None:
-        """Add the marked pairs of ``n`` points from ``first`` (of this group) on."""
+        """Add the marked pairs of ``n`` points of this group, from point ``first`` on."""
         if n <= 0:
             return
         d, form = self.request.d, self.request.form
@@ -169,7 +170,7 @@ class Group:
         )  # fmt: skip
 
     def finish(self, pivots: Tensor, out: Sums) -> None:
-        """Merge everything into ``out``; ``pivots`` [count, rows] are float32 and lack the row's constant."""
+        """Merge all sums into ``out``; ``pivots`` [count, rows] are float32 and do not include ``c``."""
         own = torch.where(pivots < ABSENT.value, pivots.double() + self.constant, BIG.value)
         pivots64 = torch.cat([own, self.exact_pivot[None]])
         d, form = self.request.d, self.request.form

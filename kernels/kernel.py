@@ -1,9 +1,10 @@
 # mypy: ignore-errors
 # (device code: Triton reads these functions as its own language)
-"""The kernel functions of the distance: their one home in Triton, on the device and for the launchers.
+"""The kernel functions of the distance in Triton, for the device and for the launchers.
 
-A row keeps the smallest r2 it has seen, its pivot; weights are kernel(r2) / kernel(pivot), so the largest is 1
-whatever the power. With power n = D + 1 an error of r2 comes back (n / 2)-fold, hence the forms below.
+A row keeps its pivot, the smallest r2 so far. Weights are kernel(r2) / kernel(pivot), so the largest is 1 for every
+power. With power n = D + 1 an error of r2 is multiplied by n / 2; therefore there are several forms of one kernel
+function.
 
 To add a kernel function, give it a form, a branch in each device function that its form reaches, and a row in KERNELS.
 """
@@ -22,17 +23,18 @@ from torch import Tensor
 from .platform import INTERPRET
 
 INTERPRETED = tl.constexpr(INTERPRET)
-#: r2 of a pair that does not count, 2^125: differences of two of them and its reciprocal stay normal
+#: r2 of a pair that does not count, 2^125: the sum of two of them and their reciprocal are normal numbers.
 BIG = tl.constexpr(4.253529586511731e37)
-#: Added to every r2: keeps a point on a charge finite (such a row's pivot is exactly this).
+#: Added to every r2, so that weights of a point on a charge are finite; the pivot of such a row is exactly this.
 TINY = tl.constexpr(1.0e-37)
-#: r2 from here on belongs to no pair.
+#: A larger r2 means that the pair does not count.
 ABSENT = tl.constexpr(1.0e37)
-#: A pivot up to here means that the point lies on a charge.
+#: A pivot up to this means that the point lies on a charge.
 ON_CHARGE = tl.constexpr(2.0e-37)
 
-# A form is a kernel function and a way to compute it: KIND in the kernels, with its numbers ``rate`` and ``second``.
-# The first two take the kernel of r2 where it was summed by direct difference, the others of differences of r2.
+# A form is a kernel function and a way to compute it. Kernels take it as KIND, with its numbers ``rate`` and
+# ``second``. INTEGER and RATIO compute weights from the ratio of two r2, which must be sums of direct differences; the
+# other forms compute them from the difference of two r2.
 #: Riesz kernel of small integer power: reciprocal square root and multiplications.
 INTEGER = tl.constexpr(0)
 #: Riesz kernel of any small power: exp2 and log2 of the ratio.
@@ -41,22 +43,22 @@ RATIO = tl.constexpr(1)
 DIFFERENCE = tl.constexpr(2)
 #: Gaussian kernel.
 GAUSSIAN = tl.constexpr(3)
-#: Riesz kernel of a rate of STEEP_RATE at least: as DIFFERENCE, but fewer terms of the series do.
+#: Riesz kernel with a rate of at least STEEP_RATE: as DIFFERENCE, with fewer terms of the series.
 STEEP = tl.constexpr(4)
-#: At this rate a charge at twice the pivot's r2 weighs 2^-32.
+#: At this rate a charge at twice the pivot's r2 has the weight 2^-32.
 STEEP_RATE = 32.0
 #: Above this power the hardware logarithm is not exact enough.
 RATIO_POWER = 16.0
-#: Largest integer power that is multiplied out: Coulomb's in the most features that are summed by direct difference.
+#: Largest integer power that is multiplied out: Coulomb's power for the most features that are summed by differences.
 INTEGER_POWER = 17
-#: From this rate on the Riesz kernel of an absent pair is 0 in float32, by the hardware logarithm.
+#: From this rate on, the Riesz kernel of an absent pair is 0 in float32 when computed by the hardware logarithm.
 VANISHING_RATE = 1.25
 LOG2 = tl.constexpr(math.log(2.0))
 
 
 @triton.jit
 def quick_log2(t):
-    """The hardware's log2, wrong by at most 2^-22 between 1/2 and 2, relatively elsewhere; one instruction."""
+    """The hardware's log2, one instruction; its error is below 2^-22, absolute in [1/2, 2] and relative elsewhere."""
     if INTERPRETED:
         return tl.log2(t)
     return tl.inline_asm_elementwise(
@@ -66,7 +68,7 @@ def quick_log2(t):
 
 @triton.jit
 def quick_reciprocal(t):
-    """The hardware's 1 / t for normal t, good to the last bit; one instruction where a division takes eight."""
+    """The hardware's 1 / t for normal t in one instruction, exact but for the last bit; a division takes eight."""
     if INTERPRETED:
         return 1.0 / t
     return tl.inline_asm_elementwise(
@@ -76,11 +78,10 @@ def quick_reciprocal(t):
 
 @triton.jit
 def log2_growth(excess, r2, KIND: tl.constexpr):
-    """log2(1 + excess / r2) for excess >= 0, relative error below 1e-6 up to a ratio of 1 (STEEP: of .15).
+    """log2(1 + excess / r2) for excess >= 0, with a relative error below 1e-6 up to a ratio of 1, or of 0.15 for STEEP.
 
-    The hardware logarithm has an absolute error near 2^-22, which a power of hundreds would multiply. Beyond a
-    ratio of 4 the series falls short, where a large power has long made the weight vanish. ``excess`` may be as
-    large as 2 BIG.
+    The hardware logarithm has an absolute error near 2^-22, which a power of hundreds would multiply. Beyond a ratio of
+    4 the series is too small, but with a large power the weight is 0 there. ``excess`` may be as large as 2 BIG.
     """
     s = excess * quick_reciprocal(2.0 * r2 + excess)
     z = s * s
@@ -101,7 +102,7 @@ def log_kernel(r2, rate, second, KIND: tl.constexpr):
 
 @triton.jit
 def excess_weight(excess, r2, rate, second, KIND: tl.constexpr):
-    """kernel(r2 + excess) / kernel(r2) for excess >= 0, where r2 + excess itself would have lost digits."""
+    """kernel(r2 + excess) / kernel(r2) for excess >= 0, for an excess with more digits than r2 + excess would keep."""
     if KIND == GAUSSIAN:
         return tl.exp2(-excess * rate)
     if KIND <= RATIO:
@@ -111,13 +112,13 @@ def excess_weight(excess, r2, rate, second, KIND: tl.constexpr):
 
 @triton.jit
 def excess_weight_far(excess, r2, rate, second, KIND: tl.constexpr):
-    """:func:`excess_weight` where a far charge may be so large that it counts: of weighted charges, and of sums.
+    """:func:`excess_weight` for charges with weights, and for sums, which may be so large that far ones count.
 
-    Beyond a ratio of 1 the hardware logarithm has a small relative error, where the series soon makes the charge of a
-    vanishing kernel count too much.
+    Beyond a ratio of 1 the hardware logarithm has a small relative error. The series is too small there, so a far
+    charge would count too much.
     """
     if KIND == DIFFERENCE or KIND == STEEP:  # noqa: SIM109 (Triton has no `in`)
-        # of two logarithms, because the ratio may overflow
+        # a difference of two logarithms, because the ratio may overflow
         far = quick_log2(r2 + excess) - quick_log2(r2)
         growth = tl.where(excess > r2, far, log2_growth(excess, r2, DIFFERENCE))
         return tl.exp2(-rate * growth)
@@ -126,7 +127,7 @@ def excess_weight_far(excess, r2, rate, second, KIND: tl.constexpr):
 
 @triton.jit
 def ratio_weight(r2, inverse, rate, POWER: tl.constexpr):
-    """Riesz kernel (r2 inverse)^(-power / 2) in the forms INTEGER, and RATIO with ``POWER`` 0."""
+    """Riesz kernel (r2 inverse)^(-power / 2), in the form RATIO if ``POWER`` is 0, otherwise in the form INTEGER."""
     if POWER == 0:
         return tl.exp2(-rate * quick_log2(r2 * inverse))
     square = tl.rsqrt(r2 * inverse)
@@ -148,31 +149,31 @@ def slope(r2, rate, second, KIND: tl.constexpr):
 
 @triton.jit
 def on_charge(r2, KIND: tl.constexpr):
-    """Whether the kernel is infinite at ``r2``, float64: a point on a charge under a kernel with a pole."""
+    """Whether the point lies on a charge and the kernel has a pole; ``r2`` is float64."""
     return (r2 <= ON_CHARGE) & (KIND != GAUSSIAN)
 
 
 @triton.jit
 def outweighs(least, pivot, base, slack, KIND: tl.constexpr):
-    """Whether r2 = ``least`` + base weighs more beside ``pivot`` + base than :meth:`Form.slack` allows."""
+    """Whether the weight of r2 = ``least`` + base, relative to ``pivot`` + base, is larger than ``slack`` allows."""
     return least < pivot - slack if KIND == GAUSSIAN else least + base < (pivot + base) * slack
 
 
 @triton.jit
 def rounding_limits(error, constant, rate, second, KIND: tl.constexpr):
-    """r2 less ``constant`` below which an ``error`` of r2 spoils a weight, and below which it may, float32.
+    """The r2 less ``constant``, float32, below which an ``error`` of r2 changes a weight by more than 1/4 or 2^-8.
 
-    It spoils a weight that it changes by more than a quarter, and may spoil one that it changes by more than 2^-8.
+    Pairs below the first limit are unseen, and pairs below the second are doubtful.
     """
     if KIND == GAUSSIAN:
         return tl.full(error.shape, -BIG, tl.float32), tl.where(error * rate > 1.0e-4, BIG, -BIG)
-    # TINY: a point on the one charge there is has no error, and no r2 to divide by
+    # at least TINY, because the error and r2 are both 0 at a point on the only charge
     return tl.maximum(4.0 * rate * error, TINY) - constant, 256.0 * rate * error - constant
 
 
 @dataclass(frozen=True)
 class Form:
-    """A kernel function of given parameters as the launchers take it.
+    """A kernel function with its parameters, in the form that the launchers use.
 
     Attributes:
         kind: one of the forms above.
@@ -193,12 +194,12 @@ class Form:
         return torch.exp(-log_kernel / self.rate)
 
     def slack(self, leeway: float) -> float:
-        """How far below its pivot's an r2 may lie and weigh 2^leeway at most, see :func:`outweighs`."""
+        """How far below the pivot an r2 may be if its weight must not exceed 2^leeway; see :func:`outweighs`."""
         return leeway / self.rate if self.kind == GAUSSIAN.value else 2.0 ** (-leeway / self.rate)
 
     def vanishes(self) -> bool:
-        """Whether :func:`excess_weight` of an absent pair is 0 in float32 by itself."""
-        if self.kind == DIFFERENCE.value:  # its series ends where a weight of so small a power still counts
+        """Whether :func:`excess_weight` of an absent pair is 0 in float32 without a mask."""
+        if self.kind == DIFFERENCE.value:  # the series is bounded, so a small power leaves a weight above 0
             return False
         return self.kind in (GAUSSIAN.value, STEEP.value) or self.rate >= VANISHING_RATE
 
@@ -216,5 +217,5 @@ def _gaussian(bandwidth: float) -> Form:
     return Form(GAUSSIAN.value, math.log2(math.e) / (2.0 * bandwidth**2))
 
 
-#: The kernel functions by name, each with what makes a form of its parameters, all above 0.
+#: The kernel functions by name, each with the function that makes a form of its parameters, which are all above 0.
 KERNELS: dict[str, Callable[..., Form]] = {"riesz": _riesz, "gaussian": _gaussian}

@@ -1,4 +1,4 @@
-"""Launchers of the gradients; deterministic, workspace at most plan.PAIRS x 1.5 and plan.GRADIENTS beside them."""
+"""Launchers of the gradients. They are deterministic; their workspace is at most plan.PAIRS x 1.5 + plan.GRADIENTS."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def launch_backward(
 
 
 class _Coefficients(NamedTuple):
-    """What the pairs of a block carry: b, q rho and rho a, each [points, charges], and the points' g_v."""
+    """The coefficients of the pairs of a block: b, q rho and rho a, each [points, charges], and g_v of the points."""
 
     b: Tensor
     q_rho: Tensor
@@ -100,7 +100,7 @@ def _gather(
     points: bool = False,
     needs_sum: bool = True,
 ) -> None:
-    """Add the coefficients of pairs, reduced over ``other``; ``strides`` are those of own and other in them."""
+    """Add the gradients of ``own``, reduced over ``other``; ``strides`` are the steps of both in the coefficients."""
     (n, d), count = own.shape, len(other)
     block_d = min(64, triton.next_power_of_2(d))
     blocks = triton.cdiv(n, 32), triton.cdiv(d, block_d)

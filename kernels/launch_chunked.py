@@ -1,4 +1,4 @@
-"""Launcher of the chunked products: many features, doubtful pairs by direct difference."""
+"""Launcher of the chunked products, for many features; doubtful pairs are added by direct difference."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from .group import Group, Parts, by_groups
 from .platform import INTERPRET, LAUNCH, PART_DTYPE, processors, shape_index
 from .request import Request, Sums
 
-#: Rows of one program of weights_of_rows; more in the interpreter, which pays per program.
+#: Rows of one program of weights_of_rows; more in the interpreter, whose cost is per program.
 ROWS_OF_WEIGHTS = 16 if INTERPRET else 1
 
 
 def launch_chunked(request: Request) -> Sums:
-    """Sum by two split-precision matrix products per chunk of charges; workspace as in :mod:`plan`."""
+    """Sum by two split-precision matrix products per chunk of charges; the workspace is that of :mod:`plan`."""
     return by_groups(request, plan.padded_width(request.d, {}), _group)
 
 
 class _Chunk:
-    """The buffers of one chunk of charges beside some points: distances, weights, marks, tiles that matter."""
+    """The buffers of a chunk of charges and a group of points: distances, weights, marks, and tiles that matter."""
 
     def __init__(self, points: Group, columns: int, tile: int) -> None:
         x = points.request.x
@@ -48,7 +48,7 @@ class _Chunk:
         self.rescales = torch.empty(points.rows, device=device)
 
     def add(self, charges: Parts, q: Tensor | None, count: int, self_offset: int, block: slice) -> None:
-        """Distances, weights and sums of the points ``block`` with ``count`` charges; leaves their marks."""
+        """Add ``count`` charges to the sums of the points ``block``; the marks of doubtful pairs stay in the buffer."""
         self._distances(charges, block)
         self._weigh(q, count, self_offset, block)
         self._combine(charges, block)

@@ -1,4 +1,4 @@
-"""Launcher of the exact sum: every pair by direct difference in float64, one program to a point and a split."""
+"""Launcher of the exact sum: every pair by direct difference in float64, one program per point and split."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .rescore import rescore_marked
 
 
 def launch_exact(request: Request) -> Sums:
-    """Sum with distances and logarithms in float64: slow, for any D; workspace plan.EXACT_SUMS and M / 8 bytes."""
+    """Sum with distances and logarithms in float64, slowly, for any D; workspace plan.EXACT_SUMS + M / 8 bytes."""
     device, n, d = request.x.device, request.n, request.d
     out = Sums.room(n, d, device)
     words = triton.cdiv(request.m, 32)

@@ -1,4 +1,4 @@
-"""Launcher of the fused pass: a medium number of features, doubtful pairs by direct difference."""
+"""Launcher of the fused pass, for a medium number of features; doubtful pairs are added by direct difference."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from .seed import seed_rows
 
 
 def launch_fused(request: Request) -> Sums:
-    """Sum in one pass of split-precision matrix products; workspace as in :mod:`plan`."""
+    """Sum in one pass of split-precision matrix products; the workspace is that of :mod:`plan`."""
     return by_groups(request, plan.padded_width(request.d, plan.fused_shapes(shape_index(request.x))), _group)
 
 
 def _cut(request: Request) -> Tensor:
-    """What a row's total must exceed, in units of a charge's weight, for that charge not to matter: float32 [1]."""
+    """A charge does not matter if its kernel times this is below the row's total; float32 [1]."""
     least = request.m / group.NEGLIGIBLE
     if request.weight is None:
         return torch.full((1,), least, device=request.x.device)
@@ -28,7 +28,7 @@ def _cut(request: Request) -> Tensor:
 
 
 def _seed(points: Group, shape: plan.Shape, centre: Tensor, pivots: Tensor, unsigned: Tensor) -> None:
-    """Start the ``pivots`` and totals ``unsigned`` [splits, rows] of all splits from a sample of the charges."""
+    """Set the first ``pivots`` and totals ``unsigned`` [splits, rows] of all splits from a sample of the charges."""
     request, form = points.request, points.request.form
     size = plan.seed_charges(request.m)
     if size == 0:

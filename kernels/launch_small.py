@@ -1,4 +1,4 @@
-"""Launcher of the small-D forward kernel."""
+"""Launcher of the kernel for few features."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from .platform import LAUNCH, processors
 from .request import Request, Sums
 from .small import sum_small
 
-#: How much more than the pivot a charge may weigh before the pivot moves, as a power of two.
+#: log2 of the largest weight of a charge, relative to the pivot, that does not move the pivot.
 LEEWAY = 8.0
 
 
 def launch_small(request: Request) -> Sums:
-    """Sum by direct differences, D <= plan.SMALL_D; workspace plan.PARTIALS and 12 bytes a point."""
+    """Sum by direct differences, for D <= plan.SMALL_D; workspace plan.PARTIALS + 12 bytes per point."""
     out = Sums.room(request.n, request.d, request.x.device)
     size = plan.small_rows(request.n, request.m, request.d)
     for first in range(0, request.n, size):
@@ -31,7 +31,7 @@ def _pass(request: Request, rows: slice, out: Sums) -> None:
     n, d = x.shape
     splits, per_split = plan.small_splits(n, request.m, d, processors(x))
     nearest, pivots = torch.empty(2, splits, n, dtype=torch.float64, device=x.device)
-    # a single split is written where it belongs and finished in place
+    # a single split is written to the result and finished in place
     totals = out.w if splits == 1 else torch.empty(splits, n, device=x.device)
     sums = out.v if splits == 1 else torch.empty(splits, n, d, device=x.device)
     height = None if request.height is None else request.height[rows]

@@ -1,10 +1,10 @@
 # mypy: ignore-errors
 # (device code: Triton reads these functions as its own language)
-"""The merge of sums over charges: their one home in Triton.
+"""The merge of sums over charges in Triton.
 
-A sum is kept relative to the kernel at a squared distance, its pivot. When a nearer charge comes, or another sum joins,
-both are brought to the lesser pivot and added: in float32 while a pass is running (:func:`lowered`), in float64 for
-what is exact (:func:`scale_to`), and at the end over the splits of the charges, in a fixed order, without atomics.
+A sum is stored relative to the kernel at a squared distance, its pivot. To add a nearer charge or another sum, both are
+rescaled to the smaller pivot: in float32 during a pass (:func:`lowered`), in float64 for exact sums (:func:`scale_to`).
+At the end the splits of the charges are merged in a fixed order, without atomics.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from .kernel import ABSENT, BIG, excess_weight_far, log_kernel, on_charge
 
 @triton.jit
 def lowered(pivot, lowest, c, rate, second, KIND: tl.constexpr):
-    """The pivot of a running sum and ``lowest``, both r2 less ``c``: the lesser, and what brings the sum to it.
+    """Lower the pivot of a sum to ``lowest`` if that is smaller; both are r2 less ``c``.
 
     Returns:
-        the new pivot; its r2, 1 before the first pair; the factor of the sum so far.
+        the new pivot; its r2, or 1 before the first pair; the factor for the sum so far.
     """
     new_pivot = tl.minimum(pivot, lowest)
     r2 = tl.where(new_pivot < ABSENT, new_pivot + c, 1.0)
@@ -29,13 +29,13 @@ def lowered(pivot, lowest, c, rate, second, KIND: tl.constexpr):
 
 @triton.jit
 def scale_to(m, r2, rate, second, KIND: tl.constexpr):
-    """What a sum relative to ``r2`` is to be multiplied by in the log scale ``m``; float64."""
+    """The factor that turns a sum relative to ``r2`` into one in the log scale ``m``; float64."""
     return tl.exp(log_kernel(r2, rate, second, KIND) - m)
 
 
 @triton.jit
 def scale_of(pivots, valid, m, rate, second, KIND: tl.constexpr):
-    """What a partial sum counts beside the others; 0 where it holds no charge."""
+    """The factor of a partial sum in the log scale ``m``; 0 if it holds no charge."""
     own = tl.load(pivots, mask=valid, other=BIG)
     return tl.where(own < BIG, scale_to(m, own, rate, second, KIND), 0.0)
 
@@ -47,12 +47,13 @@ def merge_splits(
 ):  # fmt: skip
     """Merge ``splits`` partial sums: totals [S, rows] and sums [S, rows, width], relative to r2 = ``pivots``.
 
-    Writes m [N], w [N] and v [N, D] relative to the least of ``nearest``; both r2 are [S, rows] float64. All is added
-    in float64: where the fields of two plates nearly cancel, what is left carries the errors of both.
+    Writes m [N], w [N] and v [N, D] relative to the smallest of ``nearest``; ``nearest`` and ``pivots`` are [S, rows]
+    float64. Sums are added in float64, because where the fields of two plates nearly cancel, the rest has the errors of
+    both.
 
-    With MOMENTS the sums are sum_j p_j (y_j - centre), and displacements are made from them here; r2 and totals
-    then have one row more, of pairs whose displacements lie in v already. Without, one split may be merged in place,
-    when w and v alias totals and sums.
+    With MOMENTS the sums are sum_j p_j (y_j - centre), and displacements are computed from them here. ``nearest``,
+    ``pivots`` and ``totals`` then have one row more, for pairs whose displacements are already in v. Without MOMENTS
+    one split may be merged in place: w and v may be the memory of totals and sums.
     """
     row = tl.program_id(0).to(tl.int64) * BLOCK_N + tl.arange(0, BLOCK_N)
     columns = tl.program_id(1) * BLOCK_D + tl.arange(0, BLOCK_D)

@@ -1,4 +1,4 @@
-"""Whether a CUDA device can run the kernels: asked once, by launching the smallest one."""
+"""A test whether a CUDA device can run the kernels: it launches the smallest one, once."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from .platform import LAUNCH, architecture, on_device
 
-#: Least compute capability: bfloat16 on the tensor cores.
+#: The lowest compute capability with bfloat16 on the tensor cores.
 LEAST = 80
 
 
@@ -25,8 +25,8 @@ def answer(out):  # type: ignore[no-untyped-def]  # device code
 def why_not(index: int) -> str | None:
     """Say why CUDA device ``index`` cannot run the kernels; None if it can.
 
-    Triton compiles its launcher at the first launch, which needs a C compiler on the host, and its own ptxas may not
-    know a new device. Both show here, in a sentence, before the first sum.
+    At the first launch Triton compiles its launcher, which needs a C compiler on the host, and its ptxas may not know a
+    new device. This reports both in a sentence before the first sum.
     """
     name = torch.cuda.get_device_name(index)
     capability = architecture(index)

@@ -1,4 +1,4 @@
-"""The regimes: which launcher serves which sum. The first row that serves it does."""
+"""The table of regimes. The launcher of the first row that serves a sum computes it."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class Regime:
     """One row of the table.
 
     Attributes:
-        name: for people.
-        serves: whether it is the way to sum a request that no row before it serves.
-        launch: m float64 [N], w [N] and v [N, D] float32 of a request with points and charges.
+        name: name for users.
+        serves: whether this regime is the best for a request that no row before it serves.
+        launch: computes m float64 [N], w [N] and v [N, D] float32 of a request with points and charges.
     """
 
     name: str

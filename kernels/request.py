@@ -1,4 +1,4 @@
-"""One sum as the kernels are asked for it: checked, and in the form that the launchers of every regime take."""
+"""The request of a sum: checked, and in the form that the launchers of all regimes take."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _CHARGES = (torch.float32, torch.bfloat16, torch.float16, torch.uint8)
 
 
 class Sums(NamedTuple):
-    """What a sum gives.
+    """The result of a sum.
 
     Attributes:
         m: log scale, float64 [N]; -inf without charges, +inf for a point on a charge (nearer than 1e-18).
@@ -35,12 +35,12 @@ class Sums(NamedTuple):
 
     @classmethod
     def room(cls, n: int, d: int, device: torch.device) -> Sums:
-        """Memory for sums that are written whole."""
+        """Uninitialised memory for sums."""
         m = torch.empty(n, dtype=torch.float64, device=device)
         return cls(m, torch.empty(n, device=device), torch.empty(n, d, device=device))
 
     def of(self, rows: slice) -> Sums:
-        """The part of some points, in the same memory."""
+        """The sums of some points, as views of the same memory."""
         return Sums(self.m[rows], self.w[rows], self.v[rows])
 
 
@@ -58,14 +58,15 @@ class Request:
         weight: charge weights q_j of either sign, [M]; None for ones.
         height: distance of each point from the plate, [N]; None for zero.
         first_self: pair (i, j) with j + first_self == i is left out; None leaves nothing out.
-        precision: "default" keeps the direction of the field within 1e-4 up to D = 3072; "fast" adds no pair
-            by direct difference above D = 16 but those that nothing else can tell apart; "exact" adds every pair
+        precision: "default" keeps the direction of the field within 1e-4 up to D = 3072. "fast" adds only those pairs
+            by direct difference above D = 16 that the matrix product cannot tell apart at all. "exact" adds every pair
             by direct difference in float64.
-        rounded_points: x came from :func:`representable_points`, so it needs no low part: fewer matrix products.
-        form: what the kernel and its parameters mean to the launchers.
+        rounded_points: whether x came from :func:`representable_points`. It then has no low part, which saves matrix
+            products.
+        form: the form of the kernel with its parameters.
 
     Raises:
-        ValueError: naming the argument, what was expected and what came.
+        ValueError: an argument is wrong; the text names it, what was expected and what came.
     """
 
     x: Tensor
@@ -121,7 +122,7 @@ class Request:
         return self.y[part], None if self.weight is None else self.weight[part]
 
     def self_offset(self, first_charge: int, first_point: int) -> int:
-        """``first_self`` of the charges and points from there on; 0 where nothing is left out."""
+        """``first_self`` counted from these first charges and points; 0 if nothing is left out."""
         return 0 if self.first_self is None else first_charge + self.first_self - first_point
 
     def _check(self) -> None:

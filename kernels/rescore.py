@@ -1,10 +1,10 @@
 # mypy: ignore-errors
 # (device code: Triton reads these functions as its own language)
-"""The marked pairs, by direct difference: few per point, but they decide the sum.
+"""Adds the marked pairs by direct difference. They are few per point, but they decide the sum.
 
-Squared distances and sums are float64. A weight depends on the difference of two squared distances, and once that is
-taken, float32 holds it. A series in it takes the place of two exponentials and three logarithms in float64, which many
-GPUs compute 64 times more slowly than float32.
+Squared distances and sums are float64. A weight depends on the difference of two squared distances, for which float32
+has enough digits. A series of this difference replaces two exponentials and three logarithms in float64, which many
+GPUs compute 64 times more slowly than in float32.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ NONE = tl.constexpr(2147483647)
 
 @triton.jit
 def beside(pivot, r2, rate, second, KIND: tl.constexpr, EXACT: tl.constexpr):
-    """What a sum relative to ``pivot`` and a pair at ``r2`` weigh beside the nearer of the two, float64 each."""
+    """The factors of a sum relative to ``pivot`` and of a pair at ``r2``, relative to the nearer one; float64."""
     nearer = tl.minimum(pivot, r2)
     if EXACT:
         m = log_kernel(nearer, rate, second, KIND)
@@ -38,12 +38,13 @@ def rescore_marked(
 ):  # fmt: skip
     """Add the marked charges of one split of a chunk to a point's exact sum, in the order of the charges.
 
-    A split has ``per_split`` of the chunk's ``words``, and state [S, rows] of its own.
+    A split has ``per_split`` of the chunk's ``words``, and its own state [S, rows].
 
-    EXACT: weights come from logarithms in float64. The marks of a row start ``mark_stride`` words after those of the
-    row before: 0 if all rows share them. ``base`` [rows] float64 is height^2 + softening^2. State: pivots [rows]
-    float64, totals [rows] and sums [rows, width] of any float, continued in place (and in memory, where D exceeds a
-    block: a thread only ever meets the columns that it wrote itself).
+    With EXACT, weights are computed by logarithms in float64. The marks of a row start ``mark_stride`` words after
+    those of the row before; 0 means that all rows share them. ``base`` [rows] float64 is height^2 + softening^2. The
+    state is continued in place: pivots [rows] float64, totals [rows] and sums [rows, width] of any floating dtype. If D
+        exceeds a
+    block it is continued in memory, where a thread reads only columns that it wrote itself.
     """
     row = tl.program_id(0).to(tl.int64)
     place = tl.program_id(1).to(tl.int64) * tl.num_programs(0) + row

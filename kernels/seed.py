@@ -1,10 +1,10 @@
 # mypy: ignore-errors
 # (device code: Triton reads these functions as its own language)
-"""A point's sum over a few charges of the whole set, from which its pass over all charges starts.
+"""A point's sum over a sample of the charges, from which its pass over all charges starts.
 
-The fused pass decides by a row's total so far which pairs are heavy and which tiles cannot matter. At the start of a
-split that total is small, so pairs are marked and tiles summed for nothing. A sum over a sample is a lower bound of
-the row's total, and every split starts from it.
+The fused pass uses the row's total so far to decide which pairs are heavy and which tiles cannot matter. At the start
+of a split this total is small, so pairs would be marked and tiles summed in vain. The sum over a sample is a lower
+bound of the row's total, and every split starts from it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def seed_rows(
     """Add every ``step``-th charge to the first split's pivots and totals [S, rows], and copy these to all splits.
 
     ``yh``, ``yl`` [sampled, WIDTH] and ``y2`` are the sample, ``q`` the weights of all charges. A charge of the sample
-    counts again in its own split: totals are at most twice what they should be, and nothing else is summed here.
+    counts again in its own split, so totals are at most twice as large as they should be. Nothing else is summed here.
     """
     row = tl.program_id(0).to(tl.int64) * BLOCK_N + tl.arange(0, BLOCK_N)
     feature = tl.arange(0, WIDTH)
@@ -44,7 +44,7 @@ def seed_rows(
             s = tl.where(j[None, :] * step + self_offset == row[:, None], BIG, s)
         s = tl.where(s < own_near, BIG, s)
         charge = tl.load(q + j * step)[None, :] if HAS_Q else None
-        # pairs are marked by the pass itself
+        # the pass itself marks pairs
         pivot, total, _, _, _ = weigh(
             s, tl.min(s, 1, keep_dims=True), pivot, total, own_c, own_near, charge, rate, second, 2.0, KIND,
             VANISHES, HAS_Q,

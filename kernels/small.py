@@ -1,9 +1,9 @@
 # mypy: ignore-errors
 # (device code: Triton reads these functions as its own language)
-"""Few features (D up to 16): direct differences in registers, one thread to a point, no matrix product.
+"""Few features (D up to 16): direct differences in registers, one thread per point, no matrix product.
 
-The tile is [charges, points] with points along the threads: every reduction over charges then stays inside a
-thread, and a charge is one broadcast load.
+A tile is [charges, points] with points along the threads. Each reduction over charges is then inside one thread, and a
+charge is loaded once and broadcast.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ def _tile(
 ):  # fmt: skip
     """Add one tile of charges to the running (nearest, pivot, sum of weights, sums of displacements) of each point.
 
-    Everything per point is [1, BLOCK_N]: one register layout for all, so nothing is exchanged between threads.
-    Heights are in ``own``, which r2 starts from; or in ``base``, kept apart, where the kernel takes differences of r2.
+    Numbers of points are [1, BLOCK_N], all in one register layout, so that threads exchange nothing. Heights are part
+    of ``own``, from which r2 starts, or are kept apart in ``base`` if the form uses differences of r2.
     """
     MASKED: tl.constexpr = HAS_Q or HAS_SELF or TAIL
     inside = j < M
@@ -54,7 +54,7 @@ def _tile(
     else:
         rescale = excess_weight(pivot - new_pivot, new_pivot + base, rate, second, KIND)
         weight = excess_weight(r2 - new_pivot, new_pivot + base, rate, second, KIND)
-    # exactly 1 where the pivot stays: a rounding error here would come back once a tile, always the same way
+    # exactly 1 where the pivot stays, because a rounding error would be repeated with every tile
     rescale = tl.where(moves, rescale, 1.0)
     if MASKED:
         weight = tl.where(counts, weight, 0.0)
@@ -75,9 +75,9 @@ def sum_small(
 ):  # fmt: skip
     """Partial sums of one block of points over one split of the charges.
 
-    Writes the least r2 ``nearest`` and the r2 that sums are relative to, ``pivots``, [S, N] float64, and totals [S, N]
-    and sums [S, N, D] float32. The pivot moves only to an r2 below ``slack`` times its own (Gaussian: less by more than
-    ``slack``): every move rounds what was summed before, always the same way.
+    Writes the smallest r2, ``nearest``, the r2 to which sums are relative, ``pivots``, both [S, N] float64, and totals
+    [S, N] and sums [S, N, D] float32. The pivot moves only to an r2 below ``slack`` times its own, or for the Gaussian
+    kernel smaller by more than ``slack``, because every move rounds the sums so far in the same direction.
     """
     APART: tl.constexpr = KIND > RATIO
     rows = tl.program_id(0).to(tl.int64) * BLOCK_N + tl.arange(0, BLOCK_N)[None, :]
@@ -118,7 +118,7 @@ def sum_small(
     if APART:
         reached, scale = least.to(tl.float64) + base64, pivot.to(tl.float64) + base64
     else:
-        # weights were taken relative to the rounded reciprocal
+        # weights are relative to the rounded reciprocal
         scale = 1.0 / (1.0 / pivot).to(tl.float64)
         reached = tl.where(least == pivot, scale, least.to(tl.float64))
     tl.store(nearest + place, tl.where(some, reached, BIG), mask=valid)

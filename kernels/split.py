@@ -1,6 +1,6 @@
 # mypy: ignore-errors
 # (device code: Triton reads these functions as its own language)
-"""Points and charges made ready for the tensor cores: centred, split into bfloat16 parts, padded, measured."""
+"""Prepares points and charges for the tensor cores: centres, splits into bfloat16 parts, pads and measures them."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ def split_rows(
     HAS_Q: tl.constexpr, HAS_LOW: tl.constexpr, WIDE: tl.constexpr, EMULATED: tl.constexpr, ROWS: tl.constexpr,
     BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """ROWS rows, every ``step``-th of ``source``, less ``centre``: high + low, zero from D to ``width``, squared norms.
+    """Split ROWS rows, every ``step``-th of ``source``, less ``centre``, into high + low, and compute squared norms.
 
-    The norm is that of the float64 difference if WIDE: far from the charges every weight rests on it. It is BIG for
-    padding rows and for charges of weight 0, which takes them out of every sum; ``largest`` [programs] float32 is
-    the largest of the others.
+    Columns from D to ``width`` are 0. With WIDE the norm is that of the float64 difference, because far from the
+    charges every weight depends on it. The norm is BIG for padding rows and for charges of weight 0, which excludes
+    them from every sum; ``largest`` [programs] float32 is the largest of the other norms.
     """
     row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
     real = row < rows
@@ -53,10 +53,10 @@ def row_limits(
     norm2, c, largest, near, doubtful, count, rounding, rate, second,
     KIND: tl.constexpr, FAST: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """r2 less ``c`` below which a pair of the row is unseen, and below which it is doubtful, [rows] float32 each.
+    """Limits of r2 less ``c`` below which a pair of a row is unseen or doubtful, [rows] float32 each.
 
-    ``norm2`` [rows] float64 are the points', ``largest`` [count] bounds the charges' and ``rounding`` is the error
-    of r2 relative to both together. Nothing is either in a padding row.
+    ``norm2`` [rows] float64 are the norms of the points, ``largest`` [count] bounds those of the charges, and
+    ``rounding`` is the error of r2 relative to their sum. No pair of a padding row is unseen or doubtful.
     """
     row = tl.program_id(0) * BLOCK_N + tl.arange(0, BLOCK_N)
     lane = tl.arange(0, BLOCK)
@@ -67,7 +67,7 @@ def row_limits(
     real = own < ABSENT
     own = tl.where(real, own, 0.0).to(tl.float32)
     charges = tl.max(most, 0)
-    # the product computes |y|^2 - 2 x.y: far from all charges that errs by less than |x|^2 would
+    # the product computes |y|^2 - 2 x.y, without |x|^2, so far from all charges its error is smaller
     error = rounding * (charges + tl.minimum(own, 2.0 * tl.sqrt(own * charges)))
     unseen, doubt = rounding_limits(error, tl.load(c + row), rate, second, KIND)
     tl.store(near + row, tl.where(real, unseen, -BIG))

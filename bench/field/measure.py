@@ -1,8 +1,7 @@
-"""One row of the bench: first whether its answer is right, then, only if it is, how long it takes.
+"""One row of the bench. Its accuracy is tested first, and it is timed only if it passes.
 
-The gate compares directions with float64 direct differences at the four kinds of points of
-``efm_fast.field.queries`` and at some of the points that are timed, so that the path that is timed is the path
-that is judged.
+The test compares directions with float64 direct differences at the kinds of points of ``efm_fast.field.queries``, and
+at some of the points that are timed, so that the timed code is the tested code.
 """
 
 from __future__ import annotations
@@ -23,23 +22,23 @@ from efm_fast.field import capacitor_field
 from efm_fast.field.queries import KINDS, QuerySet, query_set
 from efm_fast.types import CapacitorField
 
-#: D: points and charges per plate of the sets that judge accuracy.
+#: Numbers of points and of charges per plate in the sets that test accuracy, by D.
 GATE_SIZES = {8: (256, 2048), 64: (128, 1024), 784: (48, 256), 3072: (24, 96), 12288: (8, 32)}
 LOG_NORM_TOLERANCE = 1e-3
-_JUDGED = 4  # of the timed points
+_JUDGED = 4  # timed points whose accuracy is tested
 
 
 @dataclass(frozen=True)
 class Case:
-    """What one row is asked: both plates' field at ``n`` points from ``m`` charges per plate.
+    """The problem of one row: the field of both plates at ``n`` points, with ``m`` charges per plate.
 
     Attributes:
         d: features.
         n: points.
         m: charges per plate.
         device: torch device.
-        dtype: of the charges; points are float64 where the charges are, else float32.
-        call_seconds: a form slower than this per call gets fewer points.
+        dtype: dtype of the charges; points are float64 if the charges are, otherwise float32.
+        call_seconds: a form whose call takes longer than this gets fewer points.
         min_run_time: seconds of timing.
     """
 
@@ -54,7 +53,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Speed:
-    """How fast a form is.
+    """The speed of a form.
 
     Attributes:
         seconds: median time of a call.
@@ -75,7 +74,7 @@ class Speed:
 
 @dataclass
 class Measurement:
-    """One row. Speed is absent where the gate is red or the form could not run; ``reason`` says why.
+    """One row. It has no speed if it failed the test of accuracy or could not run; ``reason`` says why.
 
     Attributes:
         form: name of the row.
@@ -85,8 +84,8 @@ class Measurement:
         errors: largest direction error by kind of points, and the largest error of log |E|.
         passed: whether every error is within its tolerance; None if nothing ran.
         reason: why there is no speed.
-        speed: None where there is none.
-        peak_bytes: memory at its peak during a call beyond what was there before; None if unknown.
+        speed: the speed, or None.
+        peak_bytes: peak memory of a call, without the memory in use before it; None if unknown.
     """
 
     form: str
@@ -110,7 +109,7 @@ def tolerance(d: int) -> float:
 
 
 def measure(form: Form, case: Case) -> Measurement:
-    """Judge ``form`` and, if its answer is right, time it; a form that fails says so in its row."""
+    """Test the accuracy of ``form`` and time it if it passes; the row of a form that fails says so."""
     row = Measurement(form.name, case.d)
     row.reason = form.why_not(case.d, torch.device(case.device))
     if row.reason is not None:
@@ -119,9 +118,9 @@ def measure(form: Form, case: Case) -> Measurement:
 
 
 def timed(form: Form, case: Case, n: int) -> Measurement:
-    """Time ``form`` at ``n`` of the case's points, for a form that has passed the gate in ``case.d`` features.
+    """Time ``form`` at ``n`` of the case's points, for a form that has passed the test in ``case.d`` features.
 
-    It is judged again at some of the points that are timed, and has no speed where it is wrong.
+    Its accuracy is tested again at some of the timed points. If it fails there, the row has no speed.
     """
     return _guarded(Measurement(form.name, case.d, n, case.m), functools.partial(_time, form, case, n))
 
@@ -129,7 +128,7 @@ def timed(form: Form, case: Case, n: int) -> Measurement:
 def _guarded(row: Measurement, fill: Callable[[Measurement], None]) -> Measurement:
     try:
         fill(row)
-    except Exception as problem:  # a competitor may fail in any way, and says so in its row
+    except Exception as problem:  # a competitor may fail in any way; its row says so
         text = str(problem).strip().split("\n")[0]
         row.reason = f"failed: {type(problem).__name__}: {text[:160]}"
     gc.collect()
@@ -197,26 +196,26 @@ def _with_dtype(points: QuerySet, dtype: str) -> QuerySet:
 
 @functools.lru_cache(maxsize=32)
 def gate_set(kind: str, d: int, dtype: str) -> QuerySet:
-    """Points and charges that judge accuracy in ``d`` features."""
+    """Points and charges that test accuracy in ``d`` features."""
     n, m = next((size for most, size in GATE_SIZES.items() if d <= most), (2, 8))
     return _with_dtype(query_set(kind, n, m, d, seed=d, uint8=dtype == "uint8"), dtype)
 
 
 def truth(points: QuerySet, n: int | None = None) -> CapacitorField:
-    """Direct differences in float64 at the first ``n`` points."""
+    """The field by direct differences in float64 at the first ``n`` points."""
     x, z = points.x[:n].double(), points.z[:n]
     return capacitor_field(x, z, points.plus, points.minus, points.L, backend="reference")
 
 
 @functools.lru_cache(maxsize=32)
 def gate_truth(kind: str, d: int, dtype: str) -> CapacitorField:
-    """The right answer to :func:`gate_set`."""
+    """The true field of :func:`gate_set`."""
     return truth(gate_set(kind, d, dtype))
 
 
 @functools.lru_cache(maxsize=1)
 def timed_set(d: int, n: int, m: int, dtype: str) -> tuple[QuerySet, CapacitorField]:
-    """Points and charges that are timed, and the right answer at the first of them."""
+    """Points and charges for timing, and the true field at the first of the points."""
     points = _with_dtype(query_set("interpolated", n, m, d, uint8=dtype == "uint8"), dtype)
     return points, truth(points, _JUDGED)
 
@@ -224,7 +223,7 @@ def timed_set(d: int, n: int, m: int, dtype: str) -> tuple[QuerySet, CapacitorFi
 def on_device(
     points: QuerySet, device: str, n: int | None = None
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, float]:
-    """What a form is called with, of the first ``n`` points."""
+    """The arguments of a form for the first ``n`` points: x, z, plus and minus on ``device``, and L."""
     x, z = points.x[:n].to(device), points.z[:n].to(device)
     return x, z, points.plus.to(device), points.minus.to(device), points.L
 
@@ -234,14 +233,14 @@ def _seconds(form: Form, arguments: tuple[Any, ...], device: str) -> float:
 
 
 def _affordable(form: Form, case: Case) -> tuple[int, float]:
-    """Points, a power of two or all, for which a call takes about ``case.call_seconds``, and that call's seconds."""
+    """The number of points for which a call takes about ``case.call_seconds``, and the seconds of that call."""
     points, _ = timed_set(case.d, case.n, case.m, case.dtype)
     most = case.n
     if form.elements is not None:
         most = min(most, max(1, form.elements // (case.m * case.d)))
 
     def run(n: int) -> float:
-        # a first call warms up; one point is a shape of its own to a compiler, and more of them compile again
+        # the first call warms up; a compiler compiles again for more than one point
         if n == 1 or form.compiles:
             _seconds(form, on_device(points, case.device, n), case.device)
         return _seconds(form, on_device(points, case.device, n), case.device)
@@ -250,9 +249,9 @@ def _affordable(form: Form, case: Case) -> tuple[int, float]:
     most_seconds = case.call_seconds
     while True:
         seconds = run(n)
-        if n == 1:  # reading the charges is not what the row is about: let it not be most of the time
+        if n == 1:  # with one point, reading the charges takes most of the time; more points are wanted then
             most_seconds = max(most_seconds, min(4 * seconds, 5 * most_seconds))
-        # what the next points cost, reading the charges aside
+        # seconds per further point, without reading the charges
         each = max((seconds - before[1]) / (n - before[0]), seconds / (8 * n))
         affordable = n + int((most_seconds - seconds) / each)
         if n == most or affordable < 2 * n:

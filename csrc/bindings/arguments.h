@@ -1,5 +1,5 @@
-// What the bindings ask of their arguments, and how they call the core: addresses in, the GIL released, Ctrl-C honoured.
-// A wrong argument is an error in Python here and would be a crash below.
+// Checks of the bindings' arguments, and the call of the core: it takes addresses, runs without the GIL and stops at Ctrl-C.
+// A wrong argument must raise an error here, because the core would crash on it.
 #pragma once
 
 #include <pybind11/pybind11.h>
@@ -25,7 +25,7 @@ T* to(Address address) {
     return reinterpret_cast<T*>(address);
 }
 
-// As efm_fast.native.matrix makes it.
+// The tuple that efm_fast.native.matrix makes.
 using MatrixTuple = std::tuple<Address, Dtype, int64_t, int64_t, int64_t, int64_t>;
 
 inline Matrix matrix(const MatrixTuple& t) {
@@ -35,13 +35,13 @@ inline Matrix matrix(const MatrixTuple& t) {
     return {to<const void>(data), dtype, rows, cols, row_stride, col_stride};
 }
 
-// Runs pending signal handlers; true if one of them raised (the error stays set for the caller).
+// Runs pending signal handlers. Returns true if one of them raised; the Python error stays set for the caller.
 inline bool python_wants_to_stop() {
     py::gil_scoped_acquire gil;
     return PyErr_CheckSignals() != 0;
 }
 
-// Calls f, which returns false if python_wants_to_stop broke it off.
+// Calls f without the GIL. f returns false if python_wants_to_stop stopped it; the Python error is then thrown.
 template <class F>
 void without_gil(F&& f) {
     bool finished;

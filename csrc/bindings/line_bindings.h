@@ -1,4 +1,4 @@
-// What Python calls to follow lines and to step samples. Part of the bindings: included by them alone.
+// The functions that Python calls to follow field lines and to step samples. Only module.cpp includes this header.
 #pragma once
 
 #include <pybind11/pybind11.h>
@@ -15,7 +15,7 @@
 
 namespace efm {
 
-// Where CUDA work goes.
+// The device and the stream of CUDA work. A device below 0 is the CPU.
 struct Stream {
     int device;
     Address stream;
@@ -43,7 +43,7 @@ bool follow(const PlatesRecord& plates, const ForwardRecord& rule, const RowsRec
     return forward_lines(p, f, r, threads, poll);
 }
 
-// Lines by the rule of a kind, on the CPU: records in, nothing out but what they point at.
+// Binds a function that follows lines on the CPU by one kind of rule. It writes to the addresses in `rows`.
 template <class Rule>
 void bind_follow(py::module_& module, const Poll& poll, const char* name, const char* text) {
     module.def(
@@ -57,7 +57,7 @@ void bind_follow(py::module_& module, const Poll& poll, const char* name, const 
         py::arg("plates"), py::arg("rule"), py::arg("rows"), py::arg("is_double"), py::arg("threads"), text);
 }
 
-// One step of samples between two calls of a network. A device below zero is the CPU.
+// Runs one step of samples between two calls of a network.
 inline void run_slope_step(const StepRecord& step, int threads, const Stream& place) {
     need(threads >= 1, "slope_step: expected threads");
     const StepRows rows = step.rows();
@@ -117,7 +117,8 @@ inline void bind_line_records(py::module_& module) {
 }
 
 inline void bind_line_rules(py::module_& module) {
-    py::class_<TableauRecord>(module, "Tableau", "An explicit Runge-Kutta method; `error` is that of an embedded pair.")
+    py::class_<TableauRecord>(module, "Tableau",
+                              "An explicit Runge-Kutta method; `error` holds the error weights of an embedded pair.")
         .def(py::init<>())
         .def_readwrite("rows", &TableauRecord::rows)
         .def_readwrite("weights", &TableauRecord::weights)
@@ -146,7 +147,7 @@ inline void bind_line_rules(py::module_& module) {
 
 #if defined(EFM_FAST_CUDA)
 inline void bind_cuda_lines(py::module_& module) {
-    const char* text = "The same on a CUDA device, all steps in one launch.";
+    const char* text = "The same lines on a CUDA device, all steps in one launch.";
     module.def(
         "cuda_trace_lines",
         [](const PlatesRecord& plates, const TraceRecord& rule, const RowsRecord& rows, int device, Address stream) {

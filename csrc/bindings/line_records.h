@@ -1,5 +1,5 @@
-// Lines, rules and steps as Python fills them in: addresses and numbers by name, in double. `as<T>` checks a record and
-// gives it to the line machines in the element type of the lines.
+// Records of lines, rules and steps that Python fills in: addresses, and numbers in double. `as<T>` checks a record and
+// converts it to the struct of the line machines, in the element type of the lines.
 #pragma once
 
 #include <cstdint>
@@ -128,7 +128,7 @@ struct ForwardRecord {
     }
 };
 
-// One step of samples along a slope, in float: that of `direction`, or that of plate means where it is null.
+// One step of samples along a slope, in float: the slope of `direction`, or that of the plate means if `direction` is null.
 struct StepRecord {
     Address out = 0, base = 0, direction = 0;
     int64_t count = 0;

@@ -1,4 +1,4 @@
-// Sums over charges as Python calls them.
+// The functions that Python calls for sums over charges.
 #include "bindings/sum_bindings.h"
 
 #include <pybind11/stl.h>
@@ -50,7 +50,7 @@ Gradients gradients(Address m, Address g_w, const MatrixTuple& g_v, bool is_doub
     return g;
 }
 
-// A member that holds an address, under its name in Python; 0 for none.
+// Binds a pointer member as an integer address under a name in Python; 0 stands for null.
 template <class Record, class T>
 void bind_address(py::class_<Record>& record, const char* name, T* Record::* member) {
     record.def_property(
@@ -86,7 +86,8 @@ void bind_records(py::module_& module) {
         .def(py::init(&result), py::arg("m"), py::arg("w"), py::arg("along"), py::arg("rest"), py::arg("is_double"));
 
     py::class_<Gradients> gradients_class(
-        module, "Gradients", "What reaches a sum, and addresses of zeroed buffers for its gradients; 0 where not asked for.");
+        module, "Gradients",
+        "Upstream gradients of a sum, and addresses of zeroed buffers for its gradients; 0 for those not needed.");
     gradients_class.def(py::init(&gradients), py::arg("m"), py::arg("g_w"), py::arg("g_v"), py::arg("is_double"));
     bind_address(gradients_class, "x", &Gradients::x);
     bind_address(gradients_class, "y", &Gradients::y);
@@ -159,7 +160,7 @@ void bind_large_sum(py::module_& module) {
                 without_gil([&] { return sum.weigh(to<float>(products), threads, python_wants_to_stop); });
             },
             py::arg("products"), py::arg("threads"),
-            "Products of all centred points with the chunk become weights, in place; the nearest charges are summed by "
+            "Turns the products of all centred points with the chunk into weights, in place, and sums the nearest charges by "
             "direct difference.")
         .def(
             "finish",
@@ -167,7 +168,7 @@ void bind_large_sum(py::module_& module) {
                 py::gil_scoped_release release;
                 sum.finish();
             },
-            "Names the log scale of the sums over all chunks.");
+            "Writes the log scales of the sums over all chunks; sums doubtful points again.");
 }
 
 void call_image_sum(const MatrixTuple& x, const MatrixTuple& y, Address weight, const MatrixTuple& heights, Address signs,
@@ -194,9 +195,9 @@ void call_image_sum(const MatrixTuple& x, const MatrixTuple& y, Address weight, 
 void bind_sums(py::module_& module) {
     bind_records(module);
     module.def("direct_sum", &call_direct_sum, py::arg("request"), py::arg("result"), py::arg("threads"),
-               "Sum over charges by direct differences; far points about the request's centre, where it has one.");
+               "Sum over charges by direct differences, or by products of rows less the request's centre where it has one.");
     module.def("direct_backward", &call_direct_backward, py::arg("request"), py::arg("gradients"), py::arg("threads"),
-               "Gradients of that sum by direct differences.");
+               "Gradients of a sum over charges by direct differences.");
     module.def("bfloat16_available", &bfloat16_available, "Whether the processor multiplies bfloat16.");
     module.def("bfloat16_sum", &call_bfloat16_sum, py::arg("request"), py::arg("result"), py::arg("nearest"),
                py::arg("threads"), "Sum over charges with both matrix products of bfloat16 parts.");

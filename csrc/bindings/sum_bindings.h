@@ -1,4 +1,4 @@
-// The sums' part of the module.
+// Binds the sums over charges to the module.
 #pragma once
 
 #include <pybind11/pybind11.h>

@@ -1,4 +1,4 @@
-// Arrays on cache lines, the long ones on large pages where the system gives them.
+// Arrays aligned to cache lines. Arrays of 2 MiB or more are aligned to large pages and ask the system for them.
 #pragma once
 
 #include <algorithm>
@@ -27,7 +27,7 @@ struct Aligned {
         void* p = std::aligned_alloc(unit, std::max(bytes, unit));
         if (!p) throw std::bad_alloc();
 #if defined(MADV_HUGEPAGE)
-        if (unit > 64) madvise(p, bytes, MADV_HUGEPAGE);  // fewer page faults and translations; only a wish
+        if (unit > 64) madvise(p, bytes, MADV_HUGEPAGE);  // fewer page faults; the system may refuse
 #endif
         return Array<T>(static_cast<T*>(p));
     }

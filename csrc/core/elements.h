@@ -1,4 +1,4 @@
-// Reading matrices of any supported type, block by block.
+// Reads matrices of any supported element type.
 #pragma once
 
 #include <cstring>
@@ -9,7 +9,7 @@
 namespace efm {
 
 inline float half_to_float(uint16_t h) {
-    // shift the exponent and the mantissa into place; the multiplication rebiases and mends subnormals
+    // shift the exponent and the mantissa into place; the multiplication corrects the exponent's bias and the subnormals
     const uint32_t magnitude = static_cast<uint32_t>(h & 0x7fffu) << 13;
     uint32_t bits = magnitude;
     float value;
@@ -54,7 +54,7 @@ void with_elements(const Matrix& a, F&& f) {
     throw std::invalid_argument("unknown element type");
 }
 
-// `count` numbers of one row as T.
+// Reads `count` numbers of one row, from column `first` on, as T.
 template <class T>
 void read_part(const Matrix& a, int64_t row, int64_t first, int64_t count, T* out) {
     with_elements(a, [&](auto* data) {
@@ -66,7 +66,7 @@ void read_part(const Matrix& a, int64_t row, int64_t first, int64_t count, T* ou
     });
 }
 
-// One row as T, [cols].
+// Reads one row as T, [cols].
 template <class T>
 void read_row(const Matrix& a, int64_t row, T* out) {
     read_part(a, row, 0, a.cols, out);

@@ -14,7 +14,7 @@
 
 namespace efm {
 
-// A kernel function and its parameters, as a request carries them; see with_kernel.
+// A kernel function and its parameters as a request carries them. with_kernel turns them into one of the structs below.
 struct Kernel {
     static constexpr int most_parameters = 2;
     int index;  // in KernelFunctions
@@ -25,8 +25,8 @@ struct Kernel {
 
 namespace {
 
-// A squared distance beside that of the pivot. Each number is taken from its own digits; those that a kernel function
-// does not use cost nothing.
+// The squared distance of a pair relative to the pivot. The caller computes each number by itself, so that none loses
+// digits to another; the compiler drops those that a kernel function does not use.
 template <class S>
 struct RelativeDistance {
     using V = typename S::V;
@@ -36,7 +36,7 @@ struct RelativeDistance {
     V pivot;
 };
 
-// Calls use(weight), where weight(RelativeDistance) goes through the logarithm.
+// Calls use(weight), where weight(RelativeDistance) is the exponential of log_weight. Every kernel function can use it.
 template <class S, class Function, class Use>
 inline void weigh_by_logarithm(const Function& function, Use&& use) {
     use([function](const RelativeDistance<S>& r2) { return Logarithm<S>::exp(function.template log_weight<S>(r2)); });
@@ -46,7 +46,7 @@ inline void weigh_by_logarithm(const Function& function, Use&& use) {
 struct Riesz {
     static constexpr const char* name = "riesz";
     static constexpr int parameter_count = 1;
-    static constexpr bool singular = true;  // without bound where r2 tends to 0
+    static constexpr bool singular = true;  // tends to infinity where r2 tends to 0
     double power;
 
     static Riesz of(const double* parameters) { return {parameters[0]}; }
@@ -57,7 +57,7 @@ struct Riesz {
         return T(-0.5) * T(power) * natural_log(r2);
     }
 
-    // r2 of a log kernel
+    // The inverse of log_kernel: the r2 that has this log kernel.
     double squared_distance(double log_kernel) const { return ::exp(-2.0 / power * log_kernel); }
 
     // log of the weight in the base of Logarithm<S>
@@ -66,7 +66,7 @@ struct Riesz {
         return S::mul(Logarithm<S>::log_1p(r2.by_pivot), S::set(typename S::T(-0.5 * power)));
     }
 
-    // Calls use(weight) with the quickest weight(RelativeDistance) for these parameters.
+    // Calls use(weight) with the fastest weight(RelativeDistance) for these parameters.
     template <class S, class Use>
     void with_weight(Use&& use) const {
         if (!is_whole_power<S>(power)) return weigh_by_logarithm<S>(*this, use);
@@ -80,10 +80,10 @@ struct Riesz {
         return S::div(S::set(typename S::T(-0.5 * power)), r2);
     }
 
-    // The least r2 at which an error of `doubt` in it changes a weight by no more than the share `change`.
+    // The smallest r2 at which an error of `doubt` in r2 changes the weight by at most the fraction `change`.
     double least_known(double doubt, double change) const { return 0.5 * power * doubt / change; }
 
-    // By how much r2 may exceed the pivot until the weight is below 2^-bits.
+    // The excess of r2 over the pivot at which the weight falls to 2^-bits.
     double reach(double pivot, double bits) const { return pivot * (::exp2(bits / (0.5 * power)) - 1.0); }
 };
 
@@ -136,16 +136,16 @@ inline auto with_function(FunctionList<First, Rest...>, int index, const double*
     return use(First::of(parameters));
 }
 
-// use(function), with the kernel function as the struct that it is above
+// Returns use(function), where function is the struct of the kernel function, such as Riesz.
 template <class Use>
 inline auto with_kernel(const efm::Kernel& kernel, Use&& use) {
     return with_function(KernelFunctions(), kernel.index, kernel.parameters, use);
 }
 
-// Coulomb's force among charges of d features
+// The kernel of Coulomb's force for charges of d features: Riesz of power d + 1.
 inline efm::Kernel coulomb(int64_t d) { return {0, {static_cast<double>(d + 1)}}; }
 
-// Whether the kernel is that.
+// Whether a kernel is coulomb(d).
 template <class Function>
 inline bool is_coulomb(const Function&, int64_t) {
     return false;

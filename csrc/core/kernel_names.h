@@ -1,4 +1,4 @@
-// Kernel functions by name, as Python asks for them.
+// Finds kernel functions by name. Python asks for them so.
 #pragma once
 
 #include <string>
@@ -10,7 +10,7 @@ namespace efm {
 
 std::vector<std::string> kernel_names();
 
-// Throws std::invalid_argument for a name that is not known, or another number of parameters than it has.
+// Throws std::invalid_argument for an unknown name or a wrong number of parameters.
 Kernel find_kernel(const std::string& name, const std::vector<double>& parameters);
 
 }  // namespace efm

@@ -1,4 +1,4 @@
-// One sum over charges as the core receives it: raw pointers, strides in elements, no Python, no torch.
+// One sum over charges in the form that the core takes: raw pointers and strides in elements, without Python or torch.
 #pragma once
 
 #include <cstdint>
@@ -24,24 +24,24 @@ struct Request {
     const double* height2;    // h_i^2 + softening^2, [N], null for all `softening2`
     double softening2;        // used where height2 is null
     Kernel kernel;
-    int64_t first_self;       // the pair (i, j) with j + first_self == i is left out, or no_self
-    const float* centre;      // [D], near the middle of the charges; null: sums are not taken about a centre
-    bool wide;                // differences, weights and sums in double
+    int64_t first_self;       // the pair (i, j) with j + first_self == i is left out; no_self leaves out none
+    const float* centre;      // [D], near the middle of the charges; null if the sum is not taken about a centre
+    bool wide;                // whether differences, weights and sums are in double
 
-    // What all r2 of a point have in common: height^2 + softening^2.
+    // The part of r2 that all pairs of a point share: height^2 + softening^2.
     double base(int64_t point) const { return height2 ? height2[point] : softening2; }
-    // Whether charge j has a weight.
+    // Whether the weight of charge j is not 0.
     bool counts(int64_t j) const { return !(weight && weight[j] == 0.0); }
 };
 
-// The displacements are along (x - centre) + rest: far from the charges the first part is large and common to all of
-// them, and the second keeps the digits in which two plates differ.
+// The sum of displacements is v = along * (x - centre) + rest. Far from the charges the first part is large and has the
+// same direction for all of them; `rest` keeps the digits in which two plates differ.
 struct Result {
     double* m;                // [N]
     double* w;                // [N]
-    double* along;            // [N], written where the request has a centre
+    double* along;            // [N], written if the request has a centre
     void* rest;               // [N, D] contiguous, float or double
-    bool is_double;
+    bool is_double;           // the type of rest
 };
 
 }  // namespace efm

@@ -44,7 +44,7 @@ bool parallel_turns(int workers, const Poll& poll, const std::function<bool(int)
         try {
             pool.emplace_back(work, k);
         } catch (const std::system_error&) {
-            break;  // the machine gives no more threads: the ones there are do the work
+            break;  // the system refuses more threads; those that started do the work
         }
     }
     work(0);

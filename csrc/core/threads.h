@@ -1,4 +1,4 @@
-// Loops on std::thread workers that the calling thread can break off between turns.
+// Loops over std::thread workers. The calling thread can stop them between two tasks.
 #pragma once
 
 #include <cstdint>
@@ -6,15 +6,15 @@
 
 namespace efm {
 
-// Called by the calling thread every few milliseconds; true asks for the loop to be broken off.
+// The calling thread calls it about every 20 milliseconds; it returns true to stop the loop.
 using Poll = std::function<bool()>;
 
-// Runs task(index, worker) for index in [0, count), each once, in no fixed order over `threads` workers of
-// which the calling thread is worker 0. Returns false if `poll` broke it off. The first exception of a task
-// ends the loop and is thrown again here.
+// Runs task(index, worker) once for every index in [0, count), in no fixed order, on `threads` workers. The calling
+// thread is worker 0. Returns false if `poll` stopped the loop. The first exception of a task ends the loop and is
+// thrown again here.
 bool parallel_for(int64_t count, int threads, const Poll& poll, const std::function<void(int64_t, int)>& task);
 
-// Every worker takes turns until turn(worker) says false: for work that a worker carries on from turn to turn.
+// Every worker calls turn(worker) until it returns false. Use it where a worker keeps state from one turn to the next.
 bool parallel_turns(int workers, const Poll& poll, const std::function<bool(int)>& turn);
 
 }  // namespace efm

@@ -1,4 +1,4 @@
-// The device of a call made current while it lasts, and what CUDA said of it.
+// Makes a device current for the duration of a call, and reports errors of CUDA.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -16,7 +16,7 @@ public:
     ~DeviceGuard() { cudaSetDevice(before_); }
     DeviceGuard(const DeviceGuard&) = delete;
 
-    // Empty if the device is there and the last launch was taken.
+    // The error message of CUDA; empty if the device exists and the last launch succeeded.
     std::string problem() {
         const cudaError_t launched = cudaGetLastError();
         const cudaError_t first = status_ != cudaSuccess ? status_ : launched;

@@ -1,4 +1,4 @@
-// Whole field lines: what goes in and out, for host and device alike. Raw pointers, rows contiguous.
+// Inputs and outputs of whole field lines, for host and device code: raw pointers to contiguous rows.
 #pragma once
 
 #include <cstdint>
@@ -11,7 +11,7 @@
 
 namespace efm {
 
-// As efm_fast.lines.LineStatus numbers them.
+// How a line ended; the numbers are those of efm_fast.lines.LineStatus.
 enum class LineEnd : int { running = 0, front = 1, behind = 2, escaped = 3, step_limit = 4, failed = 5 };
 
 constexpr int line_max_stages = 7;
@@ -38,7 +38,7 @@ struct Tableau {
     T error[line_max_stages];                       // embedded: fifth-order minus fourth-order weights
 };
 
-// Where lines start and what is said of them at the end, one row per line. A path is every `every`-th point.
+// Starts and results of lines, one row per line. A path holds every `every`-th point of a line, and its last one.
 template <class T>
 struct LineRows {
     int64_t count;
@@ -47,7 +47,7 @@ struct LineRows {
     T* end;                 // [count, d]
     T* end_z;               // [count]
     int64_t* status;        // [count]
-    int64_t* place;         // [count], -1 where a line met none
+    int64_t* place;         // [count], the place that a line reached, or -1
     int64_t* evaluations;   // [count]
     T* length;              // [count]
     T* path;                // [count, capacity, d + 1], or null
@@ -56,26 +56,26 @@ struct LineRows {
     int every;
 };
 
-// From charge to charge, in arc length: steps in proportion to the distance to the nearest charge.
+// How a line goes from charge to charge in arc length. Its steps are proportional to the distance to the nearest charge.
 template <class T>
 struct TraceRule {
     Tableau<T> tableau;
     bool embedded;
     T step, tolerance;
-    T capture;          // a place owns a line at this share of the distance to every other one
-    T far;              // beyond it the field is a dipole's
+    T capture;          // a place takes a line that is nearer to it than this fraction of the distance to any other charge
+    T far;              // beyond this distance the field is taken as that of a dipole
     const T* center;    // midway between the plates' centres of charge, [d]
     const T* axis;      // unit vector of the dipole, [d + 1]
     int max_steps;
 };
 
-// From plate to plate by a schedule of heights z(t) that all lines share (EFM, Algorithm 2).
+// How lines go from plate to plate: all follow one schedule of heights z(t) (EFM, Algorithm 2).
 template <class T>
 struct ForwardRule {
     Tableau<T> tableau;
     int steps;
     T dt;
-    T steepest;
+    T steepest;         // the largest |dx/dz|
     const T* z;         // height of every stage, [steps, stages]
     const T* dz_dt;     // [steps, stages]
     const T* next_z;    // height after every step, [steps]

@@ -1,6 +1,6 @@
-// The two machines that drive a line: from charge to charge in arc length, and from plate to plate by heights.
-// `need` says what a line waits for: its nearest charges, which `approach` takes, or the unit direction at its
-// point, which `feed` takes. Host and device alike.
+// The two state machines that advance a line: from charge to charge in arc length, and from plate to plate by heights.
+// `need` returns what a line waits for: its nearest charges, which the caller passes to `approach`, or the unit direction
+// of the field at its point, which the caller passes to `feed`. The code compiles for host and device.
 #pragma once
 
 #include "lines/line_step.h"
@@ -26,7 +26,7 @@ struct TraceMachine {
         return Need::nothing;
     }
 
-    // Land the line if a place of the minus plate owns it; else keep its nearest charge, whose distance rules the step.
+    // Ends the line if a place of the minus plate takes it. Otherwise keeps its nearest charge, whose distance limits the step.
     EFM_HD void approach(LineState<T>& line, const NearestCharges<T>& near) const {
         const T other = near.second_minus < near.plus ? near.second_minus : near.plus;
         if (near.minus <= rule.capture * other) return land(line, near);
@@ -70,7 +70,7 @@ private:
         after_stage(line);
     }
 
-    // Change of the distance to the nearest charge per arc length.
+    // The derivative of the distance to the nearest charge by arc length.
     EFM_HD T gain(const LineState<T>& line) const {
         const int d = line.n - 1;
         const T* charge = (line.nearest_is_minus ? plates.places : plates.plus) + line.nearest * d;
@@ -80,7 +80,7 @@ private:
         return total / line.distance;
     }
 
-    // Name the point of the next stage, or finish the step.
+    // Computes the point of the next stage, or finishes the step.
     EFM_HD void after_stage(LineState<T>& line) const {
         const Tableau<T>& t = rule.tableau;
         if (++line.stage < t.stages) return line.combine(t.a[line.stage - 1], line.stage, line.ds, line.point());
@@ -103,7 +103,7 @@ private:
         const T used = line.ds, allowed = rule.tolerance * line.distance;
         error = used * sqrt(error);
         line.ds = used * next_factor(error, allowed);
-        if (!(error <= allowed)) return;  // again, from the same base
+        if (!(error <= allowed)) return;  // the step is tried again from the same base, with the smaller ds
         line.length += used;
         bool vanishes = true;
         for (int k = 0; k < line.n; ++k) {  // the last stage is the next step's first
@@ -114,7 +114,8 @@ private:
         if (vanishes) line.end = LineEnd::failed;
     }
 
-    // Take the line to its new point, one beyond the far radius to its mirror image on the dipole's line.
+    // Moves the line to its new point. A point beyond the radius `far` moves to its mirror image, where the same field line
+    // of the dipole comes back.
     EFM_HD void move(LineState<T>& line) const {
         const int d = line.n - 1;
         T outward = T(0), away = T(0);

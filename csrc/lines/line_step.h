@@ -1,5 +1,5 @@
-// The arithmetic of a step, row by row and for host and device alike. A line is a small state machine: it names
-// the point where it needs the field and is fed the unit direction there. Its rows live in memory of the caller.
+// The arithmetic of a step, for host and device code. A line is a small state machine: it holds the point where it needs
+// the field and is given the unit direction there. Its rows lie in memory of the caller.
 #pragma once
 
 #include <math.h>
@@ -8,22 +8,22 @@
 
 namespace efm {
 
-// What a line must know of its charges where a step begins: distances in data units.
+// The nearest charges of a line where a step begins; distances are in data units.
 template <class T>
 struct NearestCharges {
     T plus, minus, second_minus;
     int64_t plus_index, minus_index;
 };
 
-// Arc length that changes the distance to a charge by about the factor 1 + step, towards it as away from it;
-// gain is the change of that distance per arc length.
+// The arc length that changes the distance to a charge by about the factor 1 + step, or 1 / (1 + step) towards it.
+// `gain` is the derivative of that distance by arc length.
 template <class T>
 EFM_HD inline T arc_step(T step, T distance, T gain) {
     return step * distance / (T(1) + T(0.5) * step * (T(1) - gain));
 }
 
-// Factor of the next step: the embedded error is of fifth order in it. A NaN error, from a stage on a charge,
-// shrinks the step as a large one does.
+// The ratio of the next step to this one; the embedded error is of fifth order in the step. An error of NaN, which comes
+// from a stage on a charge, shrinks the step as a large error does.
 template <class T>
 EFM_HD inline T next_factor(T error, T allowed) {
     const T tiny = sizeof(T) == 4 ? T(1.17549435e-38) : T(2.2250738585072014e-308);
@@ -32,8 +32,8 @@ EFM_HD inline T next_factor(T error, T allowed) {
     return factor < T(5) ? factor : T(5);
 }
 
-// dx/dz = f_x / f_z is scale * f_x: held at `steepest` where f_z tends to zero or turns negative, so that one
-// such line moves far but stays finite.
+// The scale with dx/dz = scale * f_x. It is 1 / f_z, but |dx/dz| is at most `steepest`, also where f_z is zero or
+// negative; a line with such a step stays finite.
 template <class T>
 EFM_HD inline T slope_scale(T lateral, T axial, T steepest) {
     const T tiny = sizeof(T) == 4 ? T(1.17549435e-38) : T(2.2250738585072014e-308);
@@ -54,7 +54,7 @@ EFM_HD inline T length_of(const T* a, int n) {
     return sqrt(total);
 }
 
-// One line under way. `rows` holds [base | point | stages ...], each of d + 1 numbers, z last.
+// One line on its way. `rows` holds [base | point | stages ...], each of d + 1 numbers with z last.
 template <class T>
 struct LineState {
     T* rows;
@@ -74,7 +74,7 @@ struct LineState {
     EFM_HD T* point() const { return rows + n; }
     EFM_HD T* stage_row(int s) const { return rows + (2 + s) * n; }
 
-    // base + scale * sum_s weights[s] stage[s], into `to`
+    // Writes base + scale * sum_s weights[s] stage[s] to `to`.
     EFM_HD void combine(const T* weights, int count, T scale, T* to) const {
         for (int k = 0; k < n; ++k) {
             T total = T(0);

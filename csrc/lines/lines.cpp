@@ -20,7 +20,7 @@ struct Charges {
     int64_t count;
 };
 
-// One plate's charges as the sums want them, and those among which the nearest are searched.
+// The charges of one plate, as the kernels for sums need them, and those among which the nearest are searched.
 template <class T>
 class Plate {
 public:
@@ -60,7 +60,7 @@ private:
     std::vector<T> lanes_;
 };
 
-// Sums of one plate for the lines in a group's lanes.
+// The sums over one plate for the lines in the lanes of a group.
 template <class T>
 struct LaneSums {
     std::vector<T> h2, ref, best;
@@ -68,8 +68,8 @@ struct LaneSums {
     LaneSums(int width, int d) : h2(width, T(1)), ref(width), best(width), acc(width * (d + 1)) {}
 };
 
-// As many lines as a vector has lanes, advanced together by one evaluation at a time; a line that ends hands its
-// lane to the next one of the bundle.
+// As many lines as a vector has lanes. They advance together, one evaluation of the field at a time; when a line ends, the
+// next line of the bundle takes its lane.
 template <class T, class Machine>
 class LaneGroup {
 public:
@@ -86,7 +86,7 @@ public:
         }
     }
 
-    // One evaluation of every lane; false once no line is left.
+    // Evaluates the field once for every lane. Returns false when no line is left.
     bool turn() {
         int waiting = 0;
         for (int i = 0; i < width_; ++i) waiting += fill(i);
@@ -102,7 +102,7 @@ public:
     }
 
 private:
-    // Put a line that waits for the field into the lane; false if there is none left.
+    // Puts a line that waits for the field into the lane. Returns false if none is left.
     bool fill(int lane) {
         LineState<T>& line = lines_[lane];
         while (line.index < 0 || !waits_for_field(line)) {
@@ -138,7 +138,8 @@ private:
         plate.add(request_, points, scratch_.data());
     }
 
-    // Both plates superposed at the scale of the nearer one; zero on a charge or where the field vanishes.
+    // The unit direction of the field of both plates, summed in the scale of the nearer one. It is zero on a charge and where
+    // the field vanishes.
     void find_direction(int lane) {
         const LineState<T>& line = lines_[lane];
         const T ref[] = {sums_[0].ref[lane], sums_[1].ref[lane]};
@@ -160,7 +161,7 @@ private:
             direction_wide_[k] = part;
             square += part * part;
         }
-        const bool vanishes = on_charge || square == 0.0;  // there, sums may be anything
+        const bool vanishes = on_charge || square == 0.0;  // on a charge the sums have no meaning
         const double scale = 1.0 / std::sqrt(square);
         for (int k = 0; k <= d_; ++k) direction_[k] = vanishes ? T(0) : static_cast<T>(direction_wide_[k] * scale);
     }

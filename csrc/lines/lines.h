@@ -1,5 +1,5 @@
-// Bundles of field lines of the exact field on the CPU. Each line has its own steps and its own end, and what it
-// does depends on no other line, on no number of threads.
+// Bundles of field lines of the exact field on the CPU. Each line has its own steps and its own end. Its result depends
+// neither on the other lines nor on the number of threads.
 #pragma once
 
 #include "core/threads.h"
@@ -7,7 +7,7 @@
 
 namespace efm {
 
-// False if `poll` broke them off.
+// Both return false if `poll` stopped them.
 template <class T>
 bool trace_lines(const PlateCharges<T>&, const TraceRule<T>&, const LineRows<T>&, int threads, const Poll& poll);
 

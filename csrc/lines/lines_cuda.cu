@@ -1,6 +1,6 @@
-// One block per line: its threads share the charges of every sum, and thread 0 alone runs the line's machine in
-// shared memory. The split of a sum is fixed, so a line is bitwise the same alone and in any bundle, and blocks
-// end with their lines: none waits for a longer one.
+// One block per line. Its threads share the charges of every sum, and thread 0 runs the state machine of the line in shared
+// memory. The split of a sum is fixed, so a line has the same bits alone and in any bundle. A block ends with its line and
+// does not wait for longer ones.
 #include "lines/lines_cuda.h"
 
 #include "lines/device_guard.h"
@@ -14,7 +14,7 @@ constexpr int run = 64;  // charges that a thread sums in float before it folds 
 constexpr float tiny_r2 = 1e-30f;
 constexpr unsigned whole_warp = 0xffffffffu;
 
-// What the threads of a block tell each other.
+// The shared memory of a block.
 template <int P>
 struct Board {
     LineState<float> line;
@@ -36,7 +36,7 @@ __device__ inline float whole_power(float y, int n) {
     return result;
 }
 
-// Squared distance of a point in registers and charge j; features beyond d are not there.
+// The squared distance of a point in registers and charge j. Features from d on count as 0.
 template <int P, bool exact>
 __device__ inline float squared_distance(const float (&x)[P], float h, const float* __restrict__ y, int64_t j, int d,
                                          float (&diff)[P]) {
@@ -54,7 +54,8 @@ struct Least {
     int64_t index;
 };
 
-// The nearer of two finds; of equals the lower index, so that the order of a reduction does not matter.
+// Merges two results into the nearer one. At equal distances the lower index wins, so that the order of a reduction does
+// not matter.
 __device__ inline Least nearer(const Least& a, const Least& b) {
     const bool left = a.first < b.first || (a.first == b.first && a.index < b.index);
     const float loser = left ? b.first : a.first;
@@ -77,7 +78,7 @@ class Block {
 public:
     __device__ Block(const PlateCharges<float>& plates, Board<P>& board) : plates_(plates), board_(board) {}
 
-    // The nearest charges of the line's base, known to thread 0.
+    // The nearest charges of the line's base; only the result of thread 0 is used.
     __device__ NearestCharges<float> nearest() {
         load(board_.line.base());
         const Least plus = least(plates_.plus, plates_.n_plus, 0.0f, 0);
@@ -85,7 +86,7 @@ public:
         return {sqrtf(plus.first), sqrtf(minus.first), sqrtf(minus.second), plus.index, minus.index};
     }
 
-    // The unit direction at the line's point, written to the board by thread 0.
+    // The unit direction of the field at the line's point; thread 0 writes it to the board.
     __device__ void direction() {
         load(board_.line.point());
         smallest(plates_.plus, plates_.n_plus, 0.0f, 0);
@@ -117,7 +118,7 @@ private:
         z_ = point[d];
     }
 
-    // The nearest charge of one plate over the whole block; thread 0 has the answer.
+    // The nearest charge of one plate, found by the whole block.
     __device__ Least least(const float* charges, int64_t count, float plate, int slot) {
         Least mine{HUGE_VALF, HUGE_VALF, INT64_MAX};
         float diff[P];
@@ -140,7 +141,7 @@ private:
         return found;
     }
 
-    // The smallest r2 of a warp's share of one plate, put on the board.
+    // Writes the smallest r2 of each warp's charges of one plate to the board.
     __device__ void smallest(const float* charges, int64_t count, float plate, int slot) {
         float mine = HUGE_VALF, diff[P];
 #pragma unroll 4
@@ -183,7 +184,8 @@ private:
         }
     }
 
-    // Thread 0: the warps' shares added and normalised; zero on a charge, where the sums may be anything.
+    // Called by thread 0: adds the sums of the warps and normalises them. The direction is zero on a charge, where the sums
+    // have no meaning.
     __device__ void finish(bool on_charge) {
         const int d = exact ? P : plates_.d;
         double square = 0.0;
@@ -202,7 +204,7 @@ private:
     float x_[P], z_;
 };
 
-// As many blocks per multiprocessor as registers allow without spilling.
+// Blocks per multiprocessor: as many as the registers allow without spilling.
 template <int P>
 constexpr int resident = P <= 4 ? 8 : P <= 8 ? 6 : 3;
 

@@ -8,7 +8,7 @@
 
 namespace efm::cuda {
 
-// Enqueued on `stream` of `device`; an empty text, or what CUDA said. Nothing waits.
+// Both enqueue work on `stream` of `device` and do not wait for it. They return CUDA's error message, or an empty string.
 std::string trace_lines(const PlateCharges<float>&, const TraceRule<float>&, const LineRows<float>&, int device,
                         std::uintptr_t stream);
 std::string forward_lines(const PlateCharges<float>&, const ForwardRule<float>&, const LineRows<float>&, int device,

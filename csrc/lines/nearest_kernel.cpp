@@ -14,7 +14,7 @@ efm::TwoNearest<typename S::T> find(const efm::ChargeLanes<typename S::T>& charg
     constexpr int W = S::W;
     const T infinite = static_cast<T>(HUGE_VAL);
     V first = S::set(infinite), second = S::set(infinite);
-    V block = S::set(T(0));  // of the first; exact in a float to 2^24 blocks
+    V block = S::set(T(0));  // block of the first; a float holds up to 2^24 blocks exactly
     const T* y = charges.y;
     for (int64_t b = 0; b < charges.blocks; ++b) {
         V r2 = S::set(h2);

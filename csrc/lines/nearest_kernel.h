@@ -1,4 +1,4 @@
-// The nearest charges of one point, one instruction set at a time. Lanes hold charges.
+// The nearest charges of one point. Each lane of a vector holds a charge.
 #pragma once
 
 #include <cstdint>
@@ -7,7 +7,7 @@
 
 namespace efm {
 
-// Charges in blocks of `width`, features first: [blocks][d][width], the last block filled up with infinities.
+// Charges in blocks of `width`, as [blocks][d][width]; the last block is filled up with infinities.
 template <class T>
 struct ChargeLanes {
     const T* y;
@@ -17,8 +17,8 @@ struct ChargeLanes {
 
 template <class T>
 struct TwoNearest {
-    T first, second;  // squared distances, of which the second is +inf where there is but one charge
-    int64_t index;    // of the first; the lowest of those at the same distance within a lane
+    T first, second;  // squared distances; the second is +inf if there is only one charge
+    int64_t index;    // of the first; among equal distances within a lane, the lowest
 };
 
 struct NearestKernels {
@@ -27,6 +27,5 @@ struct NearestKernels {
     TwoNearest<double> (*find64)(const ChargeLanes<double>&, const double* x, double h2);
 };
 EFM_KERNELS_PER_SET(NearestKernels)
-
 
 }  // namespace efm

@@ -1,12 +1,12 @@
-// One element of the updates that carry samples along a learned field, for host and device alike. Formulas are
-// those of EFM's Algorithm 2: x += dz f_x / f_z, held where f_z tends to zero.
+// One element of the steps that move samples along a learned field, for host and device code. The formula is that of
+// EFM's Algorithm 2, x += dz f_x / f_z, with a bound where f_z tends to zero.
 #pragma once
 
 #include "lines/line_step.h"
 
 namespace efm {
 
-// N samples of d features: out = base + scale * slope of the field at `at`; out may be base.
+// `count` samples of d features: out = base + scale * slope, for the slope of one of the structs below; out may be base.
 struct StepRows {
     float* out;
     const float* base;
@@ -15,7 +15,7 @@ struct StepRows {
     float scale, steepest;
 };
 
-// The field as a network gives it: d features and z, [count, d + 1].
+// The slope of a field that a network returns: d features and z, [count, d + 1].
 struct SlopeOfDirection {
     const float* direction;
 
@@ -23,7 +23,7 @@ struct SlopeOfDirection {
     EFM_HD float axial(int64_t row, int d) const { return direction[row * (d + 1) + d]; }
 };
 
-// The field as plate means: share (x~ - m+) - (1 - share) (x~ - m-) at height z between plates L apart.
+// The slope of a field given by plate means: share (x~ - m+) - (1 - share) (x~ - m-) at height z between plates at 0 and L.
 struct SlopeOfMeans {
     const float* at;      // [count, d]
     const float* share;   // of the plus plate, [count]

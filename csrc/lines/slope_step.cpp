@@ -6,7 +6,7 @@
 namespace efm {
 namespace {
 
-constexpr int64_t elements_per_task = 1 << 16;  // below it a thread costs more than it saves
+constexpr int64_t elements_per_task = 1 << 16;  // with fewer, a thread costs more time than it saves
 
 template <class Update>
 void step(const StepRows& rows, const Update& update, int threads) {

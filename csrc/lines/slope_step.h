@@ -1,4 +1,4 @@
-// Fused updates of a sampling loop on the CPU: one pass over the samples between two calls of the network.
+// Fused steps of a sampling loop on the CPU: one pass over the samples between two calls of the network.
 #pragma once
 
 #include "core/threads.h"

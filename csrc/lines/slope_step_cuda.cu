@@ -1,4 +1,4 @@
-// A block per sample: one pass for the length of the lateral field, one to move the sample along it.
+// One block per sample. Its first pass computes the length of the lateral field, its second moves the sample.
 #include "lines/slope_step_cuda.h"
 
 #include "lines/device_guard.h"

@@ -1,4 +1,4 @@
-// The fused updates on a CUDA device: one launch between two calls of the network, capturable in a graph.
+// The fused steps on a CUDA device: one launch between two calls of the network, which a CUDA graph can capture.
 #pragma once
 
 #include <cstdint>
@@ -8,7 +8,7 @@
 
 namespace efm::cuda {
 
-// Enqueued on `stream` of `device`; an empty text, or what CUDA said. Nothing waits.
+// Both enqueue work on `stream` of `device` and do not wait for it. They return CUDA's error message, or an empty string.
 std::string slope_step(const StepRows&, const SlopeOfDirection&, int device, std::uintptr_t stream);
 std::string slope_step(const StepRows&, const SlopeOfMeans&, int device, std::uintptr_t stream);
 

@@ -1,19 +1,20 @@
-// Kernels are compiled once per instruction set, and the running processor chooses.
+// Kernels are compiled once per instruction set, and the program chooses one when it runs.
 //
 // A kernel needs three files: a header with a struct of function pointers and EFM_KERNELS_PER_SET(struct), a unit
-// *_kernel.cpp that includes simd/vectors.h and defines EFM_KERNELS(struct), and whoever calls best_kernels<struct>().
+// *_kernel.cpp that includes simd/vectors.h and defines EFM_KERNELS(struct), and a caller of best_kernels<struct>().
 // Everything else in such a unit, and in the headers that it shares with others, has internal linkage or is a plain
-// record: the linker keeps one copy of an inline function, and must not take the one compiled for AVX-512.
+// record. The linker keeps only one copy of an inline function with external linkage, and that copy could be the one
+// compiled for AVX-512.
 #pragma once
 
 namespace efm {
 
 enum class InstructionSet : int { base, avx2, avx512, bf16, amx };
 
-// The best set that the processor has, or a lesser one that EFM_FAST_ISA=base|avx2|avx512|bf16|amx asks for.
+// The best set that the processor supports, or a lower one that EFM_FAST_ISA=base|avx2|avx512|bf16|amx names.
 InstructionSet instruction_set();
 
-// The same, as `efm-fast info` shows it.
+// Its name, as `efm-fast info` shows it.
 const char* instruction_set_name();
 
 // The kernels of one set.

@@ -18,7 +18,7 @@ inline typename S::V whole_power(typename S::V a) {
     }
 }
 
-// u^(-p/2): a rough reciprocal root y, and the series of (1 - e)^(-p/2) for its error e = 1 - u y^2
+// u^(-p/2): takes a rough reciprocal root y and corrects its error e = 1 - u y^2 by the series of (1 - e)^(-p/2).
 template <class S, int p>
 inline typename S::V inverse_power(typename S::V u) {
     using V = typename S::V;
@@ -33,7 +33,7 @@ inline typename S::V inverse_power(typename S::V u) {
     else yp = S::mul(y, whole_power<S, (p - 1) / 2>(y2));
     constexpr T first = T(p) / 2, second = first * (first + 1) / 2;
     if constexpr (p <= 3 && !S::kVeryRoughRsqrt) {
-        return S::fma(S::mul(yp, S::set(first)), e, yp);  // what is left out is below 2^-25
+        return S::fma(S::mul(yp, S::set(first)), e, yp);  // the terms left out are below 2^-25
     } else {
         V series = S::fma(S::set(second), e, S::set(first));
         return S::fma(S::mul(yp, series), e, yp);
@@ -45,7 +45,7 @@ inline typename S::V reciprocal_root(typename S::V u) {
     return inverse_power<S, 1>(u);
 }
 
-// log2(1 + t) for t >= 0, float, absolute error about 1e-7 of the result
+// log2(1 + t) for t >= 0, in float, with an error of about 1e-7 of the result
 template <class S>
 inline typename S::V log2_1p(typename S::V t) {
     using V = typename S::V;
@@ -67,11 +67,11 @@ inline typename S::V log2_1p(typename S::V t) {
     p = S::fma(p, f, S::set(1.442695035f));
     V root = S::rsqrt_rough(u), inverse = S::mul(root, root);
     if (S::kVeryRoughRsqrt) inverse = S::fma(inverse, S::fnma(u, inverse, one), inverse);
-    V correction = S::mul(S::mul(rounding, S::set(1.442695041f)), inverse);  // all there is where t is tiny
+    V correction = S::mul(S::mul(rounding, S::set(1.442695041f)), inverse);  // where t is tiny, this is the whole result
     return S::add(exponent, S::fma(p, f, correction));
 }
 
-// 2^a for a <= 0, float; below 2^-126 zero, never subnormal
+// 2^a for a <= 0, in float; results below 2^-126 become 0, so none is subnormal
 template <class S>
 inline typename S::V exp2_flushed(typename S::V a) {
     using V = typename S::V;
@@ -100,8 +100,8 @@ inline typename S::V whole_power_of(typename S::V a, int p) {
     return result;
 }
 
-// (1 + t)^(-p/2) for a whole p >= 0 and t > -1/2, by squaring a rough reciprocal. A series repairs that, and the rounding
-// of 1 + t with it, so that no error but those of the squarings is multiplied by p.
+// (1 + t)^(-p/2) for a whole p >= 0 and t > -1/2, by squaring a rough reciprocal. A series corrects the error of the
+// reciprocal and the rounding of 1 + t, so that only the rounding of the squarings is multiplied by p.
 template <class S>
 inline typename S::V inverse_power_of(typename S::V t, int p) {
     using V = typename S::V;
@@ -113,7 +113,7 @@ inline typename S::V inverse_power_of(typename S::V t, int p) {
     e = S::fnma(S::sub(t, S::sub(u, one)), inverse, e);
     V power = whole_power_of<S>(inverse, p / 2);
     if (p & 1) power = S::mul(power, root);
-    // (1 - e)^(-a); e is below 2^-10, so what is left out is below 2^-21 up to the largest p
+    // (1 - e)^(-a); e is below 2^-10, so the terms left out are below 2^-21 up to the largest p
     const T a = T(p) / 2;
     V series = S::set(a * (a + 1) * (a + 2) / 6);
     series = S::fma(series, e, S::set(a * (a + 1) / 2));
@@ -121,7 +121,7 @@ inline typename S::V inverse_power_of(typename S::V t, int p) {
     return S::fma(S::mul(power, series), e, power);
 }
 
-// Whether `power` is taken by squaring: above the bound that costs more digits than a log.
+// Whether `power` is computed by squaring. Above the bound squaring loses more digits than the logarithm does.
 template <class S>
 inline bool is_whole_power(double power) {
     return power <= (sizeof(typename S::T) == 4 ? 129 : 64) && power == ::floor(power);
@@ -130,21 +130,21 @@ inline bool is_whole_power(double power) {
 inline double natural_log(double a) { return ::log(a); }
 inline long double natural_log(long double a) { return ::logl(a); }
 
-// Logarithms and exponentials in the base that suits the numbers: 2 for vectors of floats, e for all others.
+// Logarithms and exponentials. The base is 2 for vectors of floats, where 2^n is cheap, and e for all other numbers.
 template <class S>
 struct Logarithm {
     using T = typename S::T;
     using V = typename S::V;
     static constexpr bool base_two = sizeof(T) == 4;
-    static constexpr double of_e = base_two ? 1.4426950408889634 : 1.0;
+    static constexpr double of_e = base_two ? 1.4426950408889634 : 1.0;  // log of e in this base
 
-    // log(1 + t); for floats t >= 0, or little below
+    // log(1 + t); floats need t >= 0 or slightly below
     static inline V log_1p(V t) {
         if constexpr (base_two) return log2_1p<S>(t);
         else return each(t, [](T a) { return sizeof(T) == 8 ? T(::log1p(a)) : T(::log1pl(a)); });
     }
 
-    // the inverse of log; for floats a <= 0
+    // the base to the power a; floats need a <= 0
     static inline V exp(V a) {
         if constexpr (base_two) return exp2_flushed<S>(a);
         else return each(a, [](T b) { return sizeof(T) == 8 ? T(::exp(b)) : T(::expl(b)); });

@@ -1,4 +1,4 @@
-// A single number under the names of a vector, so that a formula is written once for both.
+// A single number with the functions of a vector, so that a formula is written once for both.
 #pragma once
 
 #include <math.h>

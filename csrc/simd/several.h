@@ -1,4 +1,5 @@
-// Several vectors as one: a formula with branches on numbers, such as a power by squaring, takes the branches once for all.
+// Several vectors with the functions of one. A formula that branches on a plain number, such as a power by squaring, then
+// branches once for all of them.
 #pragma once
 
 namespace {
@@ -29,7 +30,7 @@ struct Several {
     static inline V round(V a) { EFM_EACH(S::round(a.a[i])) }
     static inline V scale2(V a, V n) { EFM_EACH(S::scale2(a.a[i], n.a[i])) }
     static inline V split(V a, V* e) { EFM_EACH(S::split(a.a[i], &e->a[i])) }
-    // yes where a < b
+    // true where a < b
     struct Mask { typename S::Mask a[N]; };
     static inline Mask less(V a, V b) {
         Mask r;

@@ -1,4 +1,4 @@
-// Vectors for any machine: plain arrays whose loops the compiler turns into SSE2, NEON or what there is.
+// Vectors for any machine: plain arrays, whose loops the compiler turns into SSE2, NEON or the like.
 #pragma once
 
 #include <cmath>
@@ -56,7 +56,8 @@ struct Lanes {
     static inline void fold(double* acc, V a) {
         for (int i = 0; i < W; ++i) acc[i] += a.a[i];
     }
-    // n a whole number in [-126, 127]. A lane whose result is thrown away may hold any n, and not every float is an int.
+    // n is a whole number in [-126, 127]. A lane whose result is thrown away may hold any n, also infinity, whose cast to
+    // an int is undefined; hence the bound.
     static inline V scale2(V a, V n) {
         V r;
         for (int i = 0; i < W; ++i) {

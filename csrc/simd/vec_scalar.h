@@ -1,5 +1,5 @@
-// Scalar helpers that every instruction-set unit compiles for itself. Internal linkage throughout: a unit
-// compiled for AVX-512 must not lend its code to the rest of the program.
+// Helpers that the unit of every instruction set compiles for itself. All have internal linkage, so that the linker cannot
+// use code compiled for AVX-512 in the rest of the program.
 #pragma once
 
 #include <cstdint>
@@ -10,7 +10,7 @@
 
 namespace {
 
-// Subnormal weights cost a factor of ten and carry nothing: flush them while a kernel runs.
+// Flushes subnormal numbers to 0 while a kernel runs. Subnormal weights slow it down ten times and add nothing to a sum.
 struct FlushSubnormals {
 #if defined(__x86_64__)
     unsigned saved = _mm_getcsr();

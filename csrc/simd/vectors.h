@@ -1,5 +1,5 @@
-// F32 and F64, the vectors of the instruction set that a kernel unit is compiled for. EFM_SET is its name, given by the
-// build for every set in instruction_sets.txt.
+// F32 and F64, the vectors of the instruction set that a kernel unit is compiled for. The build defines EFM_SET as the
+// name of the set, for every set in instruction_sets.txt.
 #pragma once
 
 #define EFM_VECTOR_NAME(text) #text

@@ -1,4 +1,4 @@
-// Rows less a centre near the middle of the charges: products of such rows keep their digits.
+// Rows less a centre near the middle of the charges. Such rows are short, so their products lose fewer digits.
 #pragma once
 
 #include "core/request.h"
@@ -6,14 +6,16 @@
 
 namespace efm {
 
-// One row of `a` less the centre, to out [cols]; returns its squared length before the differences were rounded.
+// Writes one row of `a` less the centre to out [cols]. Returns its squared length, from differences in double.
 double centre_row(const Matrix& a, int64_t row, const float* centre, float* out);
 
-// Rows [first, first + count) of `a`, to out [count, cols] and squares [count]. Returns false if `poll` broke it off.
+// Where centred rows and their squared lengths go.
 struct CentredRows {
-    float* out;
-    double* squares;
+    float* out;       // [count, cols]
+    double* squares;  // [count]
 };
+
+// Centres the rows [first, first + count) of `a`. Returns false if `poll` stopped it.
 bool centre_rows(const Matrix& a, int64_t first, int64_t count, const float* centre, const CentredRows& to, int threads,
                  const Poll& poll);
 

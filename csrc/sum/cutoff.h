@@ -1,4 +1,3 @@
-// The smallest weight that can matter.
 #pragma once
 
 #include "core/request.h"

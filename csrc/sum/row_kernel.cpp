@@ -8,7 +8,7 @@ using V = F32::V;
 constexpr int W = F32::W;
 
 double distance(const float* x, const float* y, int64_t d) {
-    // float products of float differences are exact to a rounding each; their sums go to double after every 8
+    // sums of squares go to double after every 8, so that float's rounding stays small
     double total[W] = {};
     int64_t k = 0;
     while (k + W <= d) {

@@ -1,5 +1,5 @@
-// Sums, lines and updates of random shapes, types, strides and weights, for the sanitizers to watch. Buffers are exactly as long
-// as the shapes say, so that a read or write past an end is seen. Usage: fuzz SECONDS [SEED]
+// Runs sums, lines and sampling steps of random shapes, types, strides and weights under the sanitizers. Buffers are
+// exactly as long as the shapes say, so that a read or write past an end is found. Usage: fuzz SECONDS [SEED]
 #include <algorithm>
 #include <chrono>
 #include <cmath>
@@ -36,7 +36,7 @@ class Fuzz {
 public:
     explicit Fuzz(unsigned seed) : random_(seed) {}
 
-    // True if every row of the result was written and is in order.
+    // Returns whether every row of the result was written and none is NaN.
     bool round() {
         static const int64_t dimensions[] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 15, 16, 17, 31, 33, 63, 64, 65, 70, 97, 130};
         const bool large = pick(2) == 0;
@@ -89,7 +89,7 @@ private:
         return pick(4) ? find_kernel("riesz", {power}) : find_kernel("gaussian", {0.1 + pick(30)});
     }
 
-    // The large sum around plain products, as Python calls it; true if every row was written and is in order.
+    // Runs the large sum around plain products, as Python does. Returns whether no row is NaN.
     bool around_products(const Request& r, const Result& out, int threads) {
         const int64_t n = r.x.rows, m = r.y.rows, d = r.x.cols;
         const Poll never = [] { return false; };
@@ -110,7 +110,7 @@ private:
         return std::none_of(out.m, out.m + n, [](double m) { return std::isnan(m); });
     }
 
-    // True if the gradients of the sum come to an end.
+    // Returns whether the gradients of the sum were computed to the end.
     bool backward(const Request& r, const std::vector<double>& m, int threads) {
         const int64_t n = r.x.rows, count = r.y.rows, d = r.x.cols;
         const bool is_double = r.x.dtype == Dtype::f64 || pick(4) == 0;
@@ -128,7 +128,7 @@ private:
     int64_t pick(int64_t count) { return static_cast<int64_t>(random_() % static_cast<unsigned>(count)); }
     double normal() { return std::normal_distribution<double>()(random_); }
 
-    // Small whole numbers and halves: every type holds them, and points meet charges.
+    // Fills a matrix with small whole numbers, which every type holds, so that some points lie on charges.
     Matrix matrix(std::vector<char>& data, Dtype dtype, int64_t rows, int64_t cols, bool strides) {
         const int64_t gap = strides ? 1 + pick(3) : 1;
         const bool transposed = strides && pick(3) == 0;

@@ -1,4 +1,4 @@
-// Bundles of lines and updates of random shapes and rules, for the sanitizers to watch.
+// Runs bundles of lines and sampling steps of random shapes and rules under the sanitizers.
 #pragma once
 
 #include <cmath>
@@ -15,7 +15,7 @@ class FuzzLines {
 public:
     explicit FuzzLines(unsigned seed) : random_(seed) {}
 
-    // True if every line was written and came to an end.
+    // Returns whether every line was written and has ended.
     bool round() {
         static const int dimensions[] = {1, 2, 3, 5, 8, 9, 17, 33, 64};
         const int d = dimensions[pick(9)];
@@ -82,7 +82,7 @@ private:
         return true;
     }
 
-    // Consistent to first order, which is all that a line needs to go on.
+    // A tableau that is consistent to first order; a line needs no more to advance.
     Tableau<T> any_tableau(int stages, bool embedded) {
         Tableau<T> t{};
         t.stages = stages;

@@ -1,4 +1,4 @@
-"""An AutoencoderKL of diffusers between images and their latents, read from a folder and known by its fingerprint."""
+"""An AutoencoderKL of diffusers, which turns images into latents and back. A fingerprint identifies it."""
 
 from __future__ import annotations
 
@@ -20,21 +20,22 @@ _BATCH = 64  # images that are encoded or decoded at once
 class Autoencoder:
     """Images to latents and back.
 
-    The latents of an image are the mean of its posterior, minus the autoencoder's shift, times its scaling factor: the
-    numbers that diffusers' own latent models are trained on.
+    The latents of an image are the mean of its posterior, minus the autoencoder's shift, times its scaling factor. The
+    latent models of diffusers are trained on the same numbers.
 
     Args:
-        folder: what ``AutoencoderKL.save_pretrained`` wrote, with weights as safetensors. Nothing is downloaded.
-        fingerprint: which the autoencoder must have; "" for any.
-        device: where it computes.
+        folder: a folder that ``AutoencoderKL.save_pretrained`` wrote, with weights as safetensors. Nothing is
+            downloaded.
+        fingerprint: the fingerprint that the autoencoder must have; "" for any.
+        device: device on which it computes.
         progress: show a progress bar while a whole data set is encoded.
 
     Attributes:
         model: the AutoencoderKL, frozen, float32.
-        fingerprint: of its settings and weights.
+        fingerprint: fingerprint of its settings and weights.
 
     Raises:
-        InputError: no such folder, something else in it, or another autoencoder than ``fingerprint`` says.
+        InputError: there is no such folder, it holds something else, or its autoencoder has another fingerprint.
         MissingPackageError: diffusers is not installed.
     """
 
@@ -67,7 +68,8 @@ class Autoencoder:
         """Shape of the latents of images of ``shape``.
 
         Raises:
-            InputError: they are no images, or have other channels or a size that the autoencoder cannot halve so often.
+            InputError: they are no images, have other channels, or a size that the autoencoder cannot halve often
+                enough.
         """
         factor = self._factor
         if len(shape) != 3 or shape[0] != self._channels or shape[1] % factor or shape[2] % factor:
@@ -78,7 +80,7 @@ class Autoencoder:
         return self._latents, shape[1] // factor, shape[2] // factor
 
     def image_shape(self, shape: tuple[int, ...]) -> tuple[int, int, int]:
-        """Shape of the images that latents of ``shape`` (C, H, W) are decoded to.
+        """Shape of the images into which latents of ``shape`` (C, H, W) are decoded.
 
         Raises:
             InputError: the autoencoder has no such latents.
@@ -101,7 +103,7 @@ class Autoencoder:
 
     @torch.no_grad()
     def decode(self, latents: Tensor) -> Tensor:
-        """The images [N, C, H, W], float32 on the device of ``latents``; a latent that is not finite gives no image."""
+        """The images [N, C, H, W], float32 on the device of ``latents``; NaN where a latent is not finite."""
         parts = [
             self.model.decode(part.to(self.model.device, torch.float32) / self._scale + self._shift).sample
             for part in latents.split(_BATCH)
@@ -127,7 +129,7 @@ def _opened(place: Path) -> Any:
         if wrong := {key: names for key, names in found.items() if names}:
             raise ValueError(f"its weights do not fit its config.json: {wrong}")
         return model.eval().requires_grad_(False)
-    except Exception as problem:  # JSON, safetensors, torch and diffusers each have errors of their own
+    except Exception as problem:  # JSON, safetensors, torch and diffusers raise errors of different classes
         text = " ".join(str(problem).split())[:200]
         raise InputError(
             f"net.latent: expected the folder of an AutoencoderKL of diffusers with safetensors, got {str(place)!r}:"

@@ -43,7 +43,7 @@ def rgb_to_hue(rgb: Tensor) -> Tensor:
 
 
 def paint(grey: Tensor, hue: Tensor) -> Tensor:
-    """Paint grey shapes on black: white turns into the fully saturated colour of that hue.
+    """Paint grey shapes on black. White becomes the fully saturated colour of the hue.
 
     Args:
         grey: shapes in [0, 1], [N, H, W].
@@ -59,7 +59,7 @@ def paint(grey: Tensor, hue: Tensor) -> Tensor:
 class ColouredShapes(Source):
     """A finite set of grey shapes, each painted in a fresh random hue whenever it is drawn.
 
-    Endless in colour, finite in shape: the splits are disjoint in shapes, and :meth:`size` counts shapes.
+    Colours are endless and shapes are finite: the splits share no shape, and :meth:`size` counts shapes.
 
     Args:
         name: of the source.
@@ -94,7 +94,7 @@ class ColouredShapes(Source):
         self.shape = (3, *shapes["train"].shape[1:])
 
     def every_class(self) -> ColouredShapes:
-        """The same set with all its classes, dealt into the same splits."""
+        """The same set with all its classes and the same splits."""
         return ColouredShapes(self.name, self._every_shape, self._every_label)
 
     def shapes(self, split: str = "train") -> Tensor:
@@ -113,7 +113,7 @@ class ColouredShapes(Source):
         return len(self._shapes[checks.choice("split", split, SPLITS)])
 
     def all(self, split: str = "train") -> Tensor:
-        """Every shape of ``split`` once, each in a hue that is fixed for good, [M, 3 H W] in [-1, 1]."""
+        """Every shape of ``split`` once, each in a hue that never changes, [M, 3 H W] in [-1, 1]."""
         grey = self.shapes(split)
         return paint(grey, torch.rand(len(grey), generator=torch.Generator().manual_seed(0)))
 

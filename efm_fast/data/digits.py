@@ -1,4 +1,4 @@
-"""The handwritten digits that come with scikit-learn, coloured at random: real images without a download."""
+"""The handwritten digits of scikit-learn in random colours: real images without a download."""
 
 from __future__ import annotations
 
@@ -54,12 +54,12 @@ def digits(label: int | None = None, size: int = 8, seed: int = 0) -> ColouredSh
 
 
 def split_classes(labels: torch.Tensor, held_out: float, seed: int) -> dict[str, torch.Tensor]:
-    """Deal rows into train and test class by class, so that every class is held out in the same share.
+    """Split rows into train and test class by class, so that the same share of every class is held out.
 
     Args:
         labels: class of each row, int64 [M].
         held_out: share of each class to hold out, in [0, 1).
-        seed: of the deal.
+        seed: seed of the split.
 
     Returns:
         Sorted row numbers, int64, under "train" and "test".

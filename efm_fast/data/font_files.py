@@ -1,4 +1,4 @@
-"""Fonts as files: found on this machine, drawn as small grey pictures, and sorted out."""
+"""Finds font files on this machine, draws their characters as small grey pictures, and leaves out unsuitable fonts."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ _TEX = ("/usr/share/texlive/texmf-dist/fonts", "/usr/share/texmf/fonts")  # font
 _FILL = 0.875  # share of the picture's side that a font's largest character takes
 _FINER = 4  # drawn this much larger, then averaged
 _PROBE = 96  # pixels of the size at which a font is measured
-_COMPARED = 16  # side in pixels at which fonts are compared, whatever size is asked for
+_COMPARED = 16  # side in pixels at which fonts are compared, for every size of pictures
 _SAME = 0.02  # root mean square difference of two fonts that look the same, of white = 1
 _READABLE = 0.5  # share of its characters that a font must draw as other fonts do
-_NOTHING = "\U0010fffe"  # no font has a glyph for it: what is drawn is the sign for "missing"
+_NOTHING = "\U0010fffe"  # no font has this character, so its picture is the font's sign for "missing"
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class FontSheet:
     Attributes:
         pixels: [fonts, characters, side, side] uint8, 0 black to 255 white.
         families: family of each font; fonts are sorted by it.
-        fingerprint: of the pixels and the families.
+        fingerprint: fingerprint of the pixels and the families.
     """
 
     pixels: Tensor
@@ -58,7 +58,7 @@ class FontSheet:
 
     @classmethod
     def load(cls, path: Path) -> FontSheet | None:
-        """The sheet in ``path``; None where the file is damaged."""
+        """The sheet in ``path``; None if the file is damaged."""
         try:
             with np.load(path, allow_pickle=False) as found:
                 return cls.of(torch.from_numpy(found["pixels"]), found["families"].tolist())
@@ -67,7 +67,7 @@ class FontSheet:
 
 
 def fonts_of(root: str) -> list[Path]:
-    """Font files below ``root``, or of this system where it is "", sorted by name."""
+    """Font files below ``root``, or those of this system if it is "", sorted by name."""
     if root:
         found: Iterable[Path] = _below(Path(root))
     else:
@@ -83,7 +83,7 @@ def _below(folder: Path) -> list[Path]:
 
 
 def render(files: Iterable[Path], characters: str, size: int) -> FontSheet:
-    """Draw ``characters`` of every font that has them all and looks like no other.
+    """Draw ``characters`` of every font that has them all and does not look like another font.
 
     Args:
         files: TrueType and OpenType files.
@@ -106,7 +106,7 @@ def render(files: Iterable[Path], characters: str, size: int) -> FontSheet:
 
 
 def _small(pixels: Tensor) -> Tensor:
-    """Fonts at the size at which they are compared, [fonts, characters, P] float32 in [0, 1]."""
+    """Pictures of the fonts at the size for comparison, [fonts, characters, P] float32 in [0, 1]."""
     side = pixels.shape[-1]
     x = pixels.float() / 255
     if side != _COMPARED:
@@ -129,9 +129,9 @@ def _first_of_its_look(small: Tensor) -> Tensor:
 
 
 def _readable(small: Tensor) -> Tensor:
-    """False for a font whose pictures are not what their codes say, such as ornaments; bool [fonts].
+    """False for a font whose pictures do not show its characters, such as a font of ornaments; bool [fonts].
 
-    A linear reader of all fonts has to read most of a font's characters.
+    A linear classifier of all fonts must read most of a font's characters correctly.
     """
     fonts, count, _ = small.shape
     rows = small.flatten(0, 1).double()
@@ -143,7 +143,7 @@ def _readable(small: Tensor) -> Tensor:
 
 
 def _font(path: Path, characters: str, size: int) -> tuple[Tensor, str] | None:
-    """One font's characters [characters, size, size] uint8 and its family; None where it lacks one."""
+    """One font's characters [characters, size, size] uint8 and its family; None if a character is missing."""
     with extra("train"):
         from PIL import ImageFont
     try:
@@ -170,7 +170,7 @@ def _font(path: Path, characters: str, size: int) -> tuple[Tensor, str] | None:
 
 
 def _character(font: Any, character: str, size: int, middle: float) -> Tensor:
-    """One character [size, size] uint8, centred across, on the font's own base line."""
+    """One character [size, size] uint8, centred horizontally, on the font's own base line."""
     with extra("train"):
         from PIL import Image, ImageDraw
     side = size * _FINER
@@ -182,6 +182,6 @@ def _character(font: Any, character: str, size: int, middle: float) -> Tensor:
 
 
 def _family(name: str) -> str:
-    """A family's name without what tells its members apart: sizes, weights, spelling."""
+    """A family's name without sizes and weights and with unified spelling, the same for all its members."""
     words = re.sub(r"[^a-z ]", " ", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).lower()).split()
     return " ".join(words[:2]) or name.lower()

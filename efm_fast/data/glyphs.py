@@ -1,7 +1,7 @@
-"""Characters drawn from the fonts of this machine: real images without a download, of which the truth is known.
+"""Characters drawn from the fonts of this machine: real images without a download, with known pairs.
 
-A font's 3 and the same font's 2 belong together, which no method is told: so it can be measured how much of a style a
-translation keeps. Fonts are split by family, and the families of the test split are never seen in training.
+The 3 and the 2 of one font form a pair. No method is told the pairs, so they measure how much of its style a
+translation keeps. Fonts are split by family, and training never sees the families of the test split.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from .source import SPLITS, FiniteSource, Source, split_rows
 from .tools import existing
 
 SIZES = range(8, 129)
-_LEAST_FONTS = 20  # fewer say nothing about unseen families
-_DRAWN_BY = 1  # raised when the same fonts give other pixels
+_LEAST_FONTS = 20  # with fewer, results on unseen families mean nothing
+_DRAWN_BY = 1  # version of the drawing, raised when the same fonts give other pixels
 HOW_TO_INSTALL = (
     "make fonts, which is: apt-get install --no-install-recommends texlive-fonts-extra fonts-aenigma ..."
 )
@@ -42,7 +42,7 @@ class GlyphShapes(ColouredShapes):
         labels: place of each shape's character in the character set, int64 [M].
         fonts: number of each shape's font, int64 [M]; no font is in both splits.
         label: keep this character's shapes alone; None keeps all.
-        fingerprint: of all shapes.
+        fingerprint: fingerprint of all shapes.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class GlyphShapes(ColouredShapes):
         self._fonts = {s: fonts[s] if label is None else fonts[s][labels[s] == label] for s in SPLITS}
 
     def every_class(self) -> GlyphShapes:
-        """The same fonts with all their characters, dealt into the same splits."""
+        """The same fonts with all their characters and the same splits."""
         return GlyphShapes(
             self.name,
             self._every_shape,
@@ -87,16 +87,16 @@ def glyphs(
 ) -> Source:
     """Characters of all fonts found on this machine, white on black or painted in a fresh random hue per draw.
 
-    Fonts that lack a character, look like another font, or hold ornaments in the place of the characters are left
-    out. Characters of one font share its scale and its base line. The same fonts give the same bytes.
+    Fonts are left out if they lack a character, look like another font, or hold ornaments in place of characters.
+    Characters of one font share its scale and its base line. The same fonts give the same bytes.
 
     Args:
-        characters: at least two; all are read from every font, whatever ``label``.
+        characters: at least two characters; all are read from every font, for every ``label``.
         label: the character to keep, one of ``characters``; None keeps all.
         size: side in pixels, 8 to 128.
-        coloured: paint each draw in a fresh, fully saturated hue; else grey.
-        root: folder with TrueType and OpenType fonts, searched in depth; "" for the folders of this system.
-        fingerprint: which the data must have; "" for any. The source's attribute ``fingerprint`` is theirs.
+        coloured: paint each draw in a fresh, fully saturated hue; otherwise grey.
+        root: folder with TrueType and OpenType fonts, searched with its subfolders; "" for the folders of this system.
+        fingerprint: the fingerprint that the data must have; "" for any. The source has it as ``fingerprint``.
         held_out: share of the families held out as the test split, in [0, 1).
         seed: fixes which families are held out, the same ones for every ``label`` and ``size``.
 
@@ -104,8 +104,8 @@ def glyphs(
         The source: :class:`GlyphShapes` of shape (3, size, size), or grey pictures of shape (1, size, size).
 
     Raises:
-        InputError: too few fonts (the text says how to install some), an unknown character, or other data than
-            ``fingerprint`` says.
+        InputError: there are too few fonts (the text says how to install some), a character is unknown, or the data
+            have another fingerprint.
     """
     characters = _distinct(characters)
     size = checks.whole("glyphs size", size, least=SIZES.start)
@@ -146,7 +146,7 @@ def _distinct(characters: object) -> str:
 
 @functools.lru_cache(maxsize=4)
 def _sheet(root: str, characters: str, size: int) -> FontSheet:
-    """All characters of all fonts, read from the cache where the same font files were drawn before."""
+    """All characters of all fonts, read from the cache if the same font files were drawn before."""
     files = fonts_of(root)
     cached = cache_folder() / f"glyphs-{_key(files, characters, size)}.npz"
     if cached.is_file() and (sheet := FontSheet.load(cached)) is not None:
@@ -164,7 +164,7 @@ def _sheet(root: str, characters: str, size: int) -> FontSheet:
 
 
 def cache_folder() -> Path:
-    """Where what was drawn once is kept: efm_fast in XDG_CACHE_HOME, or in ~/.cache."""
+    """The folder of the cache: efm_fast in XDG_CACHE_HOME, or in ~/.cache."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "efm_fast"
 
 

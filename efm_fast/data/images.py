@@ -1,4 +1,4 @@
-"""Image sets through torchvision: for those who have them on disk or may download them."""
+"""Image sets read by torchvision from disk or downloaded."""
 
 from __future__ import annotations
 
@@ -87,15 +87,15 @@ def cifar10(root: str = "data", label: int | None = None, download: bool = False
 def imagefolder(
     root: str, size: int = 32, crop: int = 0, held_out: float = 0.1, seed: int = 0
 ) -> FiniteSource:
-    """Your own pictures, in one folder per class, ``root/class/picture.png``, or all in ``root``.
+    """Your own pictures: in one folder per class, as ``root/class/picture.png``, or all in ``root``.
 
-    Each is cut to its central square and resized; all are kept in memory as bytes.
+    Each picture is cut to its central square and resized. All are kept in memory as bytes.
 
     Args:
         root: folder of the class folders, or of the pictures; a relative one starts at the working folder.
         size: side in pixels of a row.
-        crop: pixels by which the kept squares are wider than a row; every draw for training takes a fresh random
-            window of them, and what is held out its middle.
+        crop: pixels by which the kept squares are wider than a row. Every draw for training takes a fresh random window
+            of a square; held-out pictures are cut to their middle.
         held_out: share of each class held out as the test split, in [0, 1).
         seed: fixes which pictures are held out.
 
@@ -103,8 +103,8 @@ def imagefolder(
         The source, of shape (3, size, size); without labels where there are no class folders.
 
     Raises:
-        InputError: torchvision is missing, no pictures in ``root``, pictures both in it and in its folders, or one
-            that cannot be read.
+        InputError: torchvision is missing, ``root`` has no pictures, it has pictures both in itself and in its folders,
+            or a picture cannot be read.
     """
     vision = _torchvision()
     from torchvision.transforms import functional as edit
@@ -135,7 +135,7 @@ def imagefolder(
 
 
 class CroppedPictures(FiniteSource):
-    """Pictures of which every training draw takes a fresh random window; bytes in memory.
+    """Pictures in memory as bytes; every training draw takes a fresh random window of a picture.
 
     Args:
         name: of the source.
@@ -157,7 +157,7 @@ class CroppedPictures(FiniteSource):
         super().__init__(name, windows, labels)
 
     def draw(self, n: int, generator: Generator, split: str = "train") -> Tensor:
-        """Draw ``n`` rows with replacement, [n, D] float32: random windows to train on, else the middle."""
+        """Draw ``n`` rows with replacement, [n, D] float32: random windows for training, otherwise the middle."""
         if split != "train":
             return super().draw(n, generator, split)
         check_draw(n, generator, split)
@@ -173,7 +173,7 @@ class CroppedPictures(FiniteSource):
 
 
 def _loose_pictures(root: Path, suffixes: Sequence[str]) -> list[str]:
-    """Pictures in ``root`` itself, sorted; InputError where its folders hold some too."""
+    """Pictures in ``root`` itself, sorted. Raises InputError if its folders hold pictures too."""
     loose = sorted(str(path) for path in root.iterdir() if path.suffix.lower() in suffixes)
     deeper = (path for path in root.glob("*/**/*") if path.suffix.lower() in suffixes)
     if loose and (other := next(deeper, None)):
@@ -208,7 +208,7 @@ def _resized(grey: Tensor, size: int) -> Tensor:
     """Bytes [M, H, W] resized to [M, size, size] bytes."""
     if grey.shape[-1] == size:
         return grey
-    # in parts: 60000 pictures as float32 at once would take a gigabyte for nothing
+    # in parts, because 60000 pictures as float32 would take a gigabyte
     parts = [
         interpolate(part[:, None].float(), size=(size, size), mode="bilinear", align_corners=False)
         for part in grey.split(4096)

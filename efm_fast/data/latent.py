@@ -1,4 +1,4 @@
-"""Sources of latents: a finite set of images, encoded once by an autoencoder and kept in a file that is mapped."""
+"""Sources of latents: an autoencoder encodes a finite set of images once, into a memory-mapped file."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ _PART = 256  # images that are in memory as float32 at once
 class LatentSource(Source):
     """The latents of a finite set of images.
 
-    All images are encoded when the first latent is asked for, and cached in one file per split, by their fingerprint
-    and that of the autoencoder. The files are mapped, not read.
+    All images are encoded when the first latent is read. Latents are cached in one file per split, named by the
+    fingerprints of the images and of the autoencoder. The files are memory-mapped, not read.
 
     Args:
         images: the source of the images.
-        autoencoder: that encodes them.
+        autoencoder: the autoencoder that encodes them.
 
     Attributes:
         images: the source of the images.
 
     Raises:
-        InputError: images of another shape than the autoencoder takes, or that are drawn anew each time.
+        InputError: the images have a shape that the autoencoder does not take, or are drawn anew each time.
     """
 
     def __init__(self, images: Source, autoencoder: Autoencoder) -> None:
@@ -56,7 +56,7 @@ class LatentSource(Source):
         return self.images.size(split)
 
     def all(self, split: str = "train") -> Tensor:
-        """The latents of every image of ``split``, [M, D] float32; InputError where nothing was held out."""
+        """The latents of every image of ``split``, [M, D] float32. Raises InputError if nothing was held out."""
         return self._rows.all(split)
 
     def labels(self, split: str = "train") -> Tensor | None:
@@ -111,18 +111,18 @@ class LatentSource(Source):
 
 
 def encoded(source: Source, autoencoder: Autoencoder) -> Source:
-    """The source of one plate as it lies among latents.
+    """The source of one plate as a source of latents.
 
-    A finite source holds images, which are encoded. One that never repeats itself is noise among the latents already.
+    A finite source holds images, which are encoded. An endless source is noise, which already has the shape of latents.
 
     Raises:
-        InputError: images that cannot be encoded.
+        InputError: the images cannot be encoded.
     """
     return source if source.size() is None else LatentSource(source, autoencoder)
 
 
 def check_latents(plus: Source, minus: Source) -> None:
-    """Check that images stand on one plate at least, and that noise has the shape of their latents.
+    """Check that at least one plate has images, and that noise has the shape of their latents.
 
     Raises:
         InputError: they do not.
@@ -141,14 +141,14 @@ def check_latents(plus: Source, minus: Source) -> None:
 
 
 def images_of(source: Source) -> Source:
-    """The images under a source of latents; any other source as it is."""
+    """The images of a source of latents; any other source is returned as it is."""
     return source.images if isinstance(source, LatentSource) else source
 
 
 def _mapped(path: Path, shape: tuple[int, ...]) -> Tensor | None:
-    """The array of a file, mapped; None where the file is not there, damaged, or holds something else."""
+    """The memory-mapped array of a file; None if the file is missing, damaged, or holds something else."""
     try:
-        # copy on write, for torch takes no array that it must not write
+        # copy on write, because torch warns about arrays that it must not write to
         array = np.load(path, mmap_mode="c", allow_pickle=False)
     except (OSError, ValueError, EOFError):
         return None

@@ -1,4 +1,4 @@
-"""Batches of charges that depend on the seed and the step alone, so that a run can resume anywhere."""
+"""Batches of charges that depend only on the seed and the step, so that a run can resume at any step."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .source import Source
 
 
 class _Batches(Dataset[Tensor]):
-    """Batch k of a source as item k, for as many workers as there are."""
+    """A data set whose item k is batch k of a source, so that any number of workers can draw."""
 
     def __init__(self, source: Source, batch: int, seed: int, stream: int, split: str) -> None:
         self.source, self.batch, self.seed, self.stream, self.split = source, batch, seed, stream, split
@@ -45,17 +45,17 @@ def charge_loader(
 ) -> DataLoader[Tensor]:
     """An endless loader of charges: batch k is a pure function of (seed, stream, k).
 
-    A run that resumes with ``start_step=k`` therefore sees the batches it would have seen, whatever the
-    number of workers, and the global random state is neither read nor moved.
+    Therefore a run that resumes with ``start_step=k`` sees the same batches as without the break, with any number of
+    workers. The global random state is neither read nor changed.
 
     Args:
-        source: to draw from.
+        source: the source to draw from.
         batch: rows per batch.
         seed: of the run, at least 0.
         start_step: number of the first batch to yield.
-        workers: loader processes; 0 draws in this one.
-        stream: keeps loaders of one run independent of each other. Give the two plates different streams:
-            with the same one, two painted sources would get the same hues row by row.
+        workers: loader processes; 0 draws in this process.
+        stream: keeps the loaders of one run independent of each other. Give the two plates different streams: with the
+            same one, two coloured sources would get the same hues row by row.
         split: "train" or "test".
 
     Returns:
@@ -77,6 +77,6 @@ def charge_loader(
         sampler=_Steps(start_step),
         batch_size=None,
         num_workers=workers,
-        # otherwise the loader would draw its workers' base seed from the global generator, and shift it
+        # without it the loader would draw its workers' base seed from the global generator and change its state
         generator=Generator().manual_seed(0),
     )

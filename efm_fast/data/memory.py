@@ -1,4 +1,4 @@
-"""Data that users bring in memory: tensors and arrays, any torch Dataset, a ready Source."""
+"""Data in memory: tensors and arrays, torch Datasets, and ready Sources."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def tensor(data: Any, labels: Any = None, held_out: float = 0.2, seed: int = 0) 
     """A tensor or array in memory.
 
     Args:
-        data: [M, D] vectors or [M, C, H, W] images. uint8 is scaled to [-1, 1], all else is used as it is.
+        data: [M, D] vectors or [M, C, H, W] images. uint8 is scaled to [-1, 1]; other dtypes are used as they are.
         labels: class of each row, [M] whole numbers, or None.
         held_out: share of rows held out as the test split, in [0, 1).
         seed: fixes which rows are held out.
@@ -48,10 +48,10 @@ def ready(source: Source) -> Source:
 
 
 def from_array(name: str, data: Any, labels: Any, held_out: float, seed: int) -> FiniteSource:
-    """The rows of ``data`` dealt into a train and a test split (see :func:`tensor`)."""
+    """The rows of ``data``, split into train and test (see :func:`tensor`)."""
     rows = stored(
         f"{name} data", as_tensor(f"{name} data", data)
-    )  # before it is dealt, so that places are the user's
+    )  # before it is split, so that messages name the user's rows
     index = split_rows(len(rows) if rows.ndim else 0, held_out, seed) if rows.numel() else None
     if index is None:
         raise InputError(f"{name} data: expected at least one row, got shape {tuple(rows.shape)}")
@@ -70,8 +70,8 @@ def from_array(name: str, data: Any, labels: Any, held_out: float, seed: int) ->
 class DatasetSource(Source):
     """Any map-style torch Dataset whose items are tensors or (tensor, label) pairs.
 
-    Items are read when they are drawn, so the set may be larger than memory. Torch's random numbers that an
-    item uses, such as a random flip, are seeded per draw: a resumed run sees the same ones.
+    Items are read when they are drawn, so the set may be larger than memory. Random numbers of torch that an item uses,
+    such as for a random flip, are seeded for each draw, so that a resumed run sees the same ones.
 
     Args:
         dataset: with ``len`` and ``[index]``; items of shape (D,) or (C, H, W). uint8 is scaled to [-1, 1].
@@ -119,7 +119,7 @@ class DatasetSource(Source):
         yield from map(self._read, self._held(split).split(n))
 
     def labels(self, split: str = "train") -> Tensor | None:
-        """Label of every item of ``split``, int64 [M], read one by one; None where items have none."""
+        """Label of every item of ``split``, int64 [M], read one by one; None if items have no labels."""
         rows = self._rows[checks.choice("split", split, SPLITS)].tolist()
         found = [self._item(row)[1] for row in rows]
         return None if not found or found[0] is None else torch.tensor([int(label) for label in found])

@@ -1,4 +1,4 @@
-"""Arrays of .npz files, looked at before they are read: a damaged or hostile file costs neither memory nor trust."""
+"""Arrays of .npz files. Headers are checked before data are read, so that damaged or hostile files do no harm."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def npz(path: str, key: str | None = None, held_out: float = 0.2, seed: int = 0)
     """An array of a NumPy .npz file, read without unpickling anything.
 
     Args:
-        path: of the file; a relative one starts at the working folder.
+        path: path of the file; a relative one starts at the working folder.
         key: name of the array; may be left out if the file holds only one.
         held_out: share of rows held out as the test split, in [0, 1).
         seed: fixes which rows are held out.
@@ -34,8 +34,8 @@ def npz(path: str, key: str | None = None, held_out: float = 0.2, seed: int = 0)
         The source (see the source ``tensor`` for shapes and dtypes).
 
     Raises:
-        InputError: no such file or array, not an .npz file, an array of something else than numbers, one that the
-            file does not hold in full or memory cannot, or bad data.
+        InputError: there is no such file or array, it is not an .npz file, the array does not hold numbers, is not
+            complete or does not fit in memory, or its data are wrong.
     """
     return from_array("npz", _read(existing("npz path", path), key), None, held_out, seed)
 
@@ -50,7 +50,7 @@ def array_names(file: Path | IO[bytes]) -> list[str]:
     """Names of the arrays in an .npz file.
 
     Raises:
-        zipfile.BadZipFile: it is none.
+        zipfile.BadZipFile: it is not an .npz file.
     """
     with zipfile.ZipFile(file) as archive:
         return [name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")]
@@ -64,12 +64,12 @@ def read_array(
     Args:
         file: its path, or the open file.
         key: name of the array; may be None if the file holds only one.
-        argument: which argument the file is, for messages.
-        said: what messages call the file.
-        most: bytes of the array that are allowed; the machine's memory is a limit as well.
+        argument: name of the argument that gave the file, for messages.
+        said: name of the file in messages.
+        most: largest allowed size of the array in bytes; the machine's memory is a limit too.
 
     Raises:
-        InputError: no such array, one that is damaged or too large, or one of something else than numbers.
+        InputError: there is no such array, or it is damaged, too large, or does not hold numbers.
     """
     try:
         names = array_names(file)
@@ -85,7 +85,7 @@ def read_array(
             return np.asarray(arrays[name])
     except InputError:
         raise
-    except Exception as error:  # a damaged file fails in whichever of zip, zlib, header and array comes first
+    except Exception as error:  # a damaged file may raise from zip, zlib, the header or the array
         reason = " ".join(str(error).split()) or type(error).__name__
         raise InputError(f"{argument}: cannot read {said} as arrays of numbers: {reason}") from error
 
@@ -97,7 +97,7 @@ def _hint(path: Path) -> str:
 
 
 def _check_header(name: str, member: IO[bytes], info: zipfile.ZipInfo, most: float) -> None:
-    """Refuse an array by what its header says, before memory is taken for it."""
+    """Refuse an array by its header, before memory is allocated for it."""
     version = np.lib.format.read_magic(member)
     if version not in _READERS:
         raise InputError(f"{name}: expected numbers, got an array of format {version}")
@@ -117,7 +117,7 @@ def _check_header(name: str, member: IO[bytes], info: zipfile.ZipInfo, most: flo
 
 
 def _memory() -> float:
-    """Bytes of memory of this machine; infinite where the system does not say."""
+    """Bytes of memory of this machine; infinite if the system does not tell."""
     try:
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, ValueError, OSError):

@@ -1,4 +1,4 @@
-"""Sources by name: what a config writes under ``plus`` and ``minus``."""
+"""The registry of sources: a config names them under ``plus`` and ``minus``."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ PATHS = ("path", "root")  # settings that name a file or folder
 def register_source(name: str) -> Callable[[Factory], Factory]:
     """Register a class or function that builds a :class:`Source` under ``name``.
 
-    Its keyword arguments become the keys a config may set. An argument called ``seed`` receives the seed
-    given to :func:`make_source`, unless the config sets it; arguments called ``path`` and ``root`` name files,
-    and a run records them as absolute ones.
+    Its keyword arguments become the keys that a config may set. An argument called ``seed`` receives the seed of
+    :func:`make_source`, unless the config sets it. Arguments called ``path`` and ``root`` name files, which a run
+    records with absolute paths.
 
         @register_source("ring")
         class Ring(Source): ...
@@ -34,7 +34,7 @@ def register_source(name: str) -> Callable[[Factory], Factory]:
 
     def register(factory: Factory) -> Factory:
         known = _FACTORIES.get(name)
-        # a notebook cell run twice defines the same factory anew; that is no clash
+        # a notebook cell that runs twice defines the same factory again, which is allowed
         if known is not None and _origin(known) != _origin(factory):
             raise InputError(f"source name: {name!r} is taken by {'.'.join(_origin(known))}")
         _FACTORIES[name] = factory
@@ -98,8 +98,8 @@ def make_source(spec: object, *, seed: int = 0) -> Source:
         The source.
 
     Raises:
-        InputError: an unknown name or key (with the nearest ones), a bad value, data that cannot be read, or the
-            record of data that were in memory.
+        InputError: a name or key is unknown (the text gives the nearest ones), a value is wrong, data cannot be read,
+            or the config only holds the record of data that were in memory.
     """
     settings = resolve_source(spec)
     for key in in_memory(settings):

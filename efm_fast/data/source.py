@@ -1,4 +1,4 @@
-"""What a data set looks like to the rest of the project: rows of float32, drawn i.i.d."""
+"""The interface of a data set to the rest of the project: rows of float32 that are drawn i.i.d."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ SPLITS = ("train", "test")
 
 
 class Source(ABC):
-    """A distribution on R^D, known through draws.
+    """A distribution on R^D from which rows can be drawn.
 
-    Subclasses set ``name`` and ``shape`` and write :meth:`draw`; those that hold a finite set also answer
-    :meth:`size`, :meth:`all` and, where classes are known, :meth:`labels`.
+    Subclasses set ``name`` and ``shape`` and define :meth:`draw`. Those that hold a finite set also define
+    :meth:`size`, :meth:`all` and, if classes are known, :meth:`labels`.
 
     Attributes:
-        name: the name under which configs ask for it.
+        name: its name in configs.
         shape: (D,) for vectors, (C, H, W) for images; images have values in [-1, 1].
-        draws_anew: whether :meth:`draw` gives other rows than those of :meth:`all`, such as fresh colours or windows.
+        draws_anew: whether :meth:`draw` returns other rows than :meth:`all`, such as fresh colours or windows.
     """
 
     name: str
@@ -41,8 +41,8 @@ class Source(ABC):
     def draw(self, n: int, generator: Generator, split: str = "train") -> Tensor:
         """Draw ``n`` i.i.d. rows, [n, D] float32 in data units.
 
-        Rows of finite sets are drawn with replacement: charges of a training target must be independent
-        for the target to be unbiased.
+        Rows of finite sets are drawn with replacement, because a training target is unbiased only if its charges are
+        independent.
 
         Args:
             n: number of rows, at least 1.
@@ -54,7 +54,7 @@ class Source(ABC):
         """
 
     def size(self, split: str = "train") -> int | None:
-        """Number of distinct rows of ``split``; None where the source never repeats itself."""
+        """Number of distinct rows of ``split``; None for an endless source."""
         checks.choice("split", split, SPLITS)
         return None
 
@@ -71,7 +71,7 @@ class Source(ABC):
         yield from self.all(split).split(n)
 
     def labels(self, split: str = "train") -> Tensor | None:
-        """Class of every row of :meth:`all`, int64 [M]; None where classes are not known."""
+        """Class of every row of :meth:`all`, int64 [M]; None if classes are not known."""
         checks.choice("split", split, SPLITS)
         return None
 
@@ -101,12 +101,12 @@ def number(name: str, value: object, *, least: float = -math.inf, below: float =
 
 
 def split_rows(count: int, held_out: float, seed: int) -> dict[str, Tensor]:
-    """Deal ``count`` rows into a train and a test split, disjoint and fixed by ``seed``.
+    """Split ``count`` rows into train and test, disjoint and fixed by ``seed``.
 
     Args:
         count: number of rows.
-        held_out: share of the rows to hold out, in [0, 1); at least one row is, unless the share is 0.
-        seed: of the deal; the same seed always holds out the same rows.
+        held_out: share of the rows to hold out, in [0, 1); at least one row is held out unless the share is 0.
+        seed: seed of the split; the same seed always holds out the same rows.
 
     Returns:
         Sorted row numbers, int64, under "train" and "test".
@@ -126,18 +126,18 @@ def split_rows(count: int, held_out: float, seed: int) -> dict[str, Tensor]:
 
 
 class FiniteSource(Source):
-    """A finite set in memory, dealt into a train and a test split.
+    """A finite set in memory, split into train and test.
 
-    Rows of uint8 are pictures: they stay bytes in memory and become float32 in [-1, 1] per draw. Rows of any
-    other dtype are used as they are, as float32.
+    Rows of uint8 are pictures: they stay bytes in memory and become float32 in [-1, 1] when drawn. Rows of other dtypes
+    are converted to float32 and not scaled.
 
     Args:
         name: of the source.
         rows: rows per split, [M, ...] with one trailing shape; the test split may be empty.
-        labels: classes per split, int64 [M], where known.
+        labels: classes per split, int64 [M], if known.
 
     Raises:
-        InputError: empty data, NaN or infinity, or splits of different shapes.
+        InputError: data are empty, hold NaN or infinity, or the splits have different shapes.
     """
 
     def __init__(
@@ -169,7 +169,7 @@ class FiniteSource(Source):
         return len(self._rows[checks.choice("split", split, SPLITS)])
 
     def all(self, split: str = "train") -> Tensor:
-        """Every row of ``split`` once, [M, D] float32; InputError where nothing was held out."""
+        """Every row of ``split`` once, [M, D] float32. Raises InputError if nothing was held out."""
         return _as_float(self._held(split))
 
     def parts(self, n: int, split: str = "train") -> Iterator[Tensor]:
@@ -177,7 +177,7 @@ class FiniteSource(Source):
         yield from map(_as_float, self._held(split).split(n))
 
     def labels(self, split: str = "train") -> Tensor | None:
-        """Class of every row of ``split``, int64 [M]; None where classes are not known."""
+        """Class of every row of ``split``, int64 [M]; None if classes are not known."""
         checks.choice("split", split, SPLITS)
         return None if self._labels is None else self._labels[split]
 
@@ -189,11 +189,11 @@ class FiniteSource(Source):
 
 
 class AbsentSource(Source):
-    """Stands in for data that are not here, where a run needs them only to be looked at: any use is an error.
+    """A placeholder for data that are missing, so that a run can be opened without them; every use raises an error.
 
     Args:
-        shape: of the data.
-        reason: the text of that error, what is missing and how to give it.
+        shape: shape of the data.
+        reason: text of the error: what is missing and how to give it.
     """
 
     name = "absent"
@@ -219,7 +219,7 @@ class AbsentSource(Source):
 
 
 def stored(name: str, rows: Tensor) -> Tensor:
-    """Rows as they stay in memory: bytes as bytes, all else as finite float32."""
+    """Rows as they are kept in memory: bytes as bytes, other dtypes as finite float32."""
     if rows.is_complex() or rows.dtype == torch.bool:
         raise InputError(f"{name}: expected a real dtype, got {rows.dtype}")
     if rows.dtype == torch.uint8:

@@ -1,7 +1,7 @@
-"""What a user puts on a plate, as settings that a config holds, and what of it a run folder keeps.
+"""The data of a plate as settings of a config, and as a run folder records them.
 
-Data in memory cannot be written into a config.yaml. In their place stands a record: what they are, their shape and
-dtype, and a fingerprint by which the same data are known again.
+Data in memory cannot be written to a config.yaml. A record takes their place: their kind, shape and dtype, and a
+fingerprint that identifies the same data later.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ from ..errors import InputError
 from .source import SPLITS, Source
 from .tools import as_tensor
 
-_RECORD = "in_memory"  # the key that tells a record from data
-_KEPT_BACK = "not_published"  # the key that tells the name of a file from the file
-_ITEMS = 64  # of a Dataset that its fingerprint looks at, evenly spread
-_ROWS = 256  # of a Source that its fingerprint draws
+_RECORD = "in_memory"  # the key of a record of data
+_KEPT_BACK = "not_published"  # the key of a file's name that stands for the file
+_ITEMS = 64  # items of a Dataset that its fingerprint reads, evenly spread
+_ROWS = 256  # rows of a Source that its fingerprint draws
 _EXPECTED = "a source's name, a mapping with a name, a tensor, an array, a torch Dataset or a Source"
 
 
 def as_spec(plate: str, value: object) -> dict[str, Any]:
-    """What stands on ``plate``, as a mapping with the key ``name`` and that source's settings.
+    """The data of ``plate`` as a mapping with the key ``name`` and the settings of that source.
 
-    A bare tensor or array, a torch Dataset and a ready Source become settings of the sources ``tensor``,
-    ``dataset`` and ``source``.
+    A tensor or array, a torch Dataset and a ready Source become settings of the sources ``tensor``, ``dataset`` and
+    ``source``.
 
     Raises:
-        InputError: none of these; the text names the plate.
+        InputError: the value is none of these; the text names the plate.
     """
     if isinstance(value, Mapping):
         return {str(key): _plain(part) for key, part in value.items()}
@@ -51,25 +51,25 @@ def as_spec(plate: str, value: object) -> dict[str, Any]:
 
 
 def recorded(plate: str, spec: Mapping[str, Any]) -> dict[str, Any]:
-    """``spec`` as plain data for a YAML file, a record in the place of each thing in memory.
+    """``spec`` as plain data for a YAML file, with a record in place of data in memory.
 
     Raises:
-        InputError: a setting that can be neither written out nor recorded.
+        InputError: a setting can neither be written nor recorded.
     """
     return {key: _recorded(f"{plate}.{key}", value) for key, value in spec.items()}
 
 
 def is_record(value: object) -> bool:
-    """Whether ``value`` stands in a config.yaml for data that were in memory."""
+    """Whether ``value`` is the record of data that were in memory."""
     return isinstance(value, Mapping) and _RECORD in value
 
 
 def without_places(spec: Mapping[str, Any], keys: Collection[str]) -> dict[str, Any]:
-    """The recorded ``spec`` for others to read: of files and folders of this machine, the names alone.
+    """The recorded ``spec`` for publication: files and folders of this machine are replaced by their names.
 
     Args:
         spec: settings as plain data.
-        keys: settings that name a file or folder; any other that is an absolute path counts as one too.
+        keys: settings that name a file or folder; any other setting that is an absolute path counts as one too.
     """
     return {
         key: {_KEPT_BACK: Path(value).name}
@@ -100,7 +100,7 @@ def described(record: Mapping[str, Any]) -> str:
 
 
 def given_again(plate: str, spec: Mapping[str, Any], given: object) -> dict[str, Any]:
-    """The recorded ``spec`` with the data in memory that are ``given`` again in the places of their records.
+    """The recorded ``spec`` with the data in memory, which are ``given`` again, in place of their records.
 
     Args:
         plate: "plus" or "minus".
@@ -108,7 +108,7 @@ def given_again(plate: str, spec: Mapping[str, Any], given: object) -> dict[str,
         given: the data, in any of the forms that :func:`as_spec` takes.
 
     Raises:
-        InputError: other data or settings than the recorded ones, or nothing was recorded as in memory.
+        InputError: data or settings differ from the recorded ones, or no data were recorded as in memory.
     """
     records = in_memory(spec)
     if not records:
@@ -136,7 +136,7 @@ def given_again(plate: str, spec: Mapping[str, Any], given: object) -> dict[str,
 
 
 def _plain(value: object) -> Any:
-    """``value`` without types that YAML does not know, where it has a plain form."""
+    """``value`` as plain types that YAML knows, if it can be converted."""
     if isinstance(value, np.generic):
         return value.item()
     if isinstance(value, Mapping):
@@ -180,13 +180,13 @@ def _twice(fingerprint: Callable[[], str]) -> str | None:
 
 
 def _draws(source: Source) -> list[object]:
-    """What a source's fingerprint is made of: its sizes, and some rows at a fixed seed."""
+    """The parts of a source's fingerprint: its sizes, and some rows drawn with a fixed seed."""
     rows = source.draw(_ROWS, torch.Generator().manual_seed(0))
     return [[source.size(split) for split in SPLITS], rows]
 
 
 def _items(dataset: Any) -> list[object]:
-    """What a Dataset's fingerprint is made of: its length, and some items, their random transforms at a fixed seed."""
+    """The parts of a Dataset's fingerprint: its length and some items, with a fixed seed for random transforms."""
     count = len(dataset)
     rows = torch.linspace(0, count - 1, min(count, _ITEMS), dtype=torch.float64).long().tolist()
     with torch.random.fork_rng(devices=[]):
@@ -195,7 +195,7 @@ def _items(dataset: Any) -> list[object]:
 
 
 class Digest:
-    """The fingerprint of data that come in parts; equal parts in the same order have the same one."""
+    """The fingerprint of data that come in parts. Equal parts in the same order give the same fingerprint."""
 
     def __init__(self) -> None:
         self._digest = hashlib.blake2b(digest_size=16)
@@ -217,7 +217,7 @@ def hashed(value: object) -> str:
 
 
 def _feed(digest: hashlib.blake2b, value: object) -> None:
-    """Add ``value`` to ``digest``: arrays by their shape and bytes, containers part by part, all else as text."""
+    """Add ``value`` to ``digest``: arrays by shape and bytes, containers part by part, other values as text."""
     if isinstance(value, Tensor):
         rows = as_tensor("data", value).contiguous()
         digest.update(f"{rows.dtype}{tuple(rows.shape)}".encode())

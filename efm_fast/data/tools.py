@@ -59,11 +59,10 @@ def to_images(x: Tensor, shape: Sequence[int]) -> Tensor:
 
 
 def as_tensor(name: str, value: Any) -> Tensor:
-    """A tensor or array of numbers as a plain tensor on the CPU, cut from its graph and in this machine's byte order.
+    """A tensor or array of numbers as a plain tensor on the CPU, detached and in this machine's byte order.
 
     Raises:
-        InputError: not numbers, or a tensor or array that is not plainly all there: sparse, quantized, on the meta
-            device, masked.
+        InputError: it does not hold numbers, or is sparse, quantized, masked or on the meta device.
     """
     if isinstance(value, Tensor):
         if value.layout != torch.strided or value.is_quantized or value.is_nested or value.is_meta:
@@ -92,10 +91,10 @@ def as_tensor(name: str, value: Any) -> Tensor:
 
 
 def existing(name: str, path: str | Path, *, folder: bool = False) -> Path:
-    """``path`` as an absolute path to a file, or to a ``folder``, that is there.
+    """``path`` as an absolute path to an existing file, or to an existing ``folder``.
 
     Raises:
-        InputError: it is not; the text says where was looked.
+        InputError: it does not exist; the text gives the absolute path.
     """
     where = Path(path).expanduser().absolute()
     if where.is_dir() if folder else where.is_file():

@@ -1,4 +1,4 @@
-"""Endless distributions: the Gaussian in any dimension, and the plane's usual test cases."""
+"""Endless distributions: the Gaussian in any dimension, and the usual test cases in the plane."""
 
 from __future__ import annotations
 
@@ -82,8 +82,8 @@ class Mixture(Source):
 class SwissRoll(Source):
     """The Swiss roll of scikit-learn, seen from its end, in the plane.
 
-    The angle t is uniform in 1.5 pi .. 4.5 pi and the point is ``scale * t (cos t, sin t)`` plus noise. At
-    the default scale the exact W2 to the unit Gaussian measures .84, and .2 between two sets of 2048.
+    The angle t is uniform in 1.5 pi .. 4.5 pi, and the point is ``scale * t (cos t, sin t)`` plus noise. At the default
+    scale, the exact W2 to the unit Gaussian is about 0.84, and between two sets of 2048 samples about 0.2.
 
     Args:
         scale: data units per radian.
@@ -112,8 +112,8 @@ class SwissRoll(Source):
 class Moons(Source):
     """The two interleaving half circles of scikit-learn, in its coordinates.
 
-    scikit-learn spaces the points of a call evenly along the arcs; here each is drawn on its own, because
-    charges have to be independent of each other.
+    scikit-learn spaces the points of a call evenly along the arcs. Here each point is drawn independently, because
+    charges must be independent of each other.
 
     Args:
         noise: standard deviation of the blur, data units.

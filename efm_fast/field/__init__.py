@@ -1,4 +1,4 @@
-"""The field of charges: one mergeable sum in log scale, and the two plates' field made of it."""
+"""The field of charges: a sum over charges in log scale that can be merged, and the field of two plates."""
 
 from .capacitor import capacitor_field
 from .distributed import Sharding

@@ -1,4 +1,4 @@
-"""The field of both plates: exact superposition in log scale, normalised once."""
+"""The field of both plates: their sums are superposed exactly, in log scale, and normalised once."""
 
 from __future__ import annotations
 
@@ -51,9 +51,9 @@ def capacitor_field(
         plus_weight: relative weights of the charges, [M], scaled to total charge 1; None means equal.
         minus_weight: the same for ``minus``, [M'].
         softening: r2 becomes r2 + softening^2; data units.
-        normalization: "superposition" adds the two plates' fields as physics does. "per_plate" scales each
-            plate's field to length one before adding, as the authors' published code does; that is not a
-            Coulomb field and is here for parity only.
+        normalization: "superposition" adds the fields of the two plates, as in physics. "per_plate" scales each plate's
+            field to length one before it adds them, as the published code of the authors does. That is not a Coulomb
+            field; it exists for comparison only.
         backend: see :func:`efm_fast.riesz_sum`.
         precision: see :func:`efm_fast.riesz_sum`.
         progress: see :func:`efm_fast.riesz_sum`.
@@ -101,7 +101,7 @@ def capacitor_field(
 def _centred(
     plus: Charges, minus: Charges, x: Tensor, sharding: Sharding | None
 ) -> tuple[Tensor, Charges, Charges]:
-    """A centre of both plates' charges, of all processes, and the charges, whose first chunks may have been read."""
+    """The centre of both plates' charges on all processes, and the charges with the chunks put back that were read."""
     if plus is minus and isinstance(plus, Iterator):
         raise InputError("minus: expected charges of its own, got the iterator that plus is read from")
     some_plus, plus = some_of(plus, "plus")
@@ -121,7 +121,7 @@ def plate_charge(
     of: str,
     sharding: Sharding | None = None,
 ) -> float | Tensor:
-    """Total weight of a plate's charges [M, D] beside ``points`` [N, D], the argument ``of``.
+    """Total weight of a plate's charges [M, D], checked against ``points`` [N, D], whose argument is called ``of``.
 
     With a ``sharding`` it is the total over all processes, of which some may have no charges.
 
@@ -144,7 +144,7 @@ def _of_all(own: float | Tensor, sharding: Sharding | None) -> float | Tensor:
 
 
 def _not_zero(name: str, total: float | Tensor) -> float | Tensor:
-    """``total``, unless it is 0; what a compiler or transform traces has no value yet, and then gives NaN."""
+    """Return ``total`` unless it is 0. It has no value while a compiler or transform traces; a 0 then becomes NaN."""
     if (isinstance(total, float) or not watched(total)) and total == 0:
         raise InputError(
             f"{name}: expected charges whose weights do not add up to 0, got none or such that do"
@@ -153,7 +153,7 @@ def _not_zero(name: str, total: float | Tensor) -> float | Tensor:
 
 
 def superposed(plus: CentredSum, minus: CentredSum, x: Tensor, z: Tensor, L: float) -> CapacitorField:
-    """E+ - E-: one sum over both plates, of which E_z = W+ z - W- (z - L) = (W+ - W-) z + W- L."""
+    """E+ - E-: one sum over both plates, with E_z = W+ z - W- (z - L) = (W+ - W-) z + W- L."""
     both = plus.merge(-minus)
     vertical = both.w * z.double() + minus.weight_at(both.m) * L
     return normalised(both.m, both.whole(x).v, vertical)
@@ -170,10 +170,10 @@ def _per_plate(plus: CentredSum, minus: CentredSum, x: Tensor, z: Tensor, L: flo
 
 
 def normalised(m: Tensor, features: Tensor, vertical: Tensor) -> CapacitorField:
-    """The field e^m (features, vertical), its length taken out of it."""
+    """Direction and log norm of the field e^m (features, vertical)."""
     vector = torch.cat([features, vertical.to(features.dtype)[:, None]], 1)
     norm = torch.linalg.vector_norm(vector, dim=1, dtype=torch.float64)
-    # a vanishing vector must not reach log and division, whose gradients there would spoil every other row
+    # a vanishing vector must not reach log and division: their NaN gradients would spread to every other row
     vanishes = norm == 0
     safe = torch.where(vanishes, 1.0, norm)
     log_norm = torch.where(vanishes, -torch.inf, m + torch.log(safe))

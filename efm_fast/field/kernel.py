@@ -1,6 +1,6 @@
-"""The kernel functions: what one charge contributes at a distance.
+"""The kernel functions: the weight of one charge as a function of its distance.
 
-This is their one home in Python. ``csrc/core/kernel.h`` and ``kernels/kernel.py`` are their homes in C++ and Triton.
+All of them are defined here for Python, in ``csrc/core/kernel.h`` for C++, and in ``kernels/kernel.py`` for Triton.
 r2 is always |x - y|^2 + height^2 + softening^2, data units squared.
 """
 
@@ -16,19 +16,19 @@ from torch import Tensor
 from .. import checks
 from ..errors import InputError
 
-_LEAST_RATIO = -1.0 + 1e-7  # of an excess to r2: log1p stays finite
-_STEPS = 100  # bisections of a reach: float64 has no more digits
+_LEAST_RATIO = -1.0 + 1e-7  # the smallest ratio of an excess to r2, so that log1p stays finite
+_STEPS = 100  # bisections of a reach, enough for all digits of float64
 
 
 class Kernel(ABC):
-    """A kernel function e^l of the squared distance, falling as the distance grows.
+    """A kernel function e^l of the squared distance, which falls as the distance grows.
 
-    A subclass gives ``name``, ``parameters``, :meth:`log_kernel` and :meth:`slope`, and is registered by
-    :func:`register_kernel`. The backends "reference" and "torch" then serve it. What else is here has a default in
-    float64; a subclass overrides it where it knows a quicker form that rounds as little.
+    A subclass defines ``name``, ``parameters``, :meth:`log_kernel` and :meth:`slope`, and is registered by
+    :func:`register_kernel`. The backends "reference" and "torch" can then use it. The other methods have defaults in
+    float64; a subclass overrides them if it has a faster form that is as exact.
 
     Attributes:
-        name: by which backends know the kernel.
+        name: the name under which backends find the kernel.
     """
 
     name: ClassVar[str]
@@ -36,29 +36,29 @@ class Kernel(ABC):
     @property
     @abstractmethod
     def parameters(self) -> tuple[float, ...]:
-        """The numbers that make the kernel: ``type(kernel)(*kernel.parameters)`` equals ``kernel``."""
+        """The parameters of the kernel: ``type(kernel)(*kernel.parameters)`` equals ``kernel``."""
 
     @abstractmethod
     def log_kernel(self, r2: Tensor) -> Tensor:
-        """l(r2), in the dtype of ``r2``; +inf at 0 where the kernel has a pole, -inf at infinity."""
+        """l(r2), in the dtype of ``r2``; +inf at 0 if the kernel has a pole, -inf at infinity."""
 
     @abstractmethod
     def slope(self, r2: Tensor) -> Tensor:
         """dl / dr2, in the dtype of ``r2``; never positive."""
 
     def relative_log(self, excess: Tensor, r2: Tensor) -> Tensor:
-        """l(r2 + excess) - l(r2) in the dtype of ``excess``, 0 where ``excess`` is 0 even on a pole.
+        """l(r2 + excess) - l(r2) in the dtype of ``excess``; 0 where ``excess`` is 0, even on a pole.
 
         Args:
-            excess: the difference of two squared distances, which keeps digits that the larger one has lost.
-            r2: the squared distance to compare with, of a shape that broadcasts.
+            excess: the difference of two squared distances; it keeps digits that the squared distances have lost.
+            r2: the squared distance of the pivot, of a shape that broadcasts.
         """
         near = r2.double()
         relative = self.log_kernel((near + excess).clamp_min(0.0)) - self.log_kernel(near)
         return torch.where(excess == 0, 0.0, relative).to(excess.dtype)
 
     def reach(self, log_kernel: Tensor) -> Tensor:
-        """The squared distance at which l has fallen to ``log_kernel``, float64."""
+        """The squared distance at which l equals ``log_kernel``, float64."""
         low, high = (torch.full_like(log_kernel, sign * 700.0, dtype=torch.float64) for sign in (-1.0, 1.0))
         for _ in range(_STEPS):
             middle = 0.5 * (low + high)
@@ -67,7 +67,7 @@ class Kernel(ABC):
         return torch.exp(0.5 * (low + high))
 
     def log_factor(self, height: Tensor) -> Tensor | None:
-        """l(r2 + height^2) - l(r2) if it is the same for every r2, float64; else None."""
+        """l(r2 + height^2) - l(r2) in float64 if it is the same for every r2; otherwise None."""
         return None
 
 
@@ -142,7 +142,7 @@ class Gaussian(Kernel):
         return r2.new_full((), -0.5 / self.bandwidth**2).expand_as(r2)
 
     def relative_log(self, excess: Tensor, r2: Tensor) -> Tensor:
-        """-excess / (2 bandwidth^2), whatever r2."""
+        """-excess / (2 bandwidth^2) for every r2."""
         return self.log_kernel(excess)
 
     def reach(self, log_kernel: Tensor) -> Tensor:
@@ -170,7 +170,7 @@ def register_kernel(kernel: _AnyKernel) -> _AnyKernel:
     if not (isinstance(kernel, type) and issubclass(kernel, Kernel)):
         raise InputError(f"kernel: expected a subclass of efm_fast.Kernel, got {checks.describe(kernel)}")
     known = _REGISTERED.get(kernel.name, kernel)
-    # the same class again, from a cell of a notebook that ran twice, takes its own place
+    # a cell of a notebook that runs twice defines the class again; the new one replaces the old one
     if (known.__module__, known.__qualname__) != (kernel.__module__, kernel.__qualname__):
         raise InputError(f"kernel: expected a name of its own, got {kernel.name!r}, which is taken")
     _REGISTERED[kernel.name] = kernel

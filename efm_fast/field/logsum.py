@@ -1,7 +1,7 @@
-"""Sums over charges in log scale, and the merge that makes one of two: its one home in Python.
+"""Sums over charges in log scale, and the merge of two such sums into one.
 
-A sum is kept as numbers that are to be multiplied by e^m, where m, the log scale of each point, is the largest log
-kernel among the charges. Two sums over different charges merge: both are brought to the larger m, then added.
+A sum is stored as numbers in units of e^m. The log scale m of a point is the largest log kernel among the charges. Two
+sums over different charges merge: both are rescaled to the larger m, and added.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def relative_weights(log_kernel: Tensor, charge: Tensor) -> tuple[Tensor, Tensor
 
 def _factor(own: Tensor, m: Tensor) -> Tensor:
     """e^(own - m) for a log scale ``own`` and a larger ``m``."""
-    # equal infinities scale by one; a finite term beside +inf, or an empty one, by zero
+    # equal infinities scale by one; a finite sum beside +inf, and an empty sum, scale by zero
     return torch.exp(torch.where(own == m, 0.0, own - m))
 
 
@@ -37,14 +37,14 @@ def _scaled(values: Tensor, factor: Tensor) -> Tensor:
 
 
 class LogScaled(ABC):
-    """Numbers in units of e^m for each point: what :class:`LogSum` and :class:`CentredSum` have in common."""
+    """Numbers in units of e^m for each point: the base class of :class:`LogSum` and :class:`CentredSum`."""
 
     m: Tensor
     w: Tensor
 
     @abstractmethod
     def _parts(self) -> tuple[Tensor | None, ...]:
-        """The numbers that e^m multiplies, [N] or [N, D] each; None for one that is not there."""
+        """The numbers in units of e^m, [N] or [N, D] each; None for a missing one."""
 
     @abstractmethod
     def _with(self: _Sum, m: Tensor, parts: Sequence[Tensor | None]) -> _Sum:
@@ -61,9 +61,9 @@ class LogScaled(ABC):
         )
 
     def times(self: _Sum, factor: Tensor) -> _Sum:
-        """The sum of charges ``factor`` times as large, float64 [], not 0: its size goes into the log scale."""
+        """The sum of charges ``factor`` times as large, float64 [], not 0; its size goes into the log scale."""
         size = factor.detach().abs()
-        sign = factor / size  # 1 or -1, and the way of the gradient
+        sign = factor / size  # 1 or -1; the gradient of ``factor`` flows through it
         parts = [None if part is None else part * sign.to(part.dtype) for part in self._parts()]
         return self._with(self.m + torch.log(size), parts)
 
@@ -71,12 +71,12 @@ class LogScaled(ABC):
         return self._with(self.m, [None if part is None else -part for part in self._parts()])
 
     def weight_at(self, m: Tensor) -> Tensor:
-        """The sum of weights in the log scale ``m`` [N], which is nowhere below its own; [N] in the dtype of w."""
+        """The sum of weights in units of e^m for a log scale ``m`` [N] not below its own; [N] in the dtype of w."""
         return _scaled(self.w, _factor(self.m, m))
 
     @staticmethod
     def rows(sums: Sequence[_Sum]) -> _Sum:
-        """The sums at several blocks of points as one, in their order."""
+        """The sums at several blocks of points, joined in their order."""
         if len(sums) == 1:
             return sums[0]
         columns = zip(*(part._parts() for part in sums), strict=True)
@@ -86,16 +86,16 @@ class LogScaled(ABC):
 
 @dataclass(frozen=True)
 class LogSum(LogScaled):
-    """Sums over charges in log scale, a monoid under :meth:`merge`.
+    """Sums over charges in log scale. Two of them over different charges :meth:`merge` into one.
 
     With l_ij the log kernel between point i and charge j and q_j the charge weights,
 
         w_i e^{m_i} = sum_j q_j e^{l_ij},        v_i e^{m_i} = sum_j q_j e^{l_ij} (x_i - y_j).
 
     Attributes:
-        m: log scale, float64 [N]; the largest l_ij over charges of non-zero weight. -inf where there is no
-            charge, +inf where the point lies exactly on a charge (then w is that charge's weight and v is 0,
-            the limit of the sums scaled by their largest term).
+        m: log scale, float64 [N]: the largest l_ij over charges of non-zero weight. It is -inf without charges, and
+            +inf if the point lies exactly on a charge. Then w is the weight of that charge and v is 0, the limit of
+            the sums relative to their largest term.
         w: scaled sum of weights, float [N], dimensionless.
         v: scaled sum of displacements, float [N, D], data units.
     """
@@ -124,7 +124,7 @@ class LogSum(LogScaled):
         return LogSum(self.m, self.w.to(dtype), self.v.to(dtype))
 
     def log_weight(self) -> Tensor:
-        """log |sum_j q_j e^{l_ij}|, float64 [N]: the log potential up to the kernel's constant factor."""
+        """log |sum_j q_j e^{l_ij}|, float64 [N]: the log of the potential, up to a constant factor of the kernel."""
         return self.m + torch.log(self.w.double().abs())
 
     def posterior_mean(self, x: Tensor) -> Tensor:
@@ -132,7 +132,7 @@ class LogSum(LogScaled):
         return x - self.v / self.w[:, None]
 
     def over_points(self, charge: Tensor) -> LogSum:
-        """The sum over the points too, each of weight ``charge`` [N]; float64, one row."""
+        """The sum over both charges and points, with point weights ``charge`` [N]; float64, one row."""
         if len(self.m) == 0:
             return LogSum.empty(1, self.v.shape[1], dtype=torch.float64, device=self.m.device)
         m = self.m.amax(0, keepdim=True)
@@ -140,7 +140,7 @@ class LogSum(LogScaled):
         return LogSum(m, *(_scaled(part.double(), factor).sum(0, keepdim=True) for part in self._parts()))
 
 
-#: The name that a sum had when there was only the Riesz kernel.
+#: The older name of LogSum, from when there was only the Riesz kernel.
 RieszSum = LogSum
 
 
@@ -148,18 +148,18 @@ RieszSum = LogSum
 class CentredSum(LogScaled):
     """A :class:`LogSum` whose displacements are split about a centre c: v = along (x - c) + rest.
 
-    Far from the charges all displacements are nearly x - c, and so are those of the other plate: in the difference of
-    two plates the first part is one multiple of x - c, known to float64, and the second holds what the charges differ
-    by. Whole displacements in float32 would leave |x - c| rounding errors of either plate there.
+    Far from the charges all displacements, also those of the other plate, are nearly x - c. In the difference of two
+    plates the first part is a multiple of x - c, known in float64, and the second part holds the differences between
+    the charges. Displacements that are not split would leave rounding errors of the size of |x - c| in float32.
 
-    Two sums that are merged are split about one centre, or neither is split.
+    Sums that are merged must be split about the same centre, or not at all.
 
     Attributes:
         m: log scale, float64 [N].
         w: scaled sum of weights, float64 [N].
-        along: the multiple of x - c, float64 [N]; None where the displacements are whole.
-        rest: the other displacements, [N, D], data units; float64 at precision="exact".
-        centre: c, float32 [D], data units; None where the displacements are whole.
+        along: the factor of x - c, float64 [N]; None if displacements are not split.
+        rest: the rest of the displacements, [N, D], data units; float64 with precision="exact".
+        centre: c, float32 [D], data units; None if displacements are not split.
     """
 
     m: Tensor
@@ -170,7 +170,7 @@ class CentredSum(LogScaled):
 
     @classmethod
     def of(cls, total: LogSum, w: Tensor | None = None) -> CentredSum:
-        """A sum with whole displacements; ``w`` are its weights where they are known to more digits."""
+        """A sum without split displacements; ``w`` are its weights if they are known to more digits."""
         return cls(total.m, total.w.double() if w is None else w, None, total.v, None)
 
     def _parts(self) -> tuple[Tensor | None, ...]:
@@ -181,10 +181,10 @@ class CentredSum(LogScaled):
         return CentredSum(m, w, along, rest, self.centre)  # type: ignore[arg-type]
 
     def whole(self, x: Tensor) -> LogSum:
-        """The same sum with whole displacements, in the dtype of ``rest``, at the points x [N, D] it was taken at."""
+        """The same sum without split displacements, in the dtype of ``rest``; x [N, D] are its points."""
         w = self.w.to(self.rest.dtype)
         if self.along is None or self.centre is None:
             return LogSum(self.m, w, self.rest)
-        # constants to autograd: the displacements' gradient comes in through the rest, see efm_fast.field.torch_op
+        # constants for autograd: the gradient of displacements flows through ``rest``, see efm_fast.field.torch_op
         apart = (x.to(self.rest.dtype) - self.centre).detach()
         return LogSum(self.m, w, torch.addcmul(self.rest, self.along.to(apart.dtype)[:, None], apart))

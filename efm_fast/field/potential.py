@@ -1,7 +1,7 @@
-"""Potential and electrostatic energy, from the same sum with power D - 1.
+"""Potential and electrostatic energy: sums over charges with power D - 1.
 
 In n = D + 1 dimensions a unit charge has the potential 1 / ((n - 2) r^(n - 2)), so that the field of
-:func:`efm_fast.capacitor_field` is minus its gradient (the 1 / S_{n-1} of Coulomb's law left out in both).
+:func:`efm_fast.capacitor_field` is minus its gradient. Both leave out the factor 1 / S_{n-1} of Coulomb's law.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from .sums import Group, riesz_sum
 
 @dataclass(frozen=True)
 class SignedLog:
-    """Numbers of either sign that overflow as such: sign * exp(log_abs).
+    """Numbers of either sign that may be too large or small for floats: sign * exp(log_abs).
 
     Attributes:
         sign: -1, 0 or 1, float64.
@@ -35,7 +35,7 @@ class SignedLog:
     log_abs: Tensor
 
     def value(self) -> Tensor:
-        """The numbers themselves, float64; infinite or zero where they leave its range."""
+        """The numbers in float64; infinite or zero where they leave its range."""
         return self.sign * torch.exp(self.log_abs)
 
 
@@ -102,7 +102,7 @@ def capacitor_potential(
     precision: Precision = "default",
     group: Group = None,
 ) -> SignedLog:
-    """Potential of two plates of charge 1 and -1: the field of ``capacitor_field`` is minus its gradient.
+    """Potential of two plates of charge 1 and -1. The field of ``capacitor_field`` is minus its gradient.
 
     Args:
         x: features of the points, [N, D], D at least 2, data units.
@@ -177,8 +177,7 @@ def energy(
         group: processes that share the sum, each with some of the charges; see :func:`efm_fast.kernel_sum`.
 
     Returns:
-        SignedLog: one number, float64. Its log is +inf where two charges of one plate coincide and
-        ``softening`` is 0.
+        SignedLog: one number, float64. Its log is +inf if two charges of one plate coincide and ``softening`` is 0.
 
     Raises:
         InputError: an argument has the wrong type, shape, device or range; a plate has no charges, or weights that
@@ -186,7 +185,7 @@ def energy(
         BackendUnavailableError: ``backend`` was named and cannot serve.
     """
     L, power = checks.length("L", L), _power(plus, "plus")
-    # the charges are the points too, and every process has its own
+    # the charges are also the points, so every process has points of its own
     sharding = None if group is None else replace(Sharding.of(group), points="sharded")
     options = {"softening": softening, "backend": backend, "precision": precision, "group": sharding}
     q_plus = _normalised("plus", plus, plus_weight, plus, sharding)
@@ -228,7 +227,7 @@ def _power(x: Tensor, name: str = "x") -> float:
 def _normalised(
     name: str, charges: Tensor, weight: Tensor | None, plus: Tensor, sharding: Sharding | None
 ) -> Tensor:
-    """Charges q_j that add up to 1, on all processes together; float64 [M]."""
+    """Weights q_j scaled so that they add up to 1 over all processes; float64 [M]."""
     total = plate_charge(name, charges, weight, plus, "plus", sharding)
     if weight is None:
         return torch.full((len(charges),), 1.0 / float(total), dtype=torch.float64, device=charges.device)

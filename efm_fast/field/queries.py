@@ -1,9 +1,9 @@
-"""Points at which a field sum is hard to get right, for tests and benches to share.
+"""Points at which a field sum is hard to compute, shared by tests and benches.
 
-Points on the segment between two charges are mostly dominated by one charge and hide errors. The hard places
-are those where two charges balance: ties within a plate, ties between the plates (every field line crosses such
-a surface), and points beside near-duplicate charges, where the distances of the GEMM form cancel to nothing. Where
-the fields of whole plates balance it is as hard: at flux points, from which a network learns, and farther out.
+Points on the segment between two charges are mostly dominated by one charge and hide errors. Sums are hard where two
+charges balance: at ties within a plate, at ties between the plates (every field line crosses such a surface), and at
+points near two almost equal charges, where distances from a matrix product cancel. They are also hard where the fields
+of whole plates balance: at flux points, from which a network learns, and farther away.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from .. import checks
 KINDS = ("interpolated", "tie", "plate_tie", "twin", "flux", "far")
 
 _TWIN_OFFSET = 1e-3  # rms distance between twins, in units of the rms distance between charges
-_HEIGHTS = {"flux": (1e-3, 1.0), "far": (1.0, 10.0)}  # of the points over the charges' plate, in units of L
-_FLATTEST = 0.05  # least |g0| of a flux point, beyond which 4 % of them lie
+_HEIGHTS = {"flux": (1e-3, 1.0), "far": (1.0, 10.0)}  # heights above the charge's plate, in units of L
+_FLATTEST = 0.05  # smallest |g0| of a flux point; 4 % of a Gaussian's draws are smaller
 
 
 def promised_error(kind: str, d: int) -> float:
-    """How far from the true unit direction ``precision="default"`` may be at points of ``kind`` in ``d`` dimensions."""
+    """The largest error of the unit direction that "default" precision promises for ``kind`` in ``d`` dimensions."""
     near = 1e-4 if d <= 3072 else 2e-4 if d <= 12288 else 1e-3
     return max(near, 1e-3) if kind == "far" else near
 
@@ -51,12 +51,12 @@ class QuerySet:
 
 
 def query_set(kind: str, n: int, m: int, d: int, *, seed: int = 0, uint8: bool = False) -> QuerySet:
-    """Draw ``m`` charges per plate and ``n`` points of ``kind`` in ``d`` dimensions; same seed, same draw.
+    """Draw ``m`` charges per plate and ``n`` points of ``kind`` in ``d`` dimensions. The same seed gives the same draw.
 
     interpolated: anywhere on the segment between a positive and a negative charge.
     tie: midway between two positive charges, between the plates.
-    plate_tie: near the middle of a segment between the plates, with z such that both ends are as far.
-    twin: a thousandth of the distance between charges away from two near-duplicate positive charges.
+    plate_tie: near the middle of a segment between the plates, at the height where both ends are equally far.
+    twin: a thousandth of the distance between charges away from two almost equal positive charges.
     flux: x = y + h g / |g0| at height h = 0.001 ... 1 L over a charge y of either plate, on either side, with Gaussian
     g and |g0| >= 0.05: where the flux of the charge crosses that height.
     far: the same at h = 1 ... 10 L.
@@ -106,7 +106,7 @@ def query_set(kind: str, n: int, m: int, d: int, *, seed: int = 0, uint8: bool =
 def _flux_points(
     plus: Tensor, minus: Tensor, L: float, low: float, high: float, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """Features and heights of points that the flux of one of the charges of each row passes."""
+    """Features and heights of points through which the flux of a charge of each row passes."""
     n, d = plus.shape
     above = torch.rand(n, generator=generator) < 0.5
     from_plus = torch.rand(n, generator=generator) < 0.5
@@ -125,6 +125,6 @@ def _charges(m: int, d: int, uint8: bool, generator: torch.Generator) -> Tensor:
 
 
 def _moved(charges: Tensor, step: Tensor) -> Tensor:
-    """``charges + step``, kept among the bytes where the charges are bytes."""
+    """``charges + step``, clamped and rounded to bytes if the charges are bytes."""
     moved = charges.float() + step
     return moved.clamp(0, 255).to(torch.uint8) if charges.dtype == torch.uint8 else moved

@@ -1,4 +1,4 @@
-"""One validated call of the pairwise sum, as every backend receives it."""
+"""One checked sum over charges, as every backend receives it."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from .kernel import Kernel, checked_kernel
 Precision = Literal["fast", "default", "exact"]
 
 _FARTHEST_SELF = 2**62
-_SAMPLES = 256  # charges whose mean is near enough to the centre of all
+_SAMPLES = 256  # charges whose mean is taken as the centre of all
 _BEYOND_FLOAT32 = (torch.float64, torch.int32, torch.int64, torch.uint32, torch.uint64)
 
 
 def working_dtype(x: Tensor, *charges: Tensor) -> torch.dtype:
-    """The dtype in which points ``x`` and ``charges`` are subtracted: float64 where float32 would round one of them."""
+    """The dtype in which points ``x`` and ``charges`` are subtracted: float64 if float32 would round one of them."""
     wide = x.dtype == torch.float64 or any(y.dtype in _BEYOND_FLOAT32 for y in charges)
     return torch.float64 if wide else torch.float32
 
 
 @dataclass(frozen=True)
 class SumRequest:
-    """Arguments of one sum over charges; :func:`checked` makes them what a backend may rely on.
+    """Arguments of one sum over charges. Backends receive them from :func:`checked`.
 
     Attributes:
         x: points, [N, D], float32 or float64; the result has its dtype.
@@ -35,12 +35,13 @@ class SumRequest:
         kernel: the kernel function e^l of r2_ij = |x_i - y_j|^2 + height_i^2 + softening^2.
         softening: Plummer softening length, data units, 0 for none.
         weight: charge weights q_j of either sign, [M], or None for all ones.
-        height: h_i, distance of the point from the charges' plate, [N], or None for 0. Kept apart from the
-            features because where the plates are far apart its square would drown their differences in float32.
-        first_self: pair (i, j) is left out where j + first_self == i; None leaves nothing out.
-        precision: "fast", "default" or "exact"; the same promise on every backend.
-        centre: float32 [D], data units, near the middle of the charges; displacements are then split about it, see
-            :class:`efm_fast.field.logsum.CentredSum`. None lets a backend choose, and gives whole displacements.
+        height: h_i, distance of the point from the charges' plate, [N], or None for 0. It is kept apart from the
+            features: its square may be so large that float32 would lose the differences between charges.
+        first_self: the pair (i, j) with j + first_self == i is left out; None leaves nothing out.
+        precision: "fast", "default" or "exact", with the same promise on every backend.
+        centre: float32 [D], data units, near the middle of the charges. Displacements are then split about it, see
+            :class:`efm_fast.field.logsum.CentredSum`. With None the backend chooses a centre, and displacements are not
+            split.
     """
 
     x: Tensor
@@ -76,7 +77,7 @@ def checked(request: SumRequest) -> SumRequest:
         first_self = checks.integer("first_self", first_self, "an int or None")
         if abs(first_self) >= _FARTHEST_SELF:
             raise InputError(f"first_self: expected an int below 2^62, got {checks.describe(first_self)}")
-    # backends read memory, where torch may hold a number's negative
+    # backends read memory, which holds the negative numbers of a tensor with torch's negative bit
     return SumRequest(
         x=x.to(working_dtype(x, y)).resolve_neg(),
         y=y.resolve_neg(),
@@ -94,7 +95,7 @@ def heights(height: Any, x: Tensor) -> Tensor:
     """One height for each of the points ``x``, [N].
 
     Raises:
-        InputError: ``height`` is no such tensor and no number.
+        InputError: ``height`` is neither such a tensor nor a number.
     """
     if not isinstance(height, Tensor):
         number = checks.number("height", height, "a tensor [N], one number or None")
@@ -105,7 +106,8 @@ def heights(height: Any, x: Tensor) -> Tensor:
 def centre_of(*charges: Tensor) -> Tensor:
     """A mean of some of the charges of each set, float32 [D], data units: a centre for :class:`SumRequest`.
 
-    Whole numbers where a set is of bytes, whose differences from it bfloat16 then holds. 0 where it is not finite.
+    It consists of whole numbers if a set holds bytes, so that differences from it are exact in bfloat16. It is 0 where
+    it would not be finite.
     """
     rows = [y.detach()[:: max(1, len(y) // _SAMPLES)][:_SAMPLES].double() for y in charges if len(y)]
     mean = (

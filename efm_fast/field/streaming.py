@@ -1,4 +1,4 @@
-"""Charges that do not fit in memory: read chunk by chunk, summed and merged, with memory flat in their number."""
+"""Charges that do not fit in memory are read, summed and merged chunk by chunk; memory does not grow with them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from .request import SumRequest
 Chunk = Tensor | np.ndarray | tuple[Tensor | np.ndarray, Tensor | np.ndarray]
 Charges = Tensor | np.ndarray | Iterable[Chunk]
 
-_SAMPLE = 256  # charges of an array that are looked at before the others
+_SAMPLE = 256  # charges of an array that are read first, to find a centre
 _CHUNK_ELEMENTS = 1 << 24  # 16 MiB as bytes, 64 MiB once a backend reads them as float32
 
 
@@ -31,9 +31,10 @@ def stream(
     """Sum over all charges of a request whose ``y`` is a stream: the merged sum and the total of the weights.
 
     Args:
-        request: its ``y`` is an array [M, D], memory-mapped or not, or chunks of charges, each with or without its
-            weights; ``weight`` are those of an array's charges, and ``first_self`` is counted over all charges.
-        serve: the sum over one chunk, given the request for it.
+        request: its ``y`` is an array [M, D], memory-mapped or not, or an iterator of chunks of charges, with or
+            without their weights. ``weight`` belongs to the charges of an array, and ``first_self`` counts over all
+            charges.
+        serve: computes the sum over one chunk from the request for it.
         progress: show a progress bar, in charges.
 
     Raises:
@@ -63,14 +64,14 @@ def stream(
 
 
 def _bar(count: int | None) -> Any:
-    """A progress bar in charges; only who wants one needs tqdm."""
+    """A progress bar in charges. Without a bar, tqdm is not needed."""
     with extra("train"):
         from tqdm.auto import tqdm
     return tqdm(total=count, unit=" charges", unit_scale=True)
 
 
 def is_streamed(charges: Any) -> bool:
-    """Whether ``charges`` come chunk by chunk: an array, or what iterates over arrays, tensors or pairs of them."""
+    """Whether ``charges`` come in chunks: as an array, or as an iterable of arrays, tensors or pairs of them."""
     if isinstance(charges, np.ndarray):
         return True
     if isinstance(charges, (list, tuple)):
@@ -79,7 +80,7 @@ def is_streamed(charges: Any) -> bool:
 
 
 def some_of(charges: Charges, name: str) -> tuple[Tensor, Charges]:
-    """Some charges as a tensor [m, D], and what is to be read for all: an iterator's first chunk is put back."""
+    """Some of the charges as a tensor [m, D], and all charges: the first chunk of an iterator is put back."""
     if isinstance(charges, Tensor):
         return charges, charges
     if isinstance(charges, np.ndarray):
@@ -108,7 +109,7 @@ def _slices(charges: np.ndarray, weight: Tensor | None, d: int) -> Iterator[Chun
 
 
 def _tensors(chunk: Chunk, x: Tensor) -> tuple[Tensor, Tensor | None]:
-    """A chunk's charges and their weights beside the points ``x``."""
+    """A chunk's charges and their weights as tensors on the device of the points ``x``."""
     y, weight = chunk if isinstance(chunk, tuple) else (chunk, None)
     y = checks.tensor("y", _tensor(y, "y"), ndim=2, columns=x.shape[1]).to(x.device)
     if weight is None:
@@ -117,7 +118,7 @@ def _tensors(chunk: Chunk, x: Tensor) -> tuple[Tensor, Tensor | None]:
 
 
 def _tensor(values: Any, name: str) -> Any:
-    """A tensor of ``values``; arrays are copied, for a slice of a read-only map must be read once anyway."""
+    """A tensor of ``values``. Arrays are copied, because a slice of a memory map must be read once in any case."""
     if not isinstance(values, np.ndarray):
         return values
     if isinstance(values, np.ma.MaskedArray):

@@ -1,4 +1,4 @@
-"""``kernel_sum`` and its two short forms: the one reduction over charges, for any model that needs it."""
+"""``kernel_sum`` and its two short forms ``riesz_sum`` and ``gaussian_sum``: sums over charges, for any model."""
 
 from __future__ import annotations
 
@@ -53,14 +53,14 @@ def kernel_sum(
         backend: "auto", or a name that ``efm-fast info`` lists.
         precision: "fast", "default" or "exact".
         progress: show a progress bar over the chunks of streamed charges.
-        group: a process group of torch.distributed, or an ``efm_fast.Sharding``: the sum is then over the charges of
-            all its processes, and ``y`` (and ``weight``) are those of this one. Points are the same on all, unless the
-            Sharding says otherwise. None: this process alone.
+        group: a process group of torch.distributed, or an ``efm_fast.Sharding``. The sum then goes over the charges of
+            all its processes; ``y`` and ``weight`` are those of this process. Points are the same on all processes
+            unless the Sharding says otherwise. None means this process alone.
 
     Returns:
-        LogSum (m float64 [N], w [N], v [N, D]). A point exactly on a charge, where the kernel has a pole, has
-            m = +inf, w = that charge's weight and v = 0; a point with no charge has m = -inf, w = 0, v = 0. NaN stays
-            visible: in a point or its height it spoils that row, in a charge or its weight every row.
+        LogSum (m float64 [N], w [N], v [N, D]). If the kernel has a pole, a point exactly on a charge has m = +inf,
+            w = that charge's weight and v = 0. A point without charges has m = -inf, w = 0 and v = 0. NaN in a point or
+            its height makes that row NaN; NaN in a charge or its weight makes every row NaN.
 
     Raises:
         InputError: an argument has the wrong type, shape, device or range.
@@ -71,11 +71,11 @@ def kernel_sum(
         factor = checked_kernel(kernel).log_factor(heights(height, checks.tensor("x", x, ndim=2)))
     request = SumRequest(
         x=x,
-        y=y,  # type: ignore[arg-type]  # a stream becomes tensors when it is read
+        y=y,  # type: ignore[arg-type]  # a stream is converted to tensors when it is read
         kernel=kernel,
         softening=softening,
         weight=weight,
-        height=height if factor is None else None,  # type: ignore[arg-type]  # and a number when it is checked
+        height=height if factor is None else None,  # type: ignore[arg-type]  # a number is converted when it is checked
         first_self=first_self,
         precision=precision,
     )
@@ -193,17 +193,17 @@ def gaussian_sum(
 
 
 def result_dtype(x: Tensor, backend: str) -> torch.dtype:
-    """What a sum at ``x`` returns: the points' own dtype, float64 of the reference, float32 of other dtypes."""
+    """The dtype of a sum: that of float32 or float64 points ``x``, float32 for others; float64 from the reference."""
     return torch.float64 if backends.requested_name(backend) == "reference" else working_dtype(x)
 
 
 def _times(total: LogSum, log_factor: Tensor) -> LogSum:
-    """A sum whose weights are all e^log_factor [N] as large, as a height makes them where the kernel factorises.
+    """The sum with all weights times e^log_factor [N], the factor of a height where the kernel is a product.
 
-    Summed with the others, a height's square would drown the differences of distances that tell the weights apart.
+    As part of r2, a large height would round away the differences between distances.
     """
     log_factor = torch.where(torch.isinf(log_factor), torch.nan, log_factor)
-    # 1, and NaN where the height is no number; its gradient is that of the weights at a fixed log scale
+    # 1, or NaN if the height is NaN; it carries the gradient of the weights at a fixed log scale
     one = torch.exp(log_factor - log_factor.detach()).to(total.w.dtype)
     return LogSum(total.m + log_factor.detach(), total.w * one, total.v * one[:, None])
 
@@ -211,7 +211,7 @@ def _times(total: LogSum, log_factor: Tensor) -> LogSum:
 def sum_and_charge(
     request: SumRequest, backend: str, progress: bool = False, group: Group = None
 ) -> tuple[CentredSum, float | Tensor | None]:
-    """The sum over charges in memory or streamed; with it this process's total charge, where only a stream knew it."""
+    """The sum over charges in memory or streamed, and this process's total charge if they are streamed, else None."""
     if group is not None:
         serve = functools.partial(sum_and_charge, backend=backend, progress=progress)
         return sharded_sum(request, backend, Sharding.of(group), serve)

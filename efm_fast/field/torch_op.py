@@ -2,8 +2,8 @@
 
 ``torch.ops.efm_fast.field_sum`` takes tensors and plain scalars and returns (m, w, along, rest): a
 :class:`efm_fast.field.logsum.CentredSum`, whose ``along`` is [0] without a centre. Its gradient treats the log scale m
-as a constant (see :mod:`efm_fast.field.backends.gradient`). All displacements' gradient comes in through ``rest``:
-whoever puts them together takes ``along`` and x - centre as constants. Second derivatives are refused.
+as a constant (see :mod:`efm_fast.field.backends.gradient`). The whole gradient of displacements flows through ``rest``;
+code that adds along (x - centre) to it must treat that part as a constant. Second derivatives raise an error.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from .request import SumRequest
 
 _OPTIONS = "str kernel, float[] parameters, float softening, int? first_self, str backend, str precision"
 _INPUTS = f"Tensor x, Tensor y, Tensor? weight, Tensor? height, Tensor? centre, {_OPTIONS}"
-_TENSORS, _DIFFERENTIABLE = 5, 4  # of the inputs, which come first
+_TENSORS, _DIFFERENTIABLE = 5, 4  # numbers of inputs that are tensors, and that have gradients
 
 
 def _flat(request: SumRequest, backend: str) -> tuple[Any, ...]:
-    """``request`` and who is to serve it as an operator takes them: tensors and plain values."""
+    """``request`` and the backend's name as arguments of an operator: tensors and plain values."""
     return (
         request.x,
         request.y,
@@ -57,7 +57,7 @@ def _request(
     "efm_fast::field_sum", mutates_args=(), schema=f"({_INPUTS}) -> (Tensor, Tensor, Tensor, Tensor)"
 )
 def field_sum(*inputs: Any) -> tuple[Tensor, ...]:
-    """Serve the sum by the backend of that name: m, w and along float64 [N], rest [N, D]."""
+    """Compute the sum with the named backend: m, w and along float64 [N], rest [N, D]."""
     total = _served(*_request(*inputs))
     along = total.w.new_zeros(0) if total.along is None else total.along
     return tuple(part.contiguous() for part in (total.m, total.w, along, total.rest))
@@ -81,7 +81,7 @@ def _field_sum_fake(*inputs: Any) -> tuple[Tensor, ...]:
 def field_sum_backward(
     m: Tensor, g_w: Tensor, g_v: Tensor, needs: list[bool], *inputs: Any
 ) -> tuple[Tensor, ...]:
-    """Gradients with respect to x, y, weight and height, in their dtypes; [0] where ``needs`` says no."""
+    """Gradients with respect to x, y, weight and height, in their dtypes; [0] for those that ``needs`` excludes."""
     request, backend = _request(*inputs)
     row = backends.select(request, backend)
     gradients = row.log_sum_backward(request, m, g_w, g_v, Needs(*needs))
@@ -136,7 +136,7 @@ def _batch_size(in_dims: Sequence[int | None], args: Sequence[Any]) -> int:
 
 
 def _one_by_one(op: Callable[..., Any]) -> Callable[..., Any]:
-    """A vmap rule that calls ``op`` once per batch element: right for every argument, batched or not."""
+    """A vmap rule that calls ``op`` once per batch element. It works for every combination of batched arguments."""
 
     def rule(info: Any, in_dims: tuple[Any, ...], *args: Any) -> tuple[tuple[Tensor, ...], tuple[int, ...]]:
         # a list argument (needs, parameters) has a list of dims
@@ -154,7 +154,7 @@ def _one_by_one(op: Callable[..., Any]) -> Callable[..., Any]:
 def _field_sum_vmap(
     info: Any, in_dims: tuple[Any, ...], *args: Any, op: Callable[..., Any] = field_sum
 ) -> tuple[Any, Any]:
-    """Batched points before the same charges are simply more points; else one call per batch element."""
+    """A vmap rule: batched points with the same charges become more points; otherwise one call per batch element."""
     request, backend = _request(*args)
     x, height = request.x, request.height
     x_dim, y_dim, weight_dim, height_dim, centre_dim = in_dims[:_TENSORS]
@@ -180,7 +180,7 @@ field_sum_backward.register_vmap(_one_by_one(field_sum_backward))
 
 
 class _FieldSum(torch.autograd.Function):
-    """The operator under torch.func transforms, which do not reach through ``register_autograd``."""
+    """The operator under torch.func transforms, which do not support ``register_autograd``."""
 
     @staticmethod
     def forward(*args: Any) -> tuple[Tensor, ...]:
@@ -222,7 +222,7 @@ class _FieldSumBackward(torch.autograd.Function):
 
 
 def _needs_operator(tensors: tuple[Tensor | None, ...]) -> bool:
-    """Whether anything is watching: a compiler, a tensor subclass or autograd."""
+    """Whether a compiler, a tensor subclass or autograd must see the operator."""
     if torch.compiler.is_compiling():
         return True
     grad = torch.is_grad_enabled()
@@ -240,7 +240,7 @@ def _transformed() -> bool:
 
 
 def _served(request: SumRequest, backend: str) -> CentredSum:
-    """The sum, split about the request's centre, or with whole displacements where it has none."""
+    """The sum, with displacements split about the request's centre if it has one."""
     total = backends.select(request, backend).centred_sum(request)
     if request.centre is None:
         return CentredSum.of(total.whole(request.x), total.w)
@@ -250,12 +250,12 @@ def _served(request: SumRequest, backend: str) -> CentredSum:
 
 
 def watched(*tensors: Tensor | None) -> bool:
-    """Whether a compiler, a transform, a tensor subclass or autograd must see what happens to ``tensors``."""
+    """Whether a compiler, a transform, a tensor subclass or autograd must see operations on ``tensors``."""
     return _transformed() or _needs_operator(tensors)
 
 
 def call(request: SumRequest, backend: str) -> CentredSum:
-    """Serve ``request``, as an operator where someone watches, else without the operator's overhead."""
+    """Compute the sum of ``request``: by the operator if one must see it, otherwise without the operator's overhead."""
     tensors = request.x, request.y, request.weight, request.height
     transformed = _transformed()
     if not transformed and not _needs_operator(tensors):

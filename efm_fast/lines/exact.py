@@ -17,13 +17,13 @@ from ..types import Plates
 class ExactField:
     """The superposed Coulomb field of a capacitor's charges; satisfies :class:`efm_fast.types.Field`.
 
-    Rows are computed independently of each other wherever the backend that serves the call does so: the direct
-    sums for small D do, matrix products for large D round differently for another number of rows.
+    Whether a row depends on the other rows depends on the backend: direct sums for small D compute rows independently;
+    matrix products for large D round differently for another number of rows.
 
     Attributes:
         plates: the charges and the distance between the plates.
-        backend: which backend serves the sums ("auto" picks one).
-        precision: precision promise of the sums.
+        backend: backend of the sums; "auto" chooses one.
+        precision: precision of the sums.
     """
 
     plates: Plates

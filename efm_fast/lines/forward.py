@@ -1,4 +1,4 @@
-"""The forward map: from one plate to the other, height by height (EFM, Algorithm 2)."""
+"""The forward map: it follows lines from one plate to the other, height by height (EFM, Algorithm 2)."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ def forward_map(
 ) -> Lines:
     """Carry samples of P from the plus plate to the minus plate along the field, never behind a plate.
 
-    With the defaults this is the paper's Algorithm 2: x += f_x / f_z dz at fixed dz from z = 0 to z = L. With
-    ``spacing="log"`` the heights are spaced by a constant factor from both plates; a few midpoint steps then
-    do. If the schedule stops short of the plate and ``field.arrival`` can say where lines arrive, the last step is
-    a jump to that place and costs one more evaluation. Otherwise lines end at ``stop``.
+    With the defaults this is the paper's Algorithm 2: x += f_x / f_z dz with fixed dz from z = 0 to z = L. With
+    ``spacing="log"`` the distances of the heights from the nearer plate grow by a constant factor; a few midpoint steps
+    are then enough. If the last height is short of the plate and the field has ``field.arrival``, which predicts where
+    lines arrive, the last step is a jump to that place and costs one more evaluation. Otherwise lines end at ``stop``.
 
-    This map is wrong for lines that turn back or go behind the far plate. :func:`full_map` follows those too, and
-    provably carries P to Q.
+    This map is wrong for lines that turn back or go behind the far plate. :func:`full_map` follows those lines too, and
+    it is proven to carry P to Q.
 
     Args:
         field: exact or learned field.
@@ -51,23 +51,22 @@ def forward_map(
         steps: number of steps between the plates.
         method: "euler" (1 evaluation per step), "heun", "midpoint" (2) or "rk4" (4).
         spacing: "uniform" or "log" heights.
-        start: first height in data units; 0 by default, 0.01 L for "log". The start's features are x0 there.
-        stop: last height in data units; L by default, 0.99 L for "log". In high dimension lines arrive with
-            slope about sqrt(D + 1), so stop short of the plate there.
-        backend: of the sums of an :class:`ExactField`; "auto" stands for the field's own. With "auto" and "cpp"
-            the extension takes whole lines of an exact field in one call where it can (see :func:`trace_lines`), and
-            with a learned field the step between two calls of it. "torch" keeps the extension out. Gradients flow
-            with every backend, step by step.
+        start: first height, where lines start at x0; data units, 0 by default and 0.01 L for "log".
+        stop: last height, data units; L by default and 0.99 L for "log". In high dimension lines arrive with a slope of
+            about sqrt(D + 1), so let them stop short of the plate.
+        backend: backend of the sums of an :class:`ExactField`; "auto" means that of the field. With "auto" and "cpp"
+            the extension follows whole lines of an exact field in one call if it can (see :func:`trace_lines`), and
+            takes the step between two calls of a learned field. "torch" does not use the extension. If gradients are
+            needed, torch takes the steps with every backend.
         engine: deprecated, see :func:`trace_lines`.
         return_paths: also return the points of the lines, [T, N, D+1].
-        every: of these, every so many heights and the last.
+        every: a path keeps every ``every``-th height and the last.
 
     Returns:
-        Lines with ``charge`` None; every finite line is FRONT, at height L, or at ``stop`` where it did not
-        jump.
+        Lines with ``charge`` None. Every finite line is FRONT, at height L, or at ``stop`` if it did not jump.
 
     Raises:
-        InputError: x0 is not [N, D], steps is below 1, an unknown method or spacing, or bad heights.
+        InputError: x0 is not [N, D], steps is below 1, the method or spacing is unknown, or heights are wrong.
     """
     checks.tensor("x0", x0, ndim=2)
     checks.choice("method", method, TABLEAUS)
@@ -94,7 +93,7 @@ def forward_map(
 
 
 def _exact_dtype(field: ExactField, x: Tensor) -> torch.dtype:
-    """Return the dtype in which lines from ``x`` are followed; the field's charges must be on the device of ``x``."""
+    """Return the dtype in which lines from ``x`` are followed; check that charges are on the device of ``x``."""
     for name, charges in (("plus", field.plates.plus), ("minus", field.plates.minus)):
         checks.tensor(f"field.plates.{name}", charges, ndim=2, columns=x.shape[1])
         checks.same_device(f"field.plates.{name}", charges, x.device, "x0")
@@ -106,7 +105,7 @@ def _exact_dtype(field: ExactField, x: Tensor) -> torch.dtype:
 def _all_at_once(
     field: Field, x: Tensor, schedule: Heights, method: Method, steepest: float, every: int, *, fused: bool
 ) -> Lines:
-    """Follow all lines at once, height by height, to the last height; ``fused``: the extension may take the steps."""
+    """Follow all lines together from height to height; ``fused`` says whether the extension may take the steps."""
 
     def rate(at: Tensor, share: float) -> Tensor:
         t = now + share * schedule.dt
@@ -147,7 +146,7 @@ def _all_at_once(
 
 @dataclass(frozen=True)
 class _Advance:
-    """One step from the schedule's time ``now``: one call of the field and one pass over the samples."""
+    """One step from time ``now`` of the schedule: one call of the field and one pass over the samples."""
 
     field: Field
     schedule: Heights
@@ -156,7 +155,7 @@ class _Advance:
     fused: bool
 
     def __call__(self, base: Tensor, at: Tensor, when: float, part: float) -> Tensor:
-        """Move ``base`` by ``part`` of the step along the slope at ``at``, at the share ``when`` of the step."""
+        """Move ``base`` by the fraction ``part`` of the step, along the slope at ``at`` and the fraction ``when``."""
         t = self.now + when * self.schedule.dt
         z, scale = self.schedule.z(t), part * self.schedule.dt * self.schedule.dz_dt(t)
         height = at.new_full((len(at),), z)
@@ -170,7 +169,7 @@ class _Advance:
 
 
 def _landed(field: Field, lines: Lines, schedule: Heights) -> Lines:
-    """Add the jump to the plate, if the schedule stops short of it and the field can say where lines arrive."""
+    """Add the jump to the plate, if the schedule stops short of it and the field predicts where lines arrive."""
     end = _landing(field, lines.end, schedule)
     if end is None:
         return lines

@@ -1,4 +1,4 @@
-"""The full stochastic map: lines that start on either side of a plate and end on either side of the other."""
+"""The full stochastic map: lines start on either side of one plate and end on either side of the other."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .geometry.support import Support
 from .integrate.steps import unit
 from .record import Lines, LineStatus
 
-#: The far field begins at this many times the capacitor's size per n / 3: its multipoles fall off as (n / r).
+#: The far field begins at this many capacitor sizes times n / 3, because multipoles fall with n / r.
 _FAR = 3.0
 #: Lines beyond this many times the far field's radius are given up.
 _ESCAPE = 1e3
@@ -38,33 +38,34 @@ def full_map(
 ) -> Lines:
     """Carry samples of P to Q along field lines on both sides of both plates (EFM, Theorem 3.1).
 
-    A line starts forward or backward in proportion to the flux on each side of the plus plate. Where it meets
-    the minus plate, from either side, it stops if the axial field changes sign across the plate. Otherwise it goes
-    on with probability flux after over flux before. Both ratios follow from the direction alone: the tangential
-    field is continuous across a plate, so the flux is in proportion to u_z / |u_t|. Lines cross the plus plate,
-    and either plane outside its plate, freely. A line that stops lands where ``field.arrival`` says, for one more
-    evaluation. If the field cannot say, the line goes straight on to the plate.
+    A line starts forward or backward with probabilities in proportion to the flux on each side of the plus plate. Where
+    it meets the minus plate, from either side, it stops if the axial field changes sign across the plate. Otherwise it
+    goes on with the probability (flux after the plate) / (flux before). Both ratios follow from the direction: the
+    tangential field is continuous across a plate, so the flux is in proportion to u_z / |u_t|. Lines cross the plus
+    plate, and both planes outside of their plates, freely. A line that stops lands where ``field.arrival`` predicts,
+    for one more evaluation. If the field has no such prediction, the line goes straight on to the plate.
 
-    Steps are equal in the logarithm of the distance to the charges and cost one evaluation each (Adams and
-    Bashforth's second order; a midpoint step begins it). Beyond the far radius
-    (three times the capacitor's size at D = 2, growing with D) the field is the dipole's and the line is taken
-    along it at once; ``length`` counts that arc as its chord. A line stops for itself alone and then costs
-    nothing. Its random decisions depend on ``seed`` and its ``index`` only; the rest of its path depends on its
-    batch no more than a row of ``field.direction`` does.
+    Steps are equal in the logarithm of the distance to the charges, and each costs one evaluation (the second-order
+    method of Adams and Bashforth, begun by a midpoint step). Beyond the far radius, three times the capacitor's size at
+    D = 2 and growing with D, the field is taken as that of a dipole, and the line moves to the place where the dipole's
+    line comes back; ``length`` counts the chord of that arc. Each line stops by itself and then costs nothing. Its
+    random decisions depend only on ``seed`` and its ``index``. The rest of its path depends on its batch only as far as
+    a row of ``field.direction`` does.
 
     Args:
         field: exact or learned field.
         x0: starts, samples of P, [N, D], data units.
         support: discs that hold the charges, ``Support.of(plus, minus)``.
-        step: arc length of a step over (floor + distance to the charges), dimensionless: a step out multiplies
-            that by e^step. At 0.35 a Gaussian goes to a Swiss roll in 15 to 40 evaluations; 0.25 halves the
-            error of the lines.
-        floor: distance scale on a plate, data units; 0.3 of the smaller of L and ``support.scale`` by default.
-        layer: half thickness of a plate, data units: lines start at this height and are decided at it; 0.02 of
-            the smaller of L and ``support.scale`` by default.
+        step: arc length of a step divided by (floor + distance to the charges), dimensionless: a step outward
+            multiplies this sum by e^step. With 0.35 a Gaussian goes to a Swiss roll in 15 to 40 evaluations; 0.25
+            halves the error of the lines.
+        floor: distance scale on a plate, data units; 0.3 times the smaller of L and ``support.scale`` by default.
+        layer: half thickness of a plate, data units. Lines start at this distance from the plus plate, and at this
+            distance from the minus plate it is decided whether they stop; 0.02 times the smaller of L and
+            ``support.scale`` by default.
         max_steps: lines that take more end as STEP_LIMIT.
-        seed: of all random decisions.
-        index: which sample each row is, int64 [N]; 0 ... N-1 by default.
+        seed: seed of all random decisions.
+        index: sample number of each row, int64 [N]; 0 ... N-1 by default.
         return_paths: also return the points after every step, [T, N, D+1].
 
     Returns:
@@ -116,13 +117,13 @@ def _index(index: Tensor | None, x0: Tensor) -> Tensor:
 
 
 def _flux_ratio(after: Tensor, before: Tensor) -> Tensor:
-    """Axial flux after over before, [N], from directions on both sides of a plate at one place."""
+    """Ratio of the axial flux after a plate to that before it, [N], from the directions on both sides."""
     tangent_after, tangent_before = after[:, :-1].norm(dim=1), before[:, :-1].norm(dim=1)
     return (after[:, -1] * tangent_before) / (before[:, -1] * tangent_after)
 
 
 class _Walk:
-    """State of all lines: every tensor has one row per line, and each method changes the rows it is given."""
+    """State of all lines: every tensor has one row per line, and each method changes only the given rows."""
 
     def __init__(
         self,
@@ -150,7 +151,7 @@ class _Walk:
         return torch.cat([self.x, self.z[:, None]], dim=1)
 
     def ended(self, paths: list[Tensor]) -> Lines:
-        """The lines as they stand, with their ``paths``; those still under way have met the step limit."""
+        """The lines as they are now, with their ``paths``; lines that have not ended get the status STEP_LIMIT."""
         self.status[self.status == LineStatus.RUNNING] = int(LineStatus.STEP_LIMIT)
         failed = self.status == LineStatus.FAILED
         return Lines(
@@ -164,7 +165,7 @@ class _Walk:
         )
 
     def depart(self) -> None:
-        """Put each line on the side of the plus plate from which it starts."""
+        """Decide on which side of the plus plate each line starts."""
         rows = (self.status == LineStatus.RUNNING).nonzero()[:, 0]
         x, height = self.x[rows], self.z.new_full((len(rows),), self.discs.layer)
         up, down = self._direction(rows, x, height), self._direction(rows, x, -height)
@@ -176,7 +177,7 @@ class _Walk:
         self.z[rows] = torch.where(self._uniform(rows) < backward, -height, height)
 
     def advance(self, rows: Tensor) -> None:
-        """Take one step, and cut it short where it meets a plate's layer."""
+        """Take one step; a step that meets the layer of a plate ends there."""
         x, z = self.x[rows], self.z[rows]
         rate = self._rate(rows, x, z)
         move = self.step * self._mean_rate(rows, x, z, rate)
@@ -186,14 +187,14 @@ class _Walk:
         new_x = torch.where((plate >= 0)[:, None], x + share[:, None] * (new_x - x), new_x)
         side = torch.where(move[:, -1] > 0, -1.0, 1.0).to(z.dtype)
         layer, L = self.discs.layer, self.discs.L
-        new_z = torch.where(plate == 0, -side * layer, new_z)  # through the plus plate: no line ends there
+        new_z = torch.where(plate == 0, -side * layer, new_z)  # lines pass through the plus plate
         new_z = torch.where(plate == 1, L + side * layer, new_z)
         mirror_x, mirror_z, mirrored = self.discs.mirror(new_x, new_z)
         self._move(rows, x, z, new_x, new_z)
         self.x[rows] = torch.where(mirrored[:, None], mirror_x, new_x)
         self.z[rows] = torch.where(mirrored, mirror_z, new_z)
 
-        # the rates before a jump say nothing of those after it
+        # the rate before a jump cannot be used for extrapolation after it
         self.rate_before[rows], self.has_before[rows] = rate, (plate < 0) & ~mirrored
 
         lost = (rate == 0).all(dim=1) | ~torch.isfinite(new_z) | ~torch.isfinite(new_x).all(dim=1)
@@ -210,7 +211,7 @@ class _Walk:
         return (self.floor + self.discs.distance(x, z))[:, None] * u
 
     def _mean_rate(self, rows: Tensor, x: Tensor, z: Tensor, rate: Tensor) -> Tensor:
-        """The rate over the coming step: extrapolated from the last two, or else at the step's middle."""
+        """The mean rate of the next step: extrapolated from the last two rates, or evaluated at its middle."""
         mean = 1.5 * rate - 0.5 * self.rate_before[rows]
         first = (~self.has_before[rows]).nonzero()[:, 0]
         if len(first):
@@ -219,7 +220,7 @@ class _Walk:
         return mean
 
     def _meet_minus(self, rows: Tensor, side: Tensor, before: Tensor) -> None:
-        """Stop at the minus plate or go on beyond it; ``side`` is -1 for lines from the front, +1 from behind."""
+        """Stop lines at the minus plate or let them go on; ``side`` is -1 for lines from the front, +1 from behind."""
         beyond = self.discs.L - side * self.discs.layer
         after = self._direction(rows, self.x[rows], beyond)
         passes = after[:, -1] * before[:, -1] > 0

@@ -18,18 +18,18 @@ _WARM_UP = 3
 class GraphedForwardMap:
     """:func:`forward_map` of ``n`` samples, captured once and then replayed without launch overhead.
 
-    At a few evaluations of a small network the time of sampling is that of launching its kernels; a replay
-    launches them all at once. The field's weights are read where they are, so a graph follows their updates.
+    With a small network and few evaluations, launching kernels takes most of the time; a replay launches all of them at
+    once. The graph reads the field's weights in place, so it follows their updates.
 
     Args:
         field: a learned field on a CUDA device.
         n: number of samples.
         features: D.
-        device: where the field is.
-        **settings: of :func:`forward_map`, without paths.
+        device: device of the field.
+        **settings: settings of :func:`forward_map`, without paths.
 
     Raises:
-        InputError: the device is no CUDA device, or paths were asked for.
+        InputError: the device is not a CUDA device, or paths are requested.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class GraphedForwardMap:
                 self._end = forward_map(field, self._x0, **settings).end
 
     def __call__(self, x0: Tensor) -> Tensor:
-        """Ends of the lines from ``x0`` [n, D], data units; NaN where a line failed.
+        """Ends of the lines from ``x0`` [n, D], data units; NaN for lines that failed.
 
         Raises:
             InputError: x0 has another shape than the graph.

@@ -28,9 +28,9 @@ def cap_fraction(cosine: Tensor, n: int) -> Tensor:
 def dipole_invariant(points: Tensor, L: float) -> Tensor:
     """I = F(theta_1) + F(theta_2) of a positive charge at the origin and a negative one at (0, L), float64 [...].
 
-    theta_k is the angle at charge k from the direction to the other charge and F the fraction of the sphere
-    within it: the flux of both charges through the cap that a line bounds, which no line crosses, so that I is
-    constant on every line. NaN exactly on a charge.
+    theta_k is the angle at charge k between the point and the other charge, and F(theta) the fraction of the sphere
+    within that angle. I is the flux of both charges through the cap that a line bounds. No line crosses the boundary of
+    the cap, so I is constant on every line. NaN exactly on a charge.
 
     Args:
         points: (x, z), [..., D+1], data units.
@@ -52,9 +52,9 @@ def dipole_drift(
     dtype: torch.dtype = torch.float32,
     **options: Any,
 ) -> tuple[Tensor, Lines]:
-    """Largest departure of each line of a dipole from its invariant, [n_lines], and the lines.
+    """Largest change of the invariant on each line of a dipole, [n_lines], and the lines.
 
-    Lines start uniformly on a sphere of radius 0.03 L around the positive charge; ``options`` go on to
+    Lines start uniformly on a sphere of radius 0.03 L around the positive charge; ``options`` are passed to
     :func:`trace_lines`. A line that does not arrive has an infinite drift.
     """
     charge = torch.zeros(1, d, dtype=dtype, device="cpu")
@@ -70,7 +70,8 @@ def flux_p_value(charge: Tensor, n_charges: int) -> float:
     """Chi-square p value of uniform arrivals per negative charge (Gauss: equal charges draw equal flux).
 
     Args:
-        charge: index of the charge each line ended on, int64 [N]; -1 for lines that met none is left out.
+        charge: index of the charge on which each line ended, int64 [N]; lines with -1, which reached none, are left
+            out.
         n_charges: how many negative charges there are; N should be at least five times as many.
     """
     counts = torch.bincount(charge[charge >= 0], minlength=n_charges)
@@ -86,9 +87,9 @@ def same_target(lines: Lines, reference: Lines) -> float:
 
 
 def swap_antisymmetry(x: Tensor, z: Tensor, plus: Tensor, minus: Tensor, L: float) -> float:
-    """Largest difference between a field's direction and that of the swapped, mirrored capacitor.
+    """Largest difference between a field's direction and that of the capacitor with its plates exchanged.
 
-    Swapping the plates' data and reflecting z turns every charge's sign: E_x(x, z) -> -E_x(x, L - z) and
+    Exchanging the plates' data and reflecting z reverses the sign of every charge: E_x(x, z) -> -E_x(x, L - z) and
     E_z(x, z) -> +E_z(x, L - z).
     """
     here = capacitor_field(x, z, plus, minus, L).direction
@@ -124,7 +125,7 @@ def gauss_flux(
     n_points: int = 4096,
     seed: int = 0,
 ) -> tuple[float, float]:
-    """Charge inside a sphere by the flux through it (over S_{n-1}), and its standard error.
+    """Charge inside a sphere, from the flux through it divided by S_{n-1}, and its standard error.
 
     Args:
         center: (x, z), [D+1], data units.

@@ -12,7 +12,7 @@ from torch import Tensor
 class LineStatus(enum.IntEnum):
     """How a line ended.
 
-    A plate has a front, which faces the other plate, and a back; a line may reach its end from either.
+    A plate has a front, which faces the other plate, and a back. A line may reach a plate from either side.
     """
 
     RUNNING = 0
@@ -28,18 +28,17 @@ class Lines:
     """N field lines, one row each, in the order of their starts.
 
     Attributes:
-        end: features where each line ended, [N, D], data units; [N, C, H, W] from ``sample`` of images in that
-            shape. NaN where the status is FAILED.
+        end: features where each line ended, [N, D], data units; ``sample`` returns [N, C, H, W] for starts of that
+            shape. NaN for lines with the status FAILED.
         end_z: height where each line ended, [N], data units.
-        status: :class:`LineStatus` of each line, int64 [N]. FRONT and BEHIND are arrivals, seen from the side
-            of the plate the line came from; ESCAPED lines left for distances from which none returns;
-            STEP_LIMIT lines used up their steps; FAILED ones met a NaN or a vanishing field.
-        charge: index of the charge on which each line ended, int64 [N], -1 where it met none; None from maps
-            that follow a field rather than its charges.
+        status: :class:`LineStatus` of each line, int64 [N]. FRONT and BEHIND lines arrived, at that side of the plate;
+            ESCAPED lines went so far that none returns; STEP_LIMIT lines used up their steps; FAILED lines met a NaN or
+            a vanishing field.
+        charge: index of the charge on which each line ended, int64 [N], -1 if it reached none; None from maps that
+            follow a field and not its charges.
         evaluations: evaluations of the field that each line used, int64 [N].
         length: length of each line in data units, [N].
-        paths: points (x, z) of each line, [T, N, D+1], or None unless asked for. A line that ended repeats
-            its end.
+        paths: points (x, z) of each line, [T, N, D+1], or None if not requested. A line that has ended repeats its end.
     """
 
     end: Tensor
@@ -66,7 +65,7 @@ class Lines:
         return (self.status == LineStatus.FRONT) | (self.status == LineStatus.BEHIND)
 
     def counts(self) -> dict[str, int]:
-        """How many lines ended in which way, by the names of :class:`LineStatus` in lower case."""
+        """The number of lines with each status, by the names of :class:`LineStatus` in lower case."""
         ways = {status.name.lower(): int((self.status == status).sum()) for status in LineStatus}
         return {name.replace("_", " "): count for name, count in ways.items() if count}
 

@@ -1,7 +1,7 @@
-"""The field as seen from the minus plate, which carries Q back to P.
+"""The field with its plates exchanged, whose lines carry Q back to P.
 
-A line followed backward, dx/ds = -E_x and dz/ds = -E_z, rises in z' = L - z along (-E_x, E_z). That is the field of
-a capacitor whose plates changed places: charges of the other sign, mirrored in the plane midway.
+A line that is followed backward, dx/ds = -E_x and dz/ds = -E_z, rises in z' = L - z along (-E_x, E_z). This is the
+field of a capacitor with exchanged plates: charges of the opposite sign, mirrored in the middle plane.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Reversed:
     Heights are z' = L - z. Its plate "plus", at z' = 0, is the minus plate of ``field``.
 
     Attributes:
-        field: the field to look at from the other side.
+        field: the field whose plates are exchanged.
     """
 
     field: Field
@@ -39,12 +39,12 @@ class Reversed:
         return self.field.L
 
     def direction(self, x: Tensor, z: Tensor) -> Tensor:
-        """Direction of the mirrored field, any positive multiple, [N, D+1], at x [N, D] and heights z' [N]."""
+        """A positive multiple of the mirrored field, [N, D+1], at x [N, D] and heights z' [N]."""
         found = self.field.direction(x, self.L - z)
         return torch.cat([-found[:, :-1], found[:, -1:]], 1)
 
     def arrival(self, x: Tensor, z: Tensor, plate: str) -> Tensor | None:
-        """Where a line about to meet ``plate`` of the mirrored capacitor lands, [N, D]; None if unknown.
+        """The place where a line at (x, z') lands on ``plate`` of the mirrored capacitor, [N, D]; None if unknown.
 
         Raises:
             InputError: if ``plate`` is neither "plus" nor "minus".
@@ -62,9 +62,9 @@ class Reversed:
 
 
 def reversed_field(field: Field) -> Field:
-    """``field`` with its plates exchanged: a map from P to Q along it is the map from Q to P along ``field``.
+    """``field`` with its plates exchanged. Its map from P to Q is the map from Q to P of ``field``.
 
-    An exact field stays one, so the extension follows its lines as before.
+    An exact field gives an exact field again, so that the extension can follow its lines.
     """
     if isinstance(field, Reversed):
         return field.field
@@ -75,7 +75,7 @@ def reversed_field(field: Field) -> Field:
 
 
 def mirrored(lines: Lines, L: float) -> Lines:
-    """Lines of a reversed field in the heights of the field itself, z = L - z'."""
+    """Lines of a reversed field with their heights converted to those of the field, z = L - z'."""
     paths = lines.paths
     if paths is not None:
         paths = torch.cat([paths[..., :-1], L - paths[..., -1:]], -1)
@@ -83,7 +83,7 @@ def mirrored(lines: Lines, L: float) -> Lines:
 
 
 def follow_from(field: Field, follow: Callable[[Field], Lines], *, reverse: bool) -> Lines:
-    """The lines that ``follow`` traces from the plus plate of ``field``, or with ``reverse`` from its minus plate.
+    """The lines that ``follow`` traces from the plus plate of ``field``, or from its minus plate if ``reverse``.
 
     Args:
         field: the field, its plates at z = 0 and z = L.

@@ -1,8 +1,7 @@
-"""Random numbers of a sample, which do not depend on its batch.
+"""Random numbers of a sample that do not depend on its batch.
 
-A number is a hash of (seed, sample index, draw): counter-based, so it is the same alone, in any batch, in any
-order and on any device. The hash is the splitmix64 finaliser (Steele, Lea and Flood, 2014), whose integer
-arithmetic wraps alike everywhere.
+A number is a hash of (seed, sample index, draw), so it is the same in every batch, in every order and on every device.
+The hash is the splitmix64 finaliser (Steele, Lea and Flood, 2014), whose integer arithmetic is the same everywhere.
 """
 
 from __future__ import annotations
@@ -33,8 +32,8 @@ def uniform(seed: int, index: Tensor, draw: Tensor | int) -> Tensor:
 
     Args:
         seed: any integer; taken modulo 2^64.
-        index: which sample.
-        draw: which of the sample's numbers.
+        index: number of the sample.
+        draw: number of the draw of that sample.
     """
     key = torch.as_tensor((seed + 2**63) % 2**64 - 2**63, dtype=torch.int64, device=index.device)
     stream = _mix(_mix(key * 1 + _GOLDEN) + index * _GOLDEN)

@@ -24,9 +24,9 @@ from .integrate.embedded import PAIRS
 from .integrate.steps import StepRule, TraceMethod
 from .record import Lines
 
-#: Lines beyond this many capacitor sizes (per n / 3) are mirrored: the dipole is the field to about 1e-3 there.
+#: Lines beyond this many capacitor sizes times n / 3 are mirrored: there the field is that of a dipole to about 1e-3.
 _FAR = 20.0
-#: Up to so many features torch searches the nearest charges of its lines, as the extension does; above, sums give them.
+#: Up to this number of features torch searches for the nearest charges of lines; above, the sums give their distances.
 _SEARCHED = 64
 
 
@@ -49,39 +49,40 @@ def trace_lines(
 ) -> Lines:
     """Follow the exact field of a capacitor's charges from the given points to the negative charges.
 
-    Start on small spheres around the positive charges (:func:`launch`) for lines from charge to charge. Lines
-    from Q to P are those of the swapped plates: ``trace_lines(x, L - z, minus, plus, L)``.
+    For lines from charge to charge, start on small spheres around the positive charges (:func:`launch`). For lines from
+    Q to P, exchange the plates: ``trace_lines(x, L - z, minus, plus, L)``.
 
-    A line ends on a negative charge once that charge owns it: every other charge is ten times as far, or its
-    field 1e-8 times as strong; above D = 64 once all others together weigh 1e-4 beside it. Lines beyond twenty
-    capacitor sizes follow the dipole's line to its mirror image. Every line has its own steps and stops for itself; it
-    is bitwise the same alone and in any batch, above D = 64 on the CPU only where the processor multiplies bfloat16,
-    for other matrix products round by the number of rows.
+    A line ends on a negative charge as soon as every charge elsewhere is ten times as far, or its field 1e-8 times as
+    strong; above D = 64, as soon as the weight of all charges elsewhere is 1e-4 of that charge's. Lines beyond
+    twenty capacitor sizes move to the mirror image where the dipole's line comes back. Every line has its own steps and
+    its own end. It has the same bits alone and in every batch; above D = 64 on the CPU this holds only if the processor
+    multiplies bfloat16, because other matrix products round differently for another number of rows.
 
     Args:
-        x: features of the starts, [N, D], data units; lines have its dtype, and are followed in float64 among
-            charges that float32 would round.
+        x: features of the starts, [N, D], data units. Lines have its dtype; they are followed in float64 if float32
+            would round the charges.
         z: heights of the starts, [N], data units.
         plus: positive charges on z = 0, [M, D].
         minus: negative charges on z = L, [M', D].
         L: distance between the plates, data units.
-        method: "rk4" up to D = 16 and "dopri5" above by default; also "bs23", "euler", "heun", "midpoint". Euler's
-            steps of 0.2 fail the flux test at D = 2, RK4's lose the dipole invariant at D = 64. Above D = 64, where
-            an evaluation is dear, the default is "bs23" unless paths are asked for: it finds the charge on which a
-            line ends in fewer evaluations than dopri5, and the line's length less exactly.
-        step: change of the distance to the nearest charge per step, over that distance, for methods without an
-            error of their own.
-        tolerance: local error over the distance to the nearest charge; 1e-4 / sqrt(D + 1) for "dopri5" and
+        method: by default "rk4" up to D = 16, "dopri5" up to 64, and "bs23" above; also "euler", "heun", "midpoint".
+            Euler's method with steps of 0.2 fails the flux test at D = 2, and RK4 loses the dipole invariant at D = 64.
+            Above D = 64 an evaluation is expensive, and "bs23" finds the charge on which a line ends in fewer
+            evaluations than "dopri5", but the line's length less exactly; with ``return_paths`` the default is "dopri5"
+            there.
+        step: change of the distance to the nearest charge per step, divided by that distance, for methods without an
+            error estimate.
+        tolerance: local error divided by the distance to the nearest charge; 1e-4 / sqrt(D + 1) for "dopri5" and
             1e-2 / sqrt(D + 1) for "bs23" by default.
-        max_steps: lines that take more, including rejected ones, end as STEP_LIMIT.
-        backend: of the sums over charges, see :func:`efm_fast.riesz_sum`. With "auto" and "cpp" the extension
-            integrates whole lines in one call where it can: up to D = 64 on the CPU and 16 on a CUDA device. A line
-            is then bitwise the same alone and in any batch. Otherwise torch steps all lines at once.
-        precision: of the sums, see :func:`efm_fast.riesz_sum`.
-        engine: deprecated. "extension" stands for whole lines by the extension or an error, "torch" for steps by
-            torch around the sums of ``backend``; use ``backend="cpp"`` and ``backend="torch"``.
+        max_steps: lines that take more steps, including rejected ones, end as STEP_LIMIT.
+        backend: backend of the sums over charges, see :func:`efm_fast.riesz_sum`. With "auto" and "cpp" the extension
+            follows whole lines in one call if it can: up to D = 64 on the CPU and 16 on a CUDA device. A line then has
+            the same bits alone and in every batch. Otherwise torch steps all lines together.
+        precision: precision of the sums, see :func:`efm_fast.riesz_sum`.
+        engine: deprecated. "extension" means whole lines by the extension or an error, "torch" means steps by torch
+            with the sums of ``backend``; use ``backend="cpp"`` and ``backend="torch"``.
         return_paths: also return the points of the lines, [T, N, D+1].
-        every: of these, every so many steps (rejected attempts are none) and the end.
+        every: a path keeps every ``every``-th accepted step and the end.
 
     Returns:
         Lines; ``charge`` is the index into ``minus`` of the charge a line ended on, the first one where several
@@ -128,7 +129,7 @@ def _rule(method: TraceMethod, step: float, tolerance: float | None, d: int) -> 
 
 
 def _follow(problem: LineProblem, rule: StepRule, choice: EngineChoice, max_steps: int, every: int) -> Lines:
-    """Follow the lines by the chosen engine; ``every``: how often paths are kept, 0 for never."""
+    """Follow the lines by the chosen engine. Paths keep every ``every``-th step; 0 keeps none."""
     d, plates = problem.x.shape[1], problem.plates
     support = Support.of(plates.plus, plates.minus)
     far = _FAR * ((d + 1) / 3) * (plates.L + support.plus_radius + support.minus_radius)
@@ -143,7 +144,7 @@ def _follow(problem: LineProblem, rule: StepRule, choice: EngineChoice, max_step
 def launch(charges: Tensor, index: Tensor, *, seed: int = 0, share: float = 0.1) -> tuple[Tensor, Tensor]:
     """Starts of lines on small spheres around positive charges, uniform in direction.
 
-    A charge's own field near it is uniform over directions, so each start carries the same flux.
+    Near a charge its own field is the same in all directions, so each start carries the same flux.
 
     Args:
         charges: positive charges on z = 0, [M, D].

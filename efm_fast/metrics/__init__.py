@@ -1,4 +1,4 @@
-"""Numbers that say how good a map is, each beside what real data scores."""
+"""Numbers that say how good a map is, each next to the number of real data."""
 
 from .distance import (
     TransportReport,

@@ -1,4 +1,4 @@
-"""Distances between two sets of samples, each with the floor that sampling alone leaves."""
+"""Distances between two sets of samples, and the distance that remains between two sets of the same distribution."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .. import checks
 from ..errors import InputError
 from ..extras import extra
 
-# the network simplex needs about n pivots times a small factor; the library's 1e5 is short for n = 4096
+# the network simplex needs a small multiple of n pivots; the library's default of 1e5 is too few for n = 4096
 _PIVOTS = 10_000_000
 
 
@@ -27,11 +27,11 @@ def wasserstein2(a: Tensor, b: Tensor) -> float:
         b: [M, D].
 
     Returns:
-        W2, the root of the least mean squared distance of a coupling, in data units; solved in float64 by
-        POT's network simplex. Time grows like N^3: a second or two for N = M = 2048.
+        W2, the square root of the least mean squared distance of a coupling, in data units. POT's network simplex
+        solves it in float64. Time grows like N^3: one or two seconds for N = M = 2048.
 
     Raises:
-        InputError: empty sets, NaN or infinity, different D, or a problem the solver gives up on.
+        InputError: a set is empty or holds NaN or infinity, D differs, or the solver fails.
     """
     with extra("train"):
         import ot
@@ -47,7 +47,7 @@ def wasserstein2(a: Tensor, b: Tensor) -> float:
 def sliced_wasserstein2(a: Tensor, b: Tensor, projections: int, generator: Generator) -> float:
     """Sliced 2-Wasserstein distance: root mean square of the exact 1-D W2 along random directions.
 
-    For sets too large for :func:`wasserstein2`; smaller than W2 by about sqrt(D) for a plain shift.
+    It serves sets that are too large for :func:`wasserstein2`. For a mere shift it is W2 divided by about sqrt(D).
 
     Args:
         a: [N, D].
@@ -74,21 +74,21 @@ def sliced_wasserstein2(a: Tensor, b: Tensor, projections: int, generator: Gener
 def sampling_floor(
     source_draw: Callable[[int, Generator], Tensor], n: int, repeats: int = 3, seed: int = 0
 ) -> float:
-    """W2 that two independent sets of the same distribution have, only because they are finite.
+    """Mean W2 between two independent sets of the same distribution, which is above 0 because the sets are finite.
 
-    No sampler can be expected to come closer to a set of n target samples.
+    A perfect sampler has this distance from a set of n target samples on average.
 
     Args:
         source_draw: ``source_draw(n, generator)`` draws [n, D], such as a source's ``draw``.
-        n: rows per set; use the number the sampler is judged on.
-        repeats: pairs of sets to average over.
-        seed: of the draws.
+        n: rows per set; use the number of samples with which the sampler is measured.
+        repeats: number of pairs of sets to average over.
+        seed: seed of the draws.
 
     Returns:
         The mean W2 over the pairs, data units.
 
     Raises:
-        InputError: no repeats, or sets that :func:`wasserstein2` refuses.
+        InputError: ``repeats`` is below 1, or :func:`wasserstein2` refuses the sets.
     """
     if repeats < 1:
         raise InputError(f"repeats: expected at least 1, got {repeats!r}")
@@ -98,15 +98,15 @@ def sampling_floor(
 
 
 def outlier_threshold(target: Tensor, held_out: Tensor | None = None, *, factor: float = 3.0) -> float:
-    """Distance to the nearest target sample beyond which a sample counts as an outlier.
+    """The distance to the nearest target sample beyond which a sample counts as an outlier.
 
-    ``factor`` times the 99.9 % quantile of that distance for real samples.
+    It is ``factor`` times the 99.9 % quantile of that distance for real samples.
 
     Args:
         target: real samples, [M, D].
-        held_out: real samples apart from ``target``, [K, D]; without them each target sample is measured
-            against the others.
-        factor: how much farther than real ones a sample may stray.
+        held_out: real samples apart from ``target``, [K, D]; without them the distances are those of each target sample
+            to the others.
+        factor: factor on the distances of real samples.
 
     Returns:
         The threshold, data units.
@@ -117,7 +117,7 @@ def outlier_threshold(target: Tensor, held_out: Tensor | None = None, *, factor:
     real = _rows("target", target)
     if held_out is not None:
         return factor * float(np.quantile(_nearest(_pair(held_out, target)[0], real), 0.999))
-    # a finite set drawn with replacement repeats rows, whose distance 0 would say nothing
+    # a finite set drawn with replacement has repeated rows, whose distance of 0 means nothing
     distinct = np.unique(real, axis=0)
     if len(distinct) < 2:
         raise InputError(f"target: expected at least 2 distinct rows, got {len(distinct)}")
@@ -127,13 +127,13 @@ def outlier_threshold(target: Tensor, held_out: Tensor | None = None, *, factor:
 def outlier_share(
     samples: Tensor, target: Tensor, held_out: Tensor | None = None, *, factor: float = 3.0
 ) -> float:
-    """Share of samples that lie farther from every target sample than real samples do.
+    """Share of samples that are farther from every target sample than :func:`outlier_threshold`.
 
     Args:
         samples: [N, D]; rows with NaN or infinity count as outliers.
         target: real samples, [M, D].
-        held_out: real samples apart from ``target`` that calibrate the threshold.
-        factor: see :func:`outlier_threshold`, which sets the limit.
+        held_out: see :func:`outlier_threshold`.
+        factor: see :func:`outlier_threshold`.
 
     Returns:
         Share in [0, 1].
@@ -152,14 +152,14 @@ def outlier_share(
 
 @dataclass(frozen=True)
 class TransportReport:
-    """How near transported samples come to their target.
+    """Distances of transported samples from their target.
 
     Attributes:
         w2: exact W2 between samples and target, data units.
-        floor: W2 between the held-out target samples and the target, data units: what sampling alone leaves.
+        floor: W2 between the held-out target samples and the target, data units; a perfect map has about this W2.
         start: W2 between the inputs and the target, data units; NaN without inputs.
         sliced_w2: sliced W2 (256 directions) between samples and target, data units.
-        outliers: share of samples farther from the target than 3 times the 99.9 % of real ones, in [0, 1].
+        outliers: share of samples farther from the target than 3 times the 99.9 % quantile of real ones, in [0, 1].
         samples: number of samples.
     """
 
@@ -181,11 +181,11 @@ def transport_report(
     """Measure transported samples against two independent sets of the target.
 
     Args:
-        samples: where the map took its inputs, [N, D].
-        target: real samples, [M, D]; as many as ``samples`` make ``w2`` and ``floor`` comparable.
+        samples: ends of the map, [N, D].
+        target: real samples, [M, D]; ``w2`` and ``floor`` are comparable if there are as many as ``samples``.
         held_out: further real samples, independent of ``target``, [M, D].
-        inputs: what the map started from, [N, D].
-        seed: of the directions of the sliced distance.
+        inputs: starts of the map, [N, D].
+        seed: seed of the directions of the sliced distance.
 
     Returns:
         The report.
@@ -224,7 +224,7 @@ def _uniform(n: int) -> np.ndarray[Any, Any]:
 def _nearest(
     x: np.ndarray[Any, Any], y: np.ndarray[Any, Any], *, skip_self: bool = False
 ) -> np.ndarray[Any, Any]:
-    """Distance from each row of x to the nearest row of y, [N]; ``skip_self`` for x and y the same rows."""
+    """Distance from each row of x to the nearest row of y, [N]; ``skip_self`` leaves out the row itself if x is y."""
     with extra("train"):
         from sklearn.neighbors import NearestNeighbors
 

@@ -1,6 +1,6 @@
-"""Which numbers fit which data: the data that a map arrives at choose them.
+"""The numbers that measure a map. They depend on the class of the data at which the map arrives.
 
-A data set of one's own has its own numbers by one function beside it:
+For your own data, register a function next to their class:
 
     @efm_fast.metrics.measure.register
     def _(goal: MySource, outcome: Outcome) -> dict[str, Any]: ...
@@ -24,14 +24,14 @@ from .style import style_report
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a map did with held-out data.
+    """The result of a map of held-out data.
 
     Attributes:
         inputs: starts of the map, [N, D], data units.
-        ends: where it took them, [N, D]; lines that failed end at the origin.
-        target: held-out data that the map is to arrive at, [N, D].
+        ends: ends of the map, [N, D]; lines that failed end at the origin.
+        target: held-out data of the kind at which the map should arrive, [N, D].
         other: more such data, independent of ``target``, [N, D].
-        source: the data that the map starts from.
+        source: the data from which the map starts.
     """
 
     inputs: Tensor
@@ -43,13 +43,13 @@ class Outcome:
 
 @functools.singledispatch
 def measure(goal: Source, outcome: Outcome) -> dict[str, Any]:
-    """The numbers of a map that arrives at ``goal``, by name, ready for JSON; for most data W2 and its floor.
+    """The numbers of a map that arrives at ``goal``, by name, ready for JSON. By default they are W2 and its floor.
 
-    A function that is registered for a class of sources, see :func:`functools.singledispatch`, serves these instead.
+    A function that is registered for a class of sources replaces them, see :func:`functools.singledispatch`.
 
     Args:
-        goal: the data that the map arrives at.
-        outcome: what it did.
+        goal: the data at which the map arrives.
+        outcome: the result of the map.
     """
     report = transport_report(outcome.ends, outcome.target, outcome.other, outcome.inputs)
     return report.as_dict()
@@ -57,7 +57,7 @@ def measure(goal: Source, outcome: Outcome) -> dict[str, Any]:
 
 @measure.register
 def _(goal: ColouredShapes, outcome: Outcome) -> dict[str, Any]:
-    """Reading, hue, realism and coverage of coloured digits, of one class or of all."""
+    """Numbers of coloured digits: how they are read, their hue, realism and coverage, for one class or for all."""
     reader = DigitReader(goal)
     if isinstance(outcome.source, ColouredShapes) and goal.label is not None:
         report = translation_report(outcome.inputs, outcome.ends, goal, goal.label, reader=reader)
@@ -67,7 +67,7 @@ def _(goal: ColouredShapes, outcome: Outcome) -> dict[str, Any]:
 
 @measure.register
 def _(goal: GlyphShapes, outcome: Outcome) -> dict[str, Any]:
-    """Those of coloured digits, the style kept of each font, and the Frechet distance in a reader's features."""
+    """Numbers of glyphs: those of coloured digits, the kept style, and the Frechet distance of a reader's features."""
     reader, source = ShapeReader.of(goal), outcome.source
     seen, real, other = (reader.features(x) for x in (outcome.ends, outcome.target, outcome.other))
     distances = {"frechet": frechet_distance(seen, real), "real_frechet": frechet_distance(other, real)}

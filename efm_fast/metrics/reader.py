@@ -1,4 +1,4 @@
-"""An independent judge: a classifier that has only ever seen real digits."""
+"""A classifier of digits that was trained on real digits only, to measure generated ones independently."""
 
 from __future__ import annotations
 
@@ -14,26 +14,27 @@ from ..data.tools import to_images
 from ..errors import InputError
 from ..extras import extra
 
-# kernel SVMs cost the square of their training set; this many MNIST digits already read 97 % of the others
+# the time of a kernel SVM grows with the square of its training set; with this many MNIST digits it reads 97 % of the
+# others
 _MOST_SHAPES = 10_000
 
 
 class DigitReader:
     """Reads the class of coloured digits from their brightness (the largest of the three channels).
 
-    A support vector machine (scikit-learn, RBF kernel) trained on the grey shapes of the training split; it
-    knows nothing of colours, nor of any generative model.
+    It is a support vector machine (scikit-learn, RBF kernel) trained on the grey shapes of the training split. It knows
+    neither colours nor any generative model.
 
     Attributes:
-        accuracy: share of held-out real shapes it reads correctly, in [0, 1].
-        sure_margin: margin between its best and second-best class, in decision units, that 95 % of the
-            held-out real shapes reach.
+        accuracy: share of held-out real shapes that it reads correctly, in [0, 1].
+        sure_margin: margin between the best and the second-best class, in decision units, that 95 % of the held-out
+            real shapes reach.
 
     Args:
-        source: the coloured set; all its classes are learned, whatever its ``label``.
+        source: the coloured set; all its classes are learned, for every ``label``.
 
     Raises:
-        InputError: fewer than three classes, or no held-out shapes.
+        InputError: there are fewer than three classes, or no held-out shapes.
     """
 
     def __init__(self, source: ColouredShapes) -> None:
@@ -68,8 +69,8 @@ class DigitReader:
     def is_sure(self, images: Tensor) -> Tensor:
         """Whether each picture is read as clearly as 95 % of held-out real ones.
 
-        Says nothing by itself about pictures that are no digits at all: far from its training set a support
-        vector machine may decide firmly for some class.
+        This alone does not detect pictures that are no digits: far from its training set a support vector machine may
+        have a large margin.
 
         Args:
             images: rows with values in [-1, 1], [N, 3 H W].

@@ -16,13 +16,13 @@ from .reader import DigitReader
 from .shape_reader import ShapeReader
 from .strokes import hue_difference, nearest_shape, stroke_colour
 
-# evenly spaced hues in which each held-out shape is painted, so that the reference does not hang on a draw
+# held-out shapes are painted in so many evenly spaced hues, so that the reference does not depend on random hues
 _HUES = 12
 
 
 @dataclass(frozen=True)
 class TranslationReport:
-    """How well a map turns digits of one class into another and keeps their colour.
+    """Numbers of a map from digits of one class to another that should keep the colour.
 
     Attributes:
         samples: number of pairs.
@@ -31,12 +31,13 @@ class TranslationReport:
         hue_error_mean: mean angle between the hues of input and output, degrees (random pairs: 90).
         hue_error_median: median of the same, degrees.
         colour_error: mean Euclidean distance between the stroke colours of input and output, RGB in [0, 1].
-        colour_floor: the same for held-out real shapes of the wanted class in exactly the inputs' hues, RGB
-            in [0, 1]: what remains because other shapes have other shares of half-lit pixels.
+        colour_floor: the same for held-out real shapes of the wanted class in exactly the inputs' hues, RGB in [0, 1].
+            It is above 0 because other shapes have other shares of half-lit pixels.
         like_real: median distance of the outputs to the nearest training shape of the wanted class in its
             best colour, root of summed squares in [0, 1] image units.
         real_like_real: the same for held-out real digits of the wanted class, each in 12 hues.
-        like_real_ratio: like_real / real_like_real; 1 is as real as real ones, near 0 are copies.
+        like_real_ratio: like_real / real_like_real; 1 means as far as real digits, near 0 means copies of training
+            shapes.
         coverage: distinct training shapes that are nearest to some output / number of outputs, in (0, 1].
         ideal_coverage: coverage expected of as many i.i.d. draws of the training shapes, in (0, 1].
     """
@@ -61,7 +62,7 @@ class TranslationReport:
 
 @dataclass(frozen=True)
 class GenerationReport:
-    """How much generated coloured digits look like real ones, and how many different ones there are.
+    """Numbers of generated coloured digits: how real they look, and how many different ones there are.
 
     Attributes:
         samples: number of outputs.
@@ -110,16 +111,17 @@ def translation_report(
 
     Args:
         inputs: held-out digits before the map, [N, 3 H W], values in [-1, 1].
-        outputs: the same rows after it; values outside [-1, 1] are clipped, as they would be to be seen.
-        target: the coloured set; its shapes of the wanted class are what outputs are compared with.
+        outputs: the same rows after the map; values outside [-1, 1] are clipped, as when they are displayed.
+        target: the coloured set; outputs are compared with its shapes of the wanted class.
         wanted_label: class that the outputs should have.
-        reader: a reader trained on ``target``'s set, to save training it again.
+        reader: a reader trained on ``target``'s set, so that none needs to be trained.
 
     Returns:
         The report.
 
     Raises:
-        InputError: different numbers of rows, rows of another size, no rows, NaN or infinity, unknown class.
+        InputError: numbers of rows differ, rows have another size, there are none, they hold NaN or infinity, or the
+            class is unknown.
     """
     every = _coloured(target).every_class()
     before, after = _seen("inputs", inputs, every), _seen("outputs", outputs, every)
@@ -151,7 +153,7 @@ def translation_report(
 def generation_report(
     outputs: Tensor, target: ColouredShapes, *, reader: DigitReader | ShapeReader | None = None
 ) -> GenerationReport:
-    """Measure generated coloured digits against the set they were learned from.
+    """Measure generated coloured digits against the set from which they were learned.
 
     Args:
         outputs: generated rows, [N, 3 H W], values in [-1, 1] (clipped outside).
@@ -221,7 +223,7 @@ def _class_shapes(source: ColouredShapes, split: str, label: int) -> Tensor:
 
 
 def _real_distances(train: Tensor, held_out: Tensor, source: ColouredShapes) -> Tensor:
-    """Distances of held-out real digits to the training shapes, each in every reference hue."""
+    """Distances of held-out real digits, in every reference hue, to the training shapes."""
     if len(held_out) == 0:
         raise InputError(f"target: expected held-out shapes in {source.name} to compare with, got none")
     hue = torch.arange(_HUES).repeat(len(held_out)) / _HUES
@@ -234,5 +236,5 @@ def _shares(labels: Tensor, classes: Tensor) -> Tensor:
 
 
 def _ideal_coverage(shapes: int, draws: int) -> float:
-    """Expected distinct shapes among i.i.d. uniform draws, per draw."""
+    """Expected number of distinct shapes among i.i.d. uniform draws, divided by the number of draws."""
     return shapes * (1 - (1 - 1 / shapes) ** draws) / draws

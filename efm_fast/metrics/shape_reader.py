@@ -1,4 +1,4 @@
-"""A small convolutional reader of grey shapes: it reads classes, and its features tell two sets of pictures apart."""
+"""A small convolutional classifier of grey shapes, whose features also serve to compare two sets of pictures."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ _READERS: dict[str, ShapeReader] = {}
 class ShapeReader:
     """Reads the class of coloured shapes from their brightness (the largest of the three channels).
 
-    A convolutional network that has only ever seen real shapes of the training split; it knows nothing of colours,
-    nor of any generative model. The same shapes give the same reader, whatever the global random state.
+    It is a convolutional network trained on real shapes of the training split only. It knows neither colours nor any
+    generative model. The same shapes give the same reader for every global random state.
 
     Attributes:
-        accuracy: share of held-out real shapes it reads correctly, in [0, 1].
-        sure_margin: margin between its best and second-best class that 95 % of the held-out real shapes reach.
+        accuracy: share of held-out real shapes that it reads correctly, in [0, 1].
+        sure_margin: margin between the best and the second-best class that 95 % of the held-out real shapes reach.
 
     Args:
-        source: the coloured set; all its classes are learned, whatever its ``label``.
+        source: the coloured set; all its classes are learned, for every ``label``.
 
     Raises:
-        InputError: fewer than two classes, or no held-out shapes.
+        InputError: there are fewer than two classes, or no held-out shapes.
     """
 
     def __init__(self, source: ColouredShapes) -> None:
@@ -54,7 +54,7 @@ class ShapeReader:
 
     @classmethod
     def of(cls, source: ColouredShapes) -> ShapeReader:
-        """The reader of ``source``'s set, trained once in a process."""
+        """The reader of ``source``'s set, trained once per process."""
         every = source.every_class()
         digest = hashlib.blake2b(every.shapes("train").numpy().tobytes(), digest_size=16)
         digest.update(every.labels("train").numpy().tobytes())
@@ -72,7 +72,7 @@ class ShapeReader:
         return self._decide(self._brightness(images))[1] >= self.sure_margin
 
     def features(self, images: Tensor) -> Tensor:
-        """What the reader's last layer decides from, [N, 64] float32, for rows with values in [-1, 1], [N, 3 H W]."""
+        """The inputs of the reader's last layer, [N, 64] float32, for rows with values in [-1, 1], [N, 3 H W]."""
         return self._features(self._brightness(images))
 
     def _learn(self, shapes: Tensor, labels: Tensor) -> None:
@@ -121,7 +121,7 @@ def _network(classes: int) -> tuple[nn.Module, nn.Module]:
 
 
 def frechet_distance(a: Tensor, b: Tensor) -> float:
-    """Frechet distance between two sets of features, each taken for a Gaussian (Heusel et al. 2017, equation 6).
+    """Frechet distance between two sets of features, each taken as Gaussian (Heusel et al. 2017, equation 6).
 
     Args:
         a: [N, F].

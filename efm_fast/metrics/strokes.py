@@ -1,6 +1,6 @@
-"""What a coloured digit is made of: the colour of its strokes and the real shape it comes nearest to.
+"""The colour of a coloured digit's strokes, and the real shape nearest to it.
 
-Pictures here are [N, 3, P] with P pixels and values in [0, 1]; distances are Euclidean in that scale.
+Pictures are [N, 3, P] with P pixels and values in [0, 1]; distances are Euclidean in that scale.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from torch import Tensor
 from .. import checks
 from ..errors import InputError
 
-# pairs of picture and shape looked at together: a handful of float64 arrays of this many numbers
+# pairs of a picture and a shape that are computed together, in a few float64 arrays of this size
 _PAIRS = 2_000_000
 
 
@@ -47,11 +47,11 @@ def hue_difference(a: Tensor, b: Tensor) -> Tensor:
 
 
 def nearest_shape(images: Tensor, shapes: Tensor) -> tuple[Tensor, Tensor]:
-    """Distance of each picture to the nearest real shape, that shape in its best colour.
+    """Distance of each picture to the nearest real shape in its best colour.
 
-    Real pictures are shape times one fully saturated colour. Those colours form six edges of the RGB cube,
-    with one channel at 1, one at t in [0, 1] and one at 0. Where the picture agrees best with the shape goes
-    the 1, second best the t, whose best value is a projection: the minimum over all hues is exact.
+    A real picture is a shape times one fully saturated colour. Those colours form six edges of the RGB cube: one
+    channel is 1, one is t in [0, 1] and one is 0. The channel that agrees best with the shape gets the 1, and the
+    second best gets t, whose best value is a projection. Therefore the minimum over all hues is exact.
 
     Args:
         images: [N, 3, P], values in [0, 1].

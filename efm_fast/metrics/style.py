@@ -1,4 +1,4 @@
-"""How much of a font's style a translation of glyphs keeps: the true answer is the same font's other character."""
+"""How much of a font's style a translation of glyphs keeps. The true answer is the other character of the same font."""
 
 from __future__ import annotations
 
@@ -16,14 +16,16 @@ from ..errors import InputError
 
 @dataclass(frozen=True)
 class StyleReport:
-    """How well outputs fit the fonts of their inputs.
+    """Numbers that say how well outputs fit the fonts of their inputs.
 
     Attributes:
         style_mean: mean rank of the font's true character among those of all fonts of the split, by grey distance to
-            the output, in [0, 1]: 0 where the truth is the nearest, .5 where nothing is kept. Hubs cannot flatter it.
+            the output, in [0, 1]: 0 if the true one is always the nearest, 0.5 if no style is kept. A character that is
+            near to many outputs does not improve it.
         style_median: median of the same.
-        distance_to_truth: mean grey distance of the outputs to the truth over that to random fonts' characters.
-        ink: mean brightness of the outputs over that of the truths; 1 is as full as real ones.
+        distance_to_truth: mean grey distance of the outputs to the true characters, divided by that to characters of
+            random fonts.
+        ink: mean brightness of the outputs divided by that of the true characters; 1 for real ones.
     """
 
     style_mean: float
@@ -39,17 +41,17 @@ class StyleReport:
 def style_report(
     inputs: Tensor, outputs: Tensor, source: GlyphShapes, goal: GlyphShapes, *, split: str = "test"
 ) -> StyleReport:
-    """Measure how much of its font's style each output has.
+    """Measure how much of its font's style each output keeps.
 
     Args:
         inputs: glyphs of ``source``'s ``split`` as they were drawn, [N, 3 H W], values in [-1, 1].
         outputs: the same rows after the map; values outside [-1, 1] are clipped.
-        source: the glyphs that the map starts from.
-        goal: the same fonts' glyphs that it arrives at.
-        split: of both.
+        source: the glyphs from which the map starts.
+        goal: the glyphs of the same fonts at which it should arrive.
+        split: split of both.
 
     Raises:
-        InputError: other numbers of rows, rows that are no glyphs of ``source``, or fonts without a truth.
+        InputError: numbers of rows differ, rows are no glyphs of ``source``, or ``goal`` lacks a font.
     """
     before, after = _grey("inputs", inputs, source), _grey("outputs", outputs, goal)
     if len(before) != len(after):
@@ -80,7 +82,7 @@ def _grey(name: str, rows: Tensor, source: GlyphShapes) -> Tensor:
 
 
 def _found(grey: Tensor, shapes: Tensor) -> Tensor:
-    """The shape that each picture is, painted; its brightest channel is the shape itself."""
+    """The index of the shape of each coloured picture, whose brightest channel is the shape itself."""
     distance, index = torch.cdist(grey, shapes).min(1)
     if (distance > 1e-3).any():
         raise InputError(

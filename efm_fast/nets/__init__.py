@@ -1,8 +1,8 @@
 """Networks, the backbones of learned fields: (x [N, D], z [N]) -> features [N, groups, D] and a scalar [N].
 
-A network of one's own is a class ``MyNet(geometry, groups, *, ...)`` derived from :class:`torch.nn.Module`; as
-``net: {backbone: my_module:MyNet, ...}`` its keyword arguments are settings. One that ships with the package has a
-file here and a row in :data:`BACKBONES`.
+Your own network is a class ``MyNet(geometry, groups, *, ...)`` derived from :class:`torch.nn.Module`. It is selected by
+``net: {backbone: my_module:MyNet, ...}``, and its keyword arguments are settings. A network of the package has a file
+here and a row in :data:`BACKBONES`.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ def build_backbone(settings: Section, geometry: Geometry, groups: int) -> nn.Mod
 
     Args:
         settings: the section ``net`` of a config.
-        geometry: lengths to scale the inputs by, and the data's shape.
-        groups: vectors of D features to give, beside one scalar.
+        geometry: lengths by which inputs are scaled, and the shape of the data.
+        groups: number of vectors of D features to return, besides one scalar.
 
     Raises:
         InputError: the network cannot serve the data's shape, or needs a library that is not installed.
@@ -49,13 +49,13 @@ def build_backbone(settings: Section, geometry: Geometry, groups: int) -> nn.Mod
     if isinstance(settings, ImageSection):
         options = settings.without_latent(options)
     name = options.pop("backbone")
-    # settings that were validated name a class that is already imported
+    # the class that valid settings name is already imported
     made = BACKBONES[name][0] if name in BACKBONES else own_class(name, nn.Module, may_import=False)
     return made(geometry, groups, **options)
 
 
 def _own_settings(name: str, may_import: bool) -> type[Section]:
-    """The section of a network of one's own, from the keyword arguments of its class."""
+    """The section of a user's network, made from the keyword arguments of its class."""
     made = own_class(name, nn.Module, may_import=may_import)
     parameters = [p for p in inspect.signature(made).parameters.values() if p.kind is not p.VAR_KEYWORD]
     if [p.name for p in parameters[:2]] != ["geometry", "groups"]:

@@ -20,7 +20,7 @@ with extra("train"):
     from pydantic import Field
 
 _OURS = ("in_channels", "out_channels", "sample_size")
-_TIMES = 1000.0  # what the models' embeddings of time are made for
+_TIMES = 1000.0  # the range for which the models' embeddings of time are made
 
 
 class DiffusersSettings(ImageSection):
@@ -38,13 +38,13 @@ class DiffusersSettings(ImageSection):
 class DiffusersNet(nn.Module):
     """(x [N, D], z [N]) -> features [N, groups, D] and a scalar [N], for images of shape (C, H, W).
 
-    The image enters bounded, with its size as one more channel. The height enters as the model's time: 0 at the plus
-    plate, 500 midway, 1000 at the minus plate, by constant factors of the distance from either. The scalar is the mean
-    of one extra output channel.
+    The model receives the bounded image and the image's size as one more channel. The height is the model's time: 0 at
+    the plus plate, 500 midway, 1000 at the minus plate, in proportion to the logarithm of the distance from either
+    plate. The scalar is the mean of one extra output channel.
 
     Args:
-        geometry: lengths to scale the inputs by, and the image's shape.
-        groups: images to give, as the parametrisation needs.
+        geometry: lengths by which inputs are scaled, and the shape of the image.
+        groups: number of images to return, as the parametrisation needs.
         model: class of diffusers.
         options: settings of that class.
 

@@ -1,4 +1,4 @@
-"""Bounded inputs: lines travel 10^6 data units away, and a network must stay finite and smooth there."""
+"""Bounded inputs of networks. Lines go as far as 10^6 data units, and a network must be finite and smooth there."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from ..types import Geometry
 
 
 class BoundedFeatures(nn.Module):
-    """x -> a bounded copy of x, [N, D], and the log of its size, [N, 1].
+    """x -> bounded features, [N, D], and the log of the size of x, [N, 1].
 
-    With r the root mean square of the standardised features, the copy is x / (1 + r / 6): the data themselves
-    hardly change, and a far point keeps its direction.
+    The bounded features are x / (1 + r / 6) for standardised x with the root mean square r. The data themselves hardly
+    change, and a far point keeps its direction.
     """
 
     centre: Tensor
@@ -32,10 +32,10 @@ class BoundedFeatures(nn.Module):
 
 
 class HeightFeatures(nn.Module):
-    """z -> bounded features of the distance from both plates, on log scale, inside and outside.
+    """z -> bounded features of the distances from both plates on a log scale, between the plates and outside.
 
     Attributes:
-        size: number of features, for the layer that follows.
+        size: number of features, for the next layer.
     """
 
     size = 2 + 2 * (1 + 2 * 4)
@@ -48,7 +48,7 @@ class HeightFeatures(nn.Module):
     def forward(self, z: Tensor) -> Tensor:
         """Features [N, size] of heights z [N]."""
         heights = torch.stack([z, z - self.L], 1)
-        # 0 at the plate's skin, 1 a plate distance away, at most 2 far behind
+        # 0 very near the plate, 1 at the distance L from it, at most 2 far behind it
         level = (
             (torch.log((heights.abs() + self.nearest) / self.nearest) / self.range).clamp(0.0, 2.0).float()
         )

@@ -1,4 +1,4 @@
-"""Settings that every network for images has."""
+"""Settings of all networks for images."""
 
 from __future__ import annotations
 
@@ -15,14 +15,13 @@ class ImageSection(Section):
     backbone: str
     latent: str | None = Field(
         default=None,
-        description="folder of an AutoencoderKL of diffusers among whose latents the field lies; null for the images"
-        " themselves",
+        description="folder of an AutoencoderKL of diffusers, for a field of its latents; null for a field of images",
     )
     latent_fingerprint: str = Field(
-        default="", description='which that autoencoder must have; "" for any; written by train'
+        default="", description='fingerprint that the autoencoder must have; "" for any; written by train'
     )
 
     @classmethod
     def without_latent(cls, options: dict[str, object]) -> dict[str, object]:
-        """``options`` of the section without those that say what the images are, which no network sees."""
+        """``options`` of the section without those about latents, which a network does not need."""
         return {key: value for key, value in options.items() if key not in ("latent", "latent_fingerprint")}

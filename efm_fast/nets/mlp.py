@@ -31,12 +31,12 @@ class MLPSettings(Section):
 class MLP(nn.Module):
     """(x [N, D], z [N]) -> features [N, groups, D] and a scalar [N].
 
-    Up to 16 features also enter as sines and cosines: a plain MLP is slow to learn the fine structure that a
-    field has near a plate of few features.
+    If there are up to 16 features, their sines and cosines are inputs too, because a plain MLP learns slowly the fine
+    structure that a field of few features has near a plate.
 
     Args:
-        geometry: lengths to scale the inputs by.
-        groups: vectors of D features to give, as the parametrisation needs.
+        geometry: lengths by which inputs are scaled.
+        groups: number of vectors of D features to return, as the parametrisation needs.
         width: units per hidden layer.
         depth: number of hidden layers.
     """

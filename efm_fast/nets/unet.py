@@ -33,23 +33,22 @@ class UNetSettings(ImageSection):
     )
     patch: PositiveInt = Field(
         default=1,
-        description="side of the squares of pixels that are folded into channels first; 2 takes a quarter of the work",
+        description="side of the squares of pixels that are first folded into channels; 2 needs a quarter of the work",
     )
 
 
 class UNet(nn.Module):
     """(x [N, D], z [N]) -> features [N, groups, D] and a scalar [N], for images of shape (C, H, W).
 
-    The height enters as bounded features through the class-embedding input of UNet2DModel, since its own time
-    embedding is made for 0 ... 1000 and z reaches far outside the plates. The scalar is the mean of one extra
-    output channel.
+    The class-embedding input of UNet2DModel receives bounded features of the height, because its time embedding is made
+    for 0 ... 1000 and z may be far outside of the plates. The scalar is the mean of one extra output channel.
 
     Args:
-        geometry: lengths to scale the inputs by, and the image's shape.
-        groups: images to give, as the parametrisation needs.
+        geometry: lengths by which inputs are scaled, and the shape of the image.
+        groups: number of images to return, as the parametrisation needs.
         width: channels of the first level, a multiple of 8.
         depth: residual blocks per level.
-        levels: channel factor of each level; each but the last halves the image.
+        levels: channel factor of each level; each level except the last halves the image.
         patch: side of the squares of pixels that become channels before the first level, and pixels again after the
             last.
 
@@ -115,7 +114,7 @@ class UNet(nn.Module):
         """Raw features [N, groups, D] and scalar [N]."""
         bounded, size = self.features(x)
         embedding = self.condition(torch.cat([size, self.heights(z)], 1))
-        silent = torch.zeros(len(x), device=x.device)  # the time input, which HeightFeatures replaces
+        silent = torch.zeros(len(x), device=x.device)  # the time input is not used; HeightFeatures replace it
         folded = F.pixel_unshuffle(bounded.unflatten(1, self.shape), self.patch)
         raw = self.unet(folded, silent, class_labels=embedding).sample
         images = F.pixel_shuffle(raw[:, :-1], self.patch)

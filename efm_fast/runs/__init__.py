@@ -1,4 +1,4 @@
-"""A run: its folder, its settings, its checkpoint, its data, and the learned field."""
+"""Runs: the run folder with settings and checkpoint, the data, and the learned field."""
 
 from .own_loop import method_for
 from .run import Run, load

@@ -1,11 +1,11 @@
 """Checkpoints: one file each, sealed with a checksum, replaced by one rename.
 
-    state-00002000/        instead of the next, while a sharded network is trained: see generations.py
-    state.safetensors      step, network, average, optimiser: all that resume and sampling need, of one step
-    weights.safetensors    the averaged weights alone, where somebody exported them
+    state-00002000/        takes the place of state.safetensors while a sharded network is trained: see generations.py
+    state.safetensors      step, network, average and optimiser of one step: all that resuming and sampling need
+    weights.safetensors    only the averaged weights, if a user exported them
 
-Both are plain safetensors; other programs read them as such. Whatever is read is proven first: by its checksum, to be
-finite, and to be of one step and of the geometry that stands beside it.
+Both files are plain safetensors, which other programs can read. Every file is checked when it is read: its checksum,
+that all numbers are finite, and that they belong to one step and to the geometry.json in the same folder.
 """
 
 from __future__ import annotations
@@ -38,15 +38,15 @@ def latest(folder: Path) -> Path:
     if not known:
         return path
     step = max(known)
-    # both are there if a process was killed between writing one and removing the other
+    # both exist if a process was killed after it wrote one and before it removed the other
     return path if path.exists() and int(load_tensors(path)["step"]) > step else known[step]
 
 
 def load_state(folder: Path, geometry: Geometry) -> dict[str, Tensor]:
-    """Read the state of the run in ``folder``, and prove that all of it is of one step and of ``geometry``.
+    """Read the state of the run in ``folder``, and check that all of it belongs to one step and to ``geometry``.
 
     Raises:
-        RunError: the state is missing or damaged, mixes steps, or belongs to another geometry.json.
+        RunError: the state is missing or damaged, mixes steps, or belongs to another geometry.
     """
     path = latest(folder)
     if path.is_dir():
@@ -61,10 +61,10 @@ def load_state(folder: Path, geometry: Geometry) -> dict[str, Tensor]:
 
 
 def check_state(path: Path, tensors: Mapping[str, Tensor], geometry: Geometry) -> None:
-    """Prove that the ``tensors`` of the checkpoint ``path`` are of one step and of ``geometry``.
+    """Check that the ``tensors`` of the checkpoint ``path`` belong to one step and to ``geometry``.
 
     Raises:
-        RunError: they are not.
+        RunError: they do not.
     """
     if "step" not in tensors or "average.n_averaged" not in tensors:
         raise RunError(f"{path} holds no training state of efm_fast")
@@ -78,10 +78,10 @@ def check_state(path: Path, tensors: Mapping[str, Tensor], geometry: Geometry) -
 def averaged_weights(folder: Path, geometry: Geometry) -> tuple[dict[str, Tensor], int]:
     """The averaged weights of the run in ``folder`` and their step, from its state.
 
-    A folder without a state that holds exported weights is opened with those, and says so.
+    If the folder holds exported weights and no state, those are read, with a warning.
 
     Raises:
-        RunError: neither is there, or what is there is damaged.
+        RunError: there is neither, or it is damaged.
     """
     state, exported = latest(folder), folder / WEIGHTS
     if state.exists() or not exported.exists():
@@ -103,12 +103,12 @@ def exported_weights(
     """The weights that ``Run.export`` wrote to ``path``, and their step.
 
     Args:
-        path: of the file.
-        geometry: the lengths that stand beside it.
-        beside: the file that they stand in.
+        path: path of the file.
+        geometry: the geometry in the same folder.
+        beside: name of the file that holds the geometry.
 
     Raises:
-        RunError: the file is missing, damaged, something else, or belongs to other lengths.
+        RunError: the file is missing, damaged, something else, or belongs to another geometry.
     """
     weights = load_tensors(path)
     _check_geometry(path, weights, geometry, beside)
@@ -119,7 +119,7 @@ def exported_weights(
 
 
 def numbers(geometry: Geometry) -> Tensor:
-    """All numbers of ``geometry`` in one row, float64, to be kept with the weights that were trained for it."""
+    """All numbers of ``geometry`` in one row, float64, which are stored with the weights that were trained for it."""
     values = dataclasses.asdict(geometry).values()
     return torch.tensor(
         [x for v in values for x in (v if isinstance(v, tuple) else (v,))], dtype=torch.float64
@@ -140,7 +140,7 @@ def _check_geometry(
 
 
 def _tell_stale(exported: Path, step: int) -> None:
-    """Warn if weights that lie beside a state of ``step`` are not of that step, as a copy of them would be wrong."""
+    """Warn if exported weights in the folder of a state of ``step`` belong to another step."""
     if not exported.exists():
         return
     try:

@@ -1,4 +1,4 @@
-"""The lengths of a problem, measured on its data once, before training."""
+"""The lengths of a problem, which are measured on its data once, before training."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ _SAMPLE = 4096
 
 
 def measure(config: Config, plus: Source, minus: Source) -> Geometry:
-    """Measure the plates' data and resolve the lengths of ``config``.
+    """Measure the data of the plates and determine the lengths of ``config``.
 
-    A method that has a prior of its own is measured on the minus data alone.
+    For a method with a prior of its own, only the minus data are measured.
 
     Returns:
         The geometry, in data units.
 
     Raises:
-        InputError: the plates differ in shape, hold NaN or infinity, or do not vary, or a source draws something
-            else than its shape and float32.
+        InputError: the shapes of the plates differ, data hold NaN or infinity or do not vary, or a source draws rows of
+            another shape or dtype than float32 rows of its shape.
     """
     if plus.shape != minus.shape:
         raise InputError(f"minus: expected the shape of plus, {plus.shape}, got {minus.shape}")

@@ -1,4 +1,4 @@
-"""A method for data, for those who have a training loop of their own."""
+"""A method with the lengths of its data, for users with their own training loop."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ def method_for(
 ) -> Method:
     """The method of a config, with the lengths of its data measured.
 
-    ``method.sample_location(x0, x1, generator)`` then gives points and targets for a training loop of one's own, and
-    ``method.field(network)`` what the network's output means there. The config's sections ``net`` and ``train`` are not
-    looked at.
+    ``method.sample_location(x0, x1, generator)`` then draws points and targets for your training loop, and
+    ``method.field(network)`` makes a field of your network. The sections ``net`` and ``train`` of the config are not
+    used.
 
     Args:
         cfg: a preset's name, a YAML path, a mapping or a Config.

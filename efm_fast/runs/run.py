@@ -1,16 +1,16 @@
-"""A run: its folder, its settings, its learned field.
+"""A run: a trained model in a folder.
 
     config.yaml              every setting as resolved
-    geometry.json            the lengths the network was built for
+    geometry.json            the lengths for which the network was built
     support.json             the discs that hold the charges, which the full map needs
-    versions.json            what it ran on
+    versions.json            versions of the programs that trained it
     state.safetensors        the checkpoint: network, average (what sampling uses), optimiser and step
     state-00002000/          the same in shards, while a sharded network is trained
     metrics.jsonl            one row per log step
-    samples/                 pictures while training, and what `sample` and `evaluate` write
+    samples/                 pictures from training, and the files of `sample` and `evaluate`
 
-The folder appears with its first checkpoint, and every file is written atomically. Nothing is pickled, so a run
-folder from anywhere is safe to open.
+The folder appears with its first checkpoint, and every file is written atomically. Nothing is pickled, so a run folder
+from an untrusted place is safe to open.
 """
 
 from __future__ import annotations
@@ -45,19 +45,19 @@ from .sources import autoencoder_of, sources_if_there, with_data
 
 @dataclass(frozen=True, repr=False)
 class Run:
-    """A trained, or still training, model and where it lives.
+    """A trained model, or one in training, and its folder.
 
     Attributes:
         folder: the run folder.
         config: its settings.
         geometry: its lengths, data units.
-        method: how it learned and how its samples travel.
+        method: the method by which it was trained and by which its samples travel.
         field: the learned field with averaged weights, in evaluation mode, on the run's device.
         plus: source of the data on the plate z = 0.
         minus: source of the data on the plate z = L.
-        step: optimiser steps the weights have seen.
+        step: number of optimiser steps of the weights.
         support: discs that hold the charges of both plates.
-        autoencoder: between images and the latents that the field lies among; None where it lies among the data.
+        autoencoder: the autoencoder between images and latents if the field is one of latents; otherwise None.
     """
 
     folder: Path
@@ -73,7 +73,7 @@ class Run:
 
     @property
     def device(self) -> torch.device:
-        """Where the field's weights live."""
+        """The device of the field's weights."""
         return next(self.field.parameters()).device
 
     def __repr__(self) -> str:
@@ -99,18 +99,18 @@ class Run:
         return card(f"Run {self.config.name}", numbers, None if latest is None else file_png(latest))
 
     def export(self, path: str | Path) -> Path:
-        """Write the averaged weights alone, a quarter of the state, for other programs or for sampling elsewhere.
+        """Write only the averaged weights, a quarter of the state, for other programs or for sampling elsewhere.
 
-        As ``weights.safetensors`` beside copies of config.yaml and geometry.json they can be opened with ``load``.
+        ``load`` opens a folder with them as ``weights.safetensors`` and copies of config.yaml and geometry.json.
 
         Args:
-            path: of the file, ending in .safetensors; replaced in one go.
+            path: path of the file, ending in .safetensors; it is replaced atomically.
 
         Returns:
             The path.
 
         Raises:
-            InputError: another suffix.
+            InputError: the suffix is another one.
             RunError: the file cannot be written.
         """
         path = Path(path)
@@ -134,10 +134,10 @@ class Run:
 
 
 def resolve_device(name: str) -> torch.device:
-    """The torch device that ``name`` means: "auto" is CUDA where there is one, else the CPU.
+    """The torch device called ``name``; "auto" is a CUDA device if there is one, otherwise the CPU.
 
     Raises:
-        InputError: not a device, or one that is not there.
+        InputError: ``name`` is not a device, or there is no such device.
     """
     checks.instance("device", name, str, "auto, cpu, cuda or cuda:N")
     if name == "auto":
@@ -157,10 +157,10 @@ def resolve_device(name: str) -> torch.device:
 
 
 def free_folder(config: Config) -> Path:
-    """Where the folder of a new run is to be made.
+    """The path of the folder of a new run.
 
     Raises:
-        RunError: it is already there, or something that is no folder stands in the way.
+        RunError: it already exists, or one of its parents is not a folder.
     """
     folder = Path(config.runs) / config.name
     if os.path.lexists(folder):
@@ -174,10 +174,10 @@ def free_folder(config: Config) -> Path:
 
 
 def description(config: Config, geometry: Geometry, support: Support) -> dict[str, str]:
-    """What a run is, as the texts of its files: settings, lengths, support and the versions it runs on.
+    """The texts of a run's files: settings, lengths, support, and versions of programs.
 
     Raises:
-        InputError: a setting of a source that cannot be written.
+        InputError: a setting of a source cannot be written.
     """
     versions = {
         "efm_fast": __version__,
@@ -201,7 +201,7 @@ def support_numbers(support: Support) -> dict[str, Any]:
 
 
 def support_from(raw: dict[str, Any]) -> Support:
-    """The support whose :func:`support_numbers` are ``raw``; ValueError, TypeError or KeyError where they are not."""
+    """The support of its :func:`support_numbers`. Raises ValueError, TypeError or KeyError if they are wrong."""
     centers = {key: torch.tensor(raw[key], dtype=torch.float64) for key in ("plus_center", "minus_center")}
     return Support(**{**raw, **centers})
 
@@ -218,7 +218,7 @@ def read_description(folder: Path) -> tuple[Config, Geometry]:
     Raises:
         RunError: not a run folder.
     """
-    # os.path, for pathlib raises where a name is too long
+    # os.path, because pathlib raises if a name is too long
     if not all(os.path.isfile(folder / name) for name in ("config.yaml", "geometry.json")):  # noqa: PTH113
         raise RunError(
             f"{checks.place(folder)} is not a run folder: expected config.yaml and geometry.json in it"
@@ -236,10 +236,10 @@ def read_description(folder: Path) -> tuple[Config, Geometry]:
 
 
 def geometry_from(raw: dict[str, Any], file: str) -> Geometry:
-    """The geometry that ``file`` holds as plain data, if a measurement could have given its numbers.
+    """The geometry that ``file`` holds as plain data, checked.
 
     Raises:
-        ValueError, TypeError, KeyError: something is missing, too much, or impossible.
+        ValueError, TypeError, KeyError: a number is missing, superfluous or impossible.
     """
     geometry = Geometry(**{**raw, "shape": tuple(raw["shape"]), "centre": tuple(raw["centre"])})
     sizes, lengths = geometry.shape, dataclasses.asdict(geometry)
@@ -260,10 +260,10 @@ def geometry_from(raw: dict[str, Any], file: str) -> Geometry:
 
 
 def read_support(folder: Path, config: Config, plus: Source, minus: Source) -> Support:
-    """Read the support of the run in ``folder``, or measure it, where an earlier version wrote none.
+    """Read the support of the run in ``folder``, or measure it if an earlier version wrote none.
 
     Raises:
-        RunError: the file is damaged, or there is none and the data are not there.
+        RunError: the file is damaged, or there is neither the file nor the data.
     """
     path = folder / "support.json"
     if not path.is_file():
@@ -288,7 +288,7 @@ def fill(field: LearnedField, weights: dict[str, Tensor], origin: Path) -> None:
     """Load ``weights`` into ``field``.
 
     Raises:
-        RunError: they belong to another network.
+        RunError: the weights belong to another network.
     """
     try:
         field.load_state_dict(weights)
@@ -300,24 +300,24 @@ def fill(field: LearnedField, weights: dict[str, Tensor], origin: Path) -> None:
 def load(folder: str | Path, *, plus: object = None, minus: object = None, device: str = "auto") -> Run:
     """Open a run folder for sampling.
 
-    Sampling from starts ``x0`` needs no data; where data are needed and not there, the error says what is missing.
+    Sampling from starts ``x0`` needs no data. If data are needed and missing, the error says which.
 
     Args:
-        folder: what ``train`` or ``save_pretrained`` wrote.
-        plus: the data on the plate z = 0 again, if they were in memory.
-        minus: the data on the plate z = L again, if they were in memory.
+        folder: a folder that ``train`` or ``save_pretrained`` wrote.
+        plus: the same data on the plate z = 0, if they were in memory in training.
+        minus: the same data on the plate z = L, if they were in memory in training.
         device: "auto", "cpu", "cuda" or "cuda:N".
 
     Returns:
         The run, with its averaged weights.
 
     Raises:
-        RunError: no run there, or its checkpoint is damaged, foreign or not of one step.
-        InputError: the device is not there, other data than those of the run are given, or its autoencoder is not
-            there or has changed.
+        RunError: there is no run, or its checkpoint is damaged, belongs to another run, or mixes steps.
+        InputError: there is no such device, the data are not those of the run, or its autoencoder is missing or has
+            changed.
     """
     folder = checks.folder("folder", folder)
-    # os.path says no where pathlib raises, as for a name that is too long
+    # os.path returns False where pathlib raises, such as for a name that is too long
     if os.path.isfile(folder / "config.json") and not os.path.exists(folder / "config.yaml"):  # noqa: PTH110, PTH113
         from ..hub import from_pretrained
 

@@ -1,4 +1,4 @@
-"""A run's data: what the run folder keeps of them, and the same data taken again."""
+"""The data of a run: their record in the run folder, and the sources made from it."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ _PLATES = ("plus", "minus")
 
 
 def pinned(config: Config) -> Config:
-    """``config`` with the sources' defaults and absolute paths written out: it means the same anywhere, later.
+    """``config`` with all defaults of its sources, absolute paths, and the fingerprint of an autoencoder.
 
-    The fingerprint of an autoencoder is written out too.
+    It then means the same in any working folder and with later versions.
 
     Raises:
-        InputError: an unknown source or setting of one, in a text that names the plate, or no such autoencoder.
+        InputError: a source or one of its settings is unknown (the text names the plate), or there is no autoencoder.
     """
     specs = {}
     for plate in _PLATES:
@@ -48,15 +48,15 @@ def pinned(config: Config) -> Config:
 def autoencoder_of(
     config: Config, device: str | None = None, *, progress: bool = False
 ) -> Autoencoder | None:
-    """The autoencoder among whose latents the field of ``config`` lies, or None.
+    """The autoencoder of ``config`` if its field is one of latents, otherwise None.
 
     Args:
         config: settings of a run.
-        device: where it computes; None for the device of ``config``.
+        device: device on which it computes; None for the device of ``config``.
         progress: show a progress bar while a data set is encoded.
 
     Raises:
-        InputError: it is not there, or another than in training.
+        InputError: it is missing, or is not the one of the training.
     """
     net = config.net
     if not isinstance(net, ImageSection) or net.latent is None:
@@ -75,7 +75,7 @@ def make_sources(config: Config, autoencoder: Autoencoder | None = None) -> tupl
         autoencoder: that of the run, from :func:`autoencoder_of`.
 
     Raises:
-        InputError: a setting of a source, or its data, that does not fit; the text names the plate.
+        InputError: a setting of a source or its data are wrong; the text names the plate.
     """
     plus, minus = (_made(config, plate, autoencoder) for plate in _PLATES)
     if autoencoder is not None:
@@ -84,10 +84,10 @@ def make_sources(config: Config, autoencoder: Autoencoder | None = None) -> tupl
 
 
 def with_data(folder: Path, config: Config, plus: object, minus: object) -> Config:
-    """The ``config`` of the run in ``folder`` with data in memory, those that are given, in their places again.
+    """The ``config`` of the run in ``folder`` with the given data in memory in place of their records.
 
     Raises:
-        InputError: other data than those the run was trained on.
+        InputError: the data are not those of the training.
     """
     given = {plate: data for plate, data in zip(_PLATES, (plus, minus), strict=True) if data is not None}
     try:
@@ -109,8 +109,8 @@ def sources_again(
         autoencoder: that of the run, from :func:`autoencoder_of`.
 
     Raises:
-        RunError: data in memory that were not given again, or a source that nothing imported registers.
-        InputError: data that are not where they were.
+        RunError: data in memory were not given again, or the module that registers a source was not imported.
+        InputError: data are not where they were.
     """
     plus, minus = (_again(folder, config, plate, call, autoencoder) for plate in _PLATES)
     return plus, minus
@@ -119,7 +119,7 @@ def sources_again(
 def sources_if_there(
     folder: Path, config: Config, geometry: Geometry, call: str, autoencoder: Autoencoder | None = None
 ) -> tuple[Source, Source]:
-    """The sources of the run in ``folder``; one that says why in the place of each that is not there."""
+    """The sources of the run in ``folder``. A missing source is replaced by an AbsentSource, which says why."""
 
     def source(plate: str) -> Source:
         try:

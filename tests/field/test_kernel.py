@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import ClassVar
 
 import pytest
@@ -10,10 +10,12 @@ import torch
 from field_checks import assert_sum_close
 from torch import Tensor
 
+from efm_fast import native
 from efm_fast.errors import BackendUnavailableError, InputError
 from efm_fast.field import (
     Gaussian,
     Kernel,
+    LogSum,
     Riesz,
     gaussian_sum,
     kernel,
@@ -21,6 +23,8 @@ from efm_fast.field import (
     register_kernel,
     riesz_sum,
 )
+
+needs_extension = pytest.mark.skipif(native.why_missing() is not None, reason="the extension is not built")
 
 
 @dataclass(frozen=True)
@@ -63,12 +67,15 @@ class PlainRiesz(Kernel):
 @pytest.fixture(autouse=True)
 def _forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     """Kernels that a test registers are unknown after it."""
-    monkeypatch.setattr(kernel, "_REGISTERED", {Riesz.name: Riesz, Gaussian.name: Gaussian})
+    monkeypatch.setattr(kernel, "_REGISTERED", dict(SHIPPED))
     register_kernel(Yukawa)
     register_kernel(PlainRiesz)
 
 
-KERNELS = [Riesz(3.0), Riesz(65.0), Gaussian(0.7), Yukawa(3.0, 0.5), PlainRiesz(3.0)]
+#: The kernel functions of the package by name; a new one is tested here without a change of this file.
+SHIPPED: dict[str, type[Kernel]] = dict(kernel._REGISTERED)
+EXAMPLES = [own(*(2.5 for _ in fields(own))) for own in SHIPPED.values()]  # type: ignore[arg-type]
+KERNELS = [Riesz(3.0), Riesz(65.0), Gaussian(0.7), Yukawa(3.0, 0.5), PlainRiesz(3.0), *EXAMPLES]
 
 
 def cloud(n: int, m: int, d: int) -> tuple[Tensor, Tensor]:
@@ -116,6 +123,30 @@ def test_a_kernel_of_ones_own_is_summed_everywhere(d: int, backend: str) -> None
     torch.testing.assert_close(got.log_weight()[1:], want, rtol=1e-5, atol=1e-5)
     plain = kernel_sum(x, y, PlainRiesz(3.0), backend=backend, **options)  # type: ignore[arg-type]
     assert_sum_close(plain, riesz_sum(x, y, power=3.0, backend="reference", **options), 1e-4)  # type: ignore[arg-type]
+
+
+@needs_extension
+def test_python_and_the_extension_have_the_same_kernel_functions() -> None:
+    assert set(native.extension().kernels()) == set(SHIPPED)
+
+
+@needs_extension
+@pytest.mark.parametrize("d", [3, 20, 80])  # direct differences, products about a centre, matrix products
+@pytest.mark.parametrize("own", EXAMPLES, ids=repr)
+def test_sum_and_gradient_of_the_extension_agree_with_float64(own: Kernel, d: int) -> None:
+    x, y = cloud(9, 300, d)
+    x[0] = y[3]
+    weight, height = torch.rand(300) + 0.1, torch.linspace(0.0, 1.0, 9)
+    inputs = [t.requires_grad_() for t in (x, y, weight, height)]
+    totals, gradients = [], []
+    for backend in ("cpp", "reference"):
+        total = kernel_sum(x, y, own, weight=weight, height=height, backend=backend)
+        loss = total.log_weight()[1:].sum() + total.posterior_mean(x)[1:].sin().sum()
+        totals.append(LogSum(*(part.detach() for part in (total.m, total.w, total.v))))
+        gradients.append(torch.autograd.grad(loss, inputs))
+    assert_sum_close(totals[0], totals[1], 2e-5)
+    for one, other in zip(*gradients, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-3, atol=2e-4 * other.abs().max().item())
 
 
 def test_engines_that_do_not_know_a_kernel_say_so() -> None:

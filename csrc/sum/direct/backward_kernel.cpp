@@ -12,10 +12,11 @@ using efm::BackwardLanes;
 using efm::PairPoints;
 using efm::Request;
 
-// A charge of weight zero may be nearer than the pivot, and its own gradient sees it: never nearer than this.
+// A charge of weight zero does not set the pivot, so it may be nearer than the pivot when its own gradient is computed.
+// Its r2 is taken as at least this fraction of the pivot, so that nothing overflows.
 constexpr double least_ratio = 1e-7;
 
-// One group of lanes, and what the points bring as the kernel's own type.
+// One group of lanes and the numbers of the points, in the scalar type of the kernel.
 template <class S>
 struct Side {
     using T = typename S::T;
@@ -26,14 +27,14 @@ struct Side {
     const T *h2, *base, *pivot, *inv, *slope, *g_w, *g_v;
 };
 
-// A number of the points: a vector where they stand in the lanes, else that of the broadcast point j.
+// A number of the points: a vector if the points stand in the lanes, otherwise the number of point j in all lanes.
 template <class S, bool points_in_lanes>
 inline typename S::V of_point(const typename S::T* values, int64_t j) {
     if constexpr (points_in_lanes) return S::load(values);
     else return S::set(values[j]);
 }
 
-// Coulomb's power D + 1 with everything in registers
+// Adds pairs of Coulomb's kernel, power D + 1, with everything in registers.
 template <class S, int D, bool points_in_lanes, bool weighted>
 void add_coulomb(const Side<S>& g, const DirectCharges& c) {
     using T = typename S::T;
@@ -56,7 +57,7 @@ void add_coulomb(const Side<S>& g, const DirectCharges& c) {
         V u = S::mul(r2, of_point<S, points_in_lanes>(g.inv, j));
         if constexpr (!points_in_lanes) u = S::max(least, u);
         V rho = inverse_power<S, D + 1>(u);
-        V steep = inverse_power<S, D + 3>(u);  // rho over the ratio of the squared distances
+        V steep = inverse_power<S, D + 3>(u);  // rho / u
         V a = of_point<S, points_in_lanes>(g.g_w, j);
         for (int k = 0; k < D; ++k) {
             if constexpr (points_in_lanes) a = S::fma(S::load(g.g_v + k * W), diff[k], a);
@@ -87,7 +88,7 @@ void add_coulomb(const Side<S>& g, const DirectCharges& c) {
     for (int k = 0; k < D; ++k) S::fold(g.acc + k * W, moment[k]);
 }
 
-// r2 and a of `B` partners at a time, [n][W] each
+// Writes r2 and a of `B` partners, [n][W] each.
 template <class S, bool points_in_lanes, int B>
 inline void products_of(const Side<S>& g, const typename S::T* other, int64_t j, typename S::T* r2_out,
                         typename S::T* a_out) {
@@ -113,7 +114,7 @@ inline void products_of(const Side<S>& g, const typename S::T* other, int64_t j,
     }
 }
 
-// r2 becomes q rho (rho where charges are in the lanes), and b is written beside it
+// Turns r2 in `tile` into q rho, or into rho if the charges stand in the lanes, and writes b.
 template <class S, bool points_in_lanes, class Function>
 void weigh_pairs(const Function& function, const Side<S>& g, const DirectCharges& c, typename S::T* tile,
                  const typename S::T* a, typename S::T* b) {
@@ -137,7 +138,7 @@ void weigh_pairs(const Function& function, const Side<S>& g, const DirectCharges
     });
 }
 
-// moments k0 ..  of `B` features at a time
+// Adds the moments of the `B` features from k0 on.
 template <class S, bool points_in_lanes, int B>
 inline void moments_of(const Side<S>& g, const typename S::T* other, const typename S::T* rho,
                        const typename S::T* weight, int n, int64_t k0) {
@@ -159,7 +160,7 @@ inline void moments_of(const Side<S>& g, const typename S::T* other, const typen
     for (int b = 0; b < B; ++b) S::fold(g.acc + (k0 + b) * W, moment[b]);
 }
 
-// Any kernel, any D: distances, weights and moments in turn
+// Adds pairs of any kernel function at any D: first distances, then weights, then moments.
 template <class S, bool points_in_lanes, class Function>
 void add_any(const Function& function, const Side<S>& g, const DirectCharges& c, typename S::T* scratch) {
     using T = typename S::T;

@@ -12,7 +12,7 @@
 namespace efm {
 namespace {
 
-// The points that pass a gradient on, packed.
+// The points that have a gradient, packed: those whose m is finite.
 template <class T>
 struct LivePoints {
     std::vector<int64_t> index;
@@ -37,7 +37,7 @@ struct LivePoints {
 
     int64_t count() const { return static_cast<int64_t>(index.size()); }
 
-    // Whether the squared distances near the pivots keep their digits in T
+    // Whether squared distances near the pivots keep their digits in T.
     bool in_range(const Request& r) const {
         const bool singular = with_kernel(r.kernel, [](const auto& function) { return function.singular; });
         if (!singular || sizeof(T) == 8) return true;
@@ -56,8 +56,8 @@ private:
     }
 };
 
-// Lanes of one task: copies rows [first, first + count) of `from` [.][each] to [groups][each][width], the last
-// row repeated.
+// Copies the rows [first, first + count) of `from`, [.][each], to lanes [groups][each][width]. Lanes left over repeat the
+// last row.
 template <class T>
 void to_lanes(const T* from, int64_t first, int64_t count, int64_t each, int width, std::vector<T>& to) {
     const int64_t lanes = (count + width - 1) / width * width;
@@ -86,7 +86,7 @@ public:
     }
 
 private:
-    // Runs task(first, count) on slices of `total` lanes.
+    // Splits `total` rows into tasks of some groups of lanes and runs task(first, count) for each.
     template <class F>
     bool in_groups(int64_t total, F&& task) {
         const int64_t all = (total + width_ - 1) / width_;
@@ -207,7 +207,7 @@ bool direct_backward(const Request& r, const Gradients& g, int threads, const Po
             if (all_finite(g, r)) return true;
         }
     }
-    return Backward<double>(r, g, threads, poll).run();  // lengths at the ends of float's range too
+    return Backward<double>(r, g, threads, poll).run();  // double serves lengths at the ends of float's range
 }
 
 }  // namespace efm

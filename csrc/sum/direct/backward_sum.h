@@ -6,8 +6,8 @@
 
 namespace efm {
 
-// What reaches the sum from above, and where its gradients go: float or double as `is_double` says, null
-// where not asked for, zero on entry. Points whose m is infinite pass nothing on.
+// Upstream gradients of a sum, and the buffers of its own gradients. The buffers are double if `is_double`, otherwise
+// float; they are zero on entry, and null if not needed. Points whose m is infinite have no gradient.
 struct Gradients {
     const double* m;    // [N], log scale of the sum
     const double* g_w;  // [N]
@@ -19,8 +19,8 @@ struct Gradients {
     bool is_double;
 };
 
-// Each point and each charge is summed by one thread in a fixed order, so the result does not depend on the
-// number of threads. Returns false if `poll` broke it off.
+// One thread sums each point and each charge in a fixed order, so the result does not depend on the number of threads.
+// Returns false if `poll` stopped it.
 bool direct_backward(const Request& r, const Gradients& g, int threads, const Poll& poll);
 
 }  // namespace efm

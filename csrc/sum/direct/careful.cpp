@@ -16,8 +16,8 @@ bool counts(const Request& r, int64_t point, int64_t j) {
     return r.counts(j);
 }
 
-// Charges exactly at x: true if there are any, with their weights added up. Most rows differ in their first
-// feature, so this reads little more than that.
+// Whether any charges lie exactly at x; `total` gets the sum of their weights. Most rows differ from x in the first
+// feature, so little else is read.
 bool coincident_weight(const Request& r, int64_t point, const double* x, double* total) {
     bool found = false;
     *total = 0.0;
@@ -34,7 +34,7 @@ bool coincident_weight(const Request& r, int64_t point, const double* x, double*
     return found;
 }
 
-// One point and its charges.
+// The sum of one point in long double.
 class CarefulPoint {
 public:
     CarefulPoint(const Request& r, int64_t point)
@@ -77,7 +77,7 @@ private:
         return r2;
     }
 
-    // NaN where a charge is not finite, +inf where there is none
+    // The smallest r2: NaN if a charge is not finite, +inf if there is no charge.
     long double nearest_square() {
         long double nearest = std::numeric_limits<long double>::infinity();
         for (int64_t j = 0; j < r_.y.rows; ++j) {

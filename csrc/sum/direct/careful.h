@@ -1,11 +1,11 @@
-// One point in long double: for points on or next to a charge, and for overflow.
+// Sums one point in long double. It serves points on or very near a charge, and sums that overflow in float or double.
 #pragma once
 
 #include "core/request.h"
 
 namespace efm {
 
-// m, and sums [1 + D]: w and v.
+// Writes m, and w and v to sums [1 + D].
 void careful_point(const Request& r, int64_t point, double* m, double* sums);
 
 }  // namespace efm

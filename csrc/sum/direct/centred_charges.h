@@ -1,4 +1,4 @@
-// Charges less the centre, in blocks as the centred kernel takes them.
+// Charges less the centre, packed in blocks for the centred kernel.
 #pragma once
 
 #include <algorithm>
@@ -13,10 +13,10 @@
 
 namespace efm {
 
-// One chunk of a request's charges, packed once for many points. How many charges a chunk has changes no sum.
+// One chunk of a request's charges, packed once for many points. The size of a chunk does not change the sums.
 class CentredChunk {
 public:
-    // Chunks of about so many bytes
+    // Chunks have about `bytes` bytes.
     CentredChunk(const Request& r, int64_t bytes)
         : r_(r), row_(r.y.cols + 1), block_(rows_of_block(row_)), capacity_(blocks_of(bytes) * block_),
           y_(Aligned::make<float>(capacity_ * row_)), q_(r.weight ? capacity_ : 0), index_(capacity_) {}
@@ -25,7 +25,7 @@ public:
     int64_t blocks() const { return static_cast<int64_t>(blocks_.size()); }
     const CentredCharges& block(int64_t i) const { return blocks_[i]; }
 
-    // Takes the charges from `first` on, `count` of them. Returns false if `poll` broke it off.
+    // Packs the charges [first, first + count). Returns false if `poll` stopped it.
     bool read(int64_t first, int64_t count, int threads, const Poll& poll) {
         blocks_.assign((count + block_ - 1) / block_, {});
         return parallel_for(blocks(), threads, poll, [&](int64_t i, int) {
@@ -35,7 +35,8 @@ public:
 
 private:
     static int64_t rows_of_block(int64_t row) {
-        // a block stays in the first-level cache; of long rows in the second, for what is done once per block
+        // A block stays in the first-level cache. A block of long rows has at least 60 charges, because some work is done
+        // once per block, and stays in the second-level cache.
         constexpr int64_t unit = 12, bytes = 16384;
         return std::clamp<int64_t>(bytes / (4 * row) / unit * unit, 5 * unit, centred_max_charges / unit * unit);
     }

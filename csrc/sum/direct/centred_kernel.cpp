@@ -12,15 +12,15 @@ using efm::CentredPoints;
 using efm::DoubtfulPair;
 using V = F32::V;
 constexpr int W = F32::W;
-// charges or features at a time: their accumulators take all registers but those of the points and of a charge
+// Charges or features at a time: their accumulators fill the registers, except for those of the points and of one charge.
 template <int G>
 constexpr int together = (F32::kRegisters == 32 ? 24 : 12) / G;
 constexpr int group_stride = efm::centred_max_charges * W;
 
-// s of `G` groups and `B` charges at a time
+// Computes s for `G` groups of points and `B` charges.
 template <int G, int B>
 inline void products_of(const CentredPoints& p, const float* y, float* s) {
-    constexpr int64_t run = 32;  // features summed in one go: keeps float's rounding small
+    constexpr int64_t run = 32;  // features per partial sum, few so that float's rounding stays small
     const int64_t d = p.d;
     for (int64_t k0 = 0; k0 < d; k0 += run) {
         const int64_t k1 = k0 + run < d ? k0 + run : d;
@@ -44,7 +44,7 @@ inline void products_of(const CentredPoints& p, const float* y, float* s) {
     }
 }
 
-// sums of weight (y - centre) for `G` groups and `B` features at a time, over the charges in `rows`
+// Adds weight (y - centre) over the charges in `rows`, for `G` groups of points and the `B` features from k0 on.
 template <int G, int B>
 inline void moments_of(const CentredPoints& p, const float* y, const float* weight, const int* rows, int count, int64_t k0) {
     const int64_t d = p.d;
@@ -64,7 +64,7 @@ inline void moments_of(const CentredPoints& p, const float* y, const float* weig
         for (int b = 0; b < B; ++b) F32::fold(p.acc + (i * (d + 2) + 1 + k0 + b) * W, acc[i][b]);
 }
 
-// The features that are left over when those before were taken `together`.
+// Adds the moments of the features that are left over after whole batches of `together`.
 template <int G, int B>
 inline void last_moments_of(const CentredPoints& p, const float* y, const float* weight, const int* rows, int count) {
     if constexpr (B > 0) {
@@ -86,8 +86,8 @@ V limit_of(const CentredPoints& p, const CentredCharges& c, int group) {
     return F32::add(F32::load(p.limit + group * W), F32::set(c.slack));
 }
 
-// Lists the doubtful pairs of one group that may count, and takes them out of s and of nearest. The first `found` places
-// of the list are taken; returns how many are now.
+// Appends the doubtful pairs of one group that may have a weight to the list, which has `found` entries, and removes them
+// from s and from nearest. Returns the new number of entries.
 int list_doubtful(const CentredPoints& p, const CentredCharges& c, int group, V least, float* s, float* nearest,
                   DoubtfulPair* pairs, int found) {
     const V bound = F32::min(least, limit_of(p, c, group));
@@ -132,7 +132,7 @@ int measure(const CentredPoints& p, const CentredCharges& c, float* s, float* ne
     return p.groups == 2 ? measure_groups<2>(p, c, s, nearest, pairs) : measure_groups<1>(p, c, s, nearest, pairs);
 }
 
-// The charges that have a weight for any point, and their s in one piece, padded to whole fours.
+// Collects the charges that have a weight for any point, and moves their s together.
 template <int G>
 int gather(const CentredPoints& p, const CentredCharges& c, float* s, int* rows) {
     V limit[G];
@@ -152,7 +152,7 @@ int gather(const CentredPoints& p, const CentredCharges& c, float* s, int* rows)
     return count;
 }
 
-// s of one group become weights, and are added up.
+// Turns s of one group into weights and adds them up.
 template <class Function>
 void weigh(const Function& function, const CentredPoints& p, const CentredCharges& c, int group, float* s, const int* rows,
            int count) {
@@ -169,7 +169,7 @@ void weigh(const Function& function, const CentredPoints& p, const CentredCharge
     const Four::V zero = Four::set(0.0f), one = Four::set(1.0f);
     for (int j = count; j % 4 != 0; ++j) F32::store(s + j * W, F32::set(FLT_MAX));
     function.template with_weight<Four>([&](auto weight) {
-        constexpr int run = 32;  // few at a time in float
+        constexpr int run = 32;  // weights per partial sum in float
         for (int j0 = 0; j0 < count; j0 += run) {
             V total = F32::set(0.0f);
             for (int j = j0; j < count && j < j0 + run; j += 4) {
@@ -207,7 +207,7 @@ void add(const efm::Kernel& kernel, const CentredPoints& p, const CentredCharges
 }
 
 double pack(const float* y, const float* centre, int64_t d, float* out) {
-    // float products of float differences are exact to a rounding each; their sums go to double after every few
+    // sums of squares go to double after every 4, so that float's rounding stays small
     double total[W] = {};
     int64_t k = 0;
     while (k + W <= d) {

@@ -15,26 +15,29 @@
 namespace efm {
 namespace {
 
-constexpr double rounding = 0x1p-24;     // of s as a rule, relative to |x - c|^2 + |y - c|^2; up to ten times that was seen
-constexpr double slack = 0x1p-20;        // more than s can be off, relative to the same
-constexpr double largest_square = 1e30;  // its inverse is a float
-constexpr double smallest_share = 1e-8;  // of |x - c|^2 in the r2 of the nearest charge
-// of |x - c|^2 in |x - y|^2: below it x - y has too few digits as a difference of rows less the centre
+// The typical error of s, relative to |x - c|^2 + |y - c|^2. Errors up to ten times as large were seen.
+constexpr double rounding = 0x1p-24;
+constexpr double slack = 0x1p-20;        // a bound on the error of s, relative to the same
+constexpr double largest_square = 1e30;  // the inverse of this is still a normal float
+// A point is left to direct differences if the nearest charge's r2 is below this fraction of |x - c|^2,
+constexpr double smallest_share = 1e-8;
+// or if |x - y|^2 is: then x - y, as a difference of rows less the centre, has too few digits.
 constexpr double least_apart = 1e-4;
-// doubtful pairs of a point beyond which direct differences cost less: so many, and one in so many that were seen
+// It is left as well if it has more doubtful pairs than many_doubtful plus one in `one_in` of all pairs; they cost more.
 constexpr int64_t many_doubtful = 64, one_in = 32;
 
-// The share of a weight that rounding may change as a rule. Where charges nearly cancel, displacements multiply it by ten,
-// and 1e-4 is promised there. In more features all distances are more alike, and a smaller share would make most pairs doubtful.
+// The fraction of a weight that rounding typically may change. Where charges nearly cancel, displacements multiply it by
+// ten, and 1e-4 is promised there. With more features all distances become more alike, and a smaller fraction would make
+// most pairs doubtful.
 double change_of(int64_t d) { return 2.5e-6 * std::sqrt(std::max(1.0, static_cast<double>(d) / 32.0)); }
 
-// Where the sums go, and which points are left to direct differences.
+// Where the sums go, and which points are left to direct differences (1) or not (0).
 struct Outcome {
     const Result& out;
     std::vector<uint8_t>& left;
 };
 
-// The points of one task in lanes, and their sums so far.
+// The points of one task, in lanes, and their sums so far.
 template <class Function>
 class CentredTile {
 public:
@@ -51,7 +54,7 @@ public:
             float* x = x_.data() + (i / width_) * d_ * width_ + i % width_;
             for (int64_t k = 0; k < d_; ++k) x[k * width_] = -2.0f * row[k];
             if (r_.first_self != no_self) self_[i] = point - r_.first_self;
-            if (i >= count_ || !(base_[i] < largest_square)) continue;  // the tail, or a point that is left
+            if (i >= count_ || !(base_[i] < largest_square)) continue;  // a lane beyond the points, or a point too far away
             doubt_[i] = static_cast<float>(function_.least_known(rounding * square_[i], change_) - base_[i]);
             limit_[i] = FLT_MAX;
             farthest_ = std::max(farthest_, square_[i]);
@@ -95,7 +98,7 @@ private:
     double* acc_of(int64_t i) { return acc_.data() + (i / width_) * (d_ + 2) * width_ + i % width_; }
     LogSum<double> sum_of(int64_t i) { return {pivot_[i], acc_of(i), d_ + 2, width_, base_[i]}; }
 
-    // Leaves the points of which no distance to charges of this squared length is known well enough.
+    // Leaves the points whose distances to charges of this squared length lose too many digits.
     void leave_unknown(double square) {
         const auto known = [&](double other) {
             return square < largest_square && std::isfinite(function_.least_known(rounding * (square + other), change_));
@@ -124,7 +127,7 @@ private:
         kernels_.add(r_.kernel, points, charges, s);
     }
 
-    // Makes room for a charge of this s. A point that has lost its distance from it is left.
+    // Lowers the pivot to the s of a nearer charge. Leaves the point if its distance from that charge has lost its digits.
     void lower_pivot(int64_t i, double s) {
         if (!(s < pivot_[i]) || s == FLT_MAX) return;
         const double r2 = base_[i] + s;
@@ -134,7 +137,7 @@ private:
         limit_[i] = static_cast<float>(std::min<double>(limit, FLT_MAX));
     }
 
-    // One pair by its difference.
+    // Adds one pair by its difference in double.
     void add_pair(int64_t i, const CentredCharges& charges, int j) {
         if (is_left(i)) return;
         if (++doubtful_[i] > many_doubtful + seen_ / one_in) return leave(i);
@@ -150,7 +153,7 @@ private:
         double* acc = acc_of(i);
         acc[0] += weight;
         for (int64_t k = 0; k < d_; ++k) acc[(k + 1) * width_] -= weight * (static_cast<double>(x[k]) - y[k]);
-        acc[(d_ + 1) * width_] += weight;  // of pairs whose displacement is whole
+        acc[(d_ + 1) * width_] += weight;  // weights of pairs whose displacements are x - y, not centre - y
     }
 
     const CentredKernels& kernels_ = best_kernels<CentredKernels>();
@@ -168,7 +171,7 @@ private:
     std::vector<DoubtfulPair> pairs_;
 };
 
-// Points [first, first + count) and all charges.
+// Sums the points [first, first + count) over all charges.
 template <class Function>
 bool sum_points(const Function& function, const Request& r, const Outcome& to, int64_t first, int64_t count,
                 CentredChunk& chunk, int threads, const Poll& poll) {
@@ -198,7 +201,7 @@ bool centred_sum(const Request& r, const Result& out, std::vector<int64_t>& left
     constexpr int64_t most_points = 4096, few_points = 64;
     const int64_t n = r.x.rows;
     std::vector<uint8_t> fate(n);
-    CentredChunk chunk(r, n <= few_points ? 32 << 10 : 1 << 20);  // in the first-level cache, or in the second
+    CentredChunk chunk(r, n <= few_points ? 32 << 10 : 1 << 20);  // fits the first-level cache, or the second
     if (n <= few_points / 2) threads = 1;  // all points are in one task
     const bool finished = with_kernel(r.kernel, [&](const auto& function) {
         for (int64_t i = 0; i < n; i += most_points)

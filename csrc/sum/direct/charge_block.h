@@ -1,4 +1,4 @@
-// Charges read block by block as the direct kernels take them.
+// Reads charges block by block for the direct kernels.
 #pragma once
 
 #include <vector>
@@ -8,7 +8,7 @@
 
 namespace efm {
 
-// The charges of one block that count, packed; rows that lie ready are used where they are.
+// The charges of one block that have a weight. They are packed, unless they already lie so in memory.
 template <class T>
 class ChargeBlock {
 public:

@@ -24,7 +24,7 @@ constexpr typename S::T largest() {
     return sizeof(typename S::T) == 4 ? typename S::T(FLT_MAX) : typename S::T(DBL_MAX);
 }
 
-// One group of points: views into DirectPoints.
+// One group of points, as views into DirectPoints.
 template <class S>
 struct Group {
     int64_t d;
@@ -38,7 +38,7 @@ struct Group {
     typename S::V base_of() const { return base ? S::load(base) : S::set(0); }
 };
 
-// Rescales the sums of the lanes where `nearest` is below the pivot times `slack`; true if there are any.
+// Rescales the sums of the lanes where `nearest` is below the pivot times `slack`. Returns whether there are any.
 template <class S, class Function>
 bool rescale(const Function& function, const Group<S>& g, typename S::V nearest, typename S::T slack) {
     using T = typename S::T;
@@ -69,8 +69,8 @@ inline typename S::V squared_distance(const typename S::V* x, typename S::V h2, 
     return r2;
 }
 
-// Coulomb's power D + 1 with everything in registers. The pivot may lag behind the nearest charge as long as
-// no weight can overflow; a block in which one could is summed again from a lower pivot.
+// Adds charges with Coulomb's kernel, power D + 1, with everything in registers. The nearest charge may be nearer than the
+// pivot as long as no weight can overflow. A block in which one could is summed again with a lower pivot.
 template <class S, int D, bool weighted>
 void add_coulomb(const Riesz& riesz, const Group<S>& g, const DirectCharges& c) {
     using T = typename S::T;
@@ -109,12 +109,12 @@ void add_coulomb(const Riesz& riesz, const Group<S>& g, const DirectCharges& c) 
     }
 }
 
-// r2 of every pair of a group and a block, [n][W], from `B` charges at a time
+// Computes r2 of a group of points and `B` charges, [B][W].
 template <class S, int B>
 inline void distances_of(const Group<S>& g, const typename S::T* y, typename S::T* r2) {
     using V = typename S::V;
     constexpr int W = S::W;
-    constexpr int64_t run = 128;  // features summed in one go: keeps float's rounding small at large D
+    constexpr int64_t run = 128;  // features per partial sum, few so that float's rounding stays small at large D
     V total[B];
     for (int b = 0; b < B; ++b) total[b] = S::load(g.h2);
     for (int64_t k0 = 0; k0 < g.d; k0 += run) {
@@ -133,7 +133,7 @@ inline void distances_of(const Group<S>& g, const typename S::T* y, typename S::
     for (int b = 0; b < B; ++b) S::store(r2 + b * W, total[b]);
 }
 
-// acc[k0 ..] += sum_j weight_j (x - y_j) for `B` features at a time
+// acc += sum_j weight_j (x - y_j) for the `B` features from k0 on
 template <class S, int B>
 inline void displacements_of(const Group<S>& g, const typename S::T* y, const typename S::T* weight, int n,
                              int64_t k0) {
@@ -151,7 +151,7 @@ inline void displacements_of(const Group<S>& g, const typename S::T* y, const ty
     for (int b = 0; b < B; ++b) S::fold(g.acc + (1 + k0 + b) * W, acc[b]);
 }
 
-// r2 of n pairs become weights.
+// Turns r2 of a group and n charges into weights.
 template <class S, class Function>
 void weigh(const Function& function, const Group<S>& g, int n, typename S::T* tile) {
     using T = typename S::T;
@@ -167,7 +167,8 @@ void weigh(const Function& function, const Group<S>& g, int n, typename S::T* ti
     });
 }
 
-// Any kernel, any D: distances, weights and displacements in turn, the block's weights in scratch.
+// Adds charges with any kernel function at any D: first distances, then weights, then displacements. The weights of the
+// block lie in scratch.
 template <class S, class Function>
 void add_any(const Function& function, const Group<S>& g, const int64_t* self, const DirectCharges& c, void* scratch) {
     using T = typename S::T;

@@ -1,5 +1,5 @@
-// Sums over charges by direct differences: the hand-over between the driver and the kernels, which are
-// compiled once per instruction set. Lanes hold points, charges are broadcast.
+// Sums over charges by direct differences: the records between the driver and the kernels, which are compiled once per
+// instruction set. Each lane holds a point, and charges are broadcast.
 #pragma once
 
 #include <cstdint>
@@ -9,20 +9,19 @@
 
 namespace efm {
 
-// Some points, in groups of `width` lanes, and what was summed for them so far. T is the kernel's scalar.
+// Points in groups of `width` lanes, and their sums so far. T is the scalar type of the kernel.
 //
-// What all pairs of a point have in common, height^2 + softening^2, comes as h2 or as base (see LogSum). As base it is no
-// part of r2, pivot and best.
+// height^2 + softening^2 is given either as h2, as part of r2, pivot and best, or as base, apart from them (see LogSum).
 struct DirectPoints {
     int64_t d;
     int groups;
     const void* x;        // T [groups][d][width]
-    const void* h2;       // T [groups][width], in every r2
+    const void* h2;       // T [groups][width], part of every r2
     const int64_t* self;  // charge to leave out, [groups][width], or null
     void* pivot;          // T [groups][width], +inf before the first charge
     void* best;           // T [groups][width]: smallest r2
     double* acc;          // [groups][1 + d][width]: sum of weights, then of weights times differences
-    const void* base = nullptr;  // T [groups][width]: a weight is that of r2 + base; null for 0
+    const void* base = nullptr;  // T [groups][width]: weights are those of r2 + base; null for 0
 };
 
 // Charges of non-zero weight, in one packed block.
@@ -41,15 +40,14 @@ struct DirectKernels {
 };
 EFM_KERNELS_PER_SET(DirectKernels)
 
-// Whether the sum is Coulomb's in so few features that a kernel holds all in registers. It takes heights as h2: at
-// powers this small the rounding of r2 does not show.
+// Whether the kernel is Coulomb's and the features are so few that everything fits into registers. Such a sum takes heights
+// as h2: at powers this small the rounding of r2 does not matter.
 bool is_small_coulomb(const Request& r);
 
 constexpr int direct_max_charges = 256;
 constexpr int direct_max_width = 16;
-// below these an r2 has lost digits to underflow, and the driver sums the point again in long double
+// An r2 below these has lost digits to underflow, and the driver sums the point again in long double.
 constexpr float direct_tiny32 = 1e-30f;
 constexpr double direct_tiny64 = 1e-280;
-
 
 }  // namespace efm

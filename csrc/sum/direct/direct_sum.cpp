@@ -15,7 +15,7 @@
 namespace efm {
 namespace {
 
-// The points of one task and their sums so far, in lanes; the tail repeats the last point.
+// The points of one task and their sums so far, in lanes. Lanes left over repeat the last point.
 template <class T>
 class PointTile {
 public:
@@ -66,7 +66,7 @@ public:
     }
 
 private:
-    // What all r2 of a point have in common and its pivot has not
+    // The part of r2 that the pivot of the point does not include.
     double base_of(int64_t i) const { return apart_ ? r_.base(points_[i]) : 0.0; }
 
     bool too_near(int64_t i) const {
@@ -100,7 +100,7 @@ bool sum(const Request& r, const std::vector<int64_t>& which, const Result& out,
     const int width = sizeof(T) == 4 ? kernels.width32 : kernels.width64;
     const int64_t n = static_cast<int64_t>(which.size()), m = r.y.rows, d = r.x.cols;
 
-    // a block of charges stays in the first-level cache, a task's points and sums in the second
+    // a block of charges stays in the first-level cache, the points and sums of a task stay in the second
     const int64_t block = std::clamp<int64_t>(32768 / (d * static_cast<int64_t>(sizeof(T))), 32, direct_max_charges);
     const int64_t per_group = width * (d + 1) * static_cast<int64_t>(sizeof(T) + sizeof(double));
     const int64_t fit = std::max<int64_t>(1, (512 << 10) / per_group);

@@ -1,4 +1,4 @@
-// Pairs of a point and its own charge, which a sum may leave out. Included per instruction set.
+// Finds the pairs of a point and its own charge, which a sum may leave out. Kernel units include it.
 #pragma once
 
 #include "sum/direct/direct_kernel.h"
@@ -7,7 +7,7 @@ namespace {
 
 using efm::DirectCharges;
 
-// Writes `value` over the pairs that are left out; true if there are any in this block.
+// Writes `value` over the pairs that are left out. Returns whether there are any in this block.
 template <class S>
 bool leave_out(const int64_t* self, const DirectCharges& c, typename S::T* tile, typename S::T value) {
     bool found = false;
@@ -22,6 +22,7 @@ bool leave_out(const int64_t* self, const DirectCharges& c, typename S::T* tile,
     return found;
 }
 
+// Whether a pair may be left out in this block; it may report one that is not there.
 template <class S>
 bool any_self_in(const int64_t* self, const DirectCharges& c) {
     for (int i = 0; self && i < S::W; ++i)

@@ -29,7 +29,7 @@ void nearest(const ImagePoints& p, const ImageCharges& c) {
     S::store(static_cast<T*>(p.nearest), best);
 }
 
-// Adds `B` charges from y on; weight(t) is (1 + t)^(-power / 2) for t at least 0.
+// Adds the `B` charges from y on; weight(t) is (1 + t)^(-power / 2) for t >= 0.
 template <class S, int B, class Weight>
 inline void add_some(const ImagePoints& p, const typename S::T* y, const typename S::T* q, const Weight& weight) {
     using T = typename S::T;

@@ -10,7 +10,7 @@
 namespace efm {
 namespace {
 
-// A group of points as the kernels take it.
+// A group of points in the layout of the kernels.
 template <class T>
 class ImageGroup {
 public:
@@ -28,7 +28,7 @@ public:
                 inverse_.data(), weight_.data(), by_height_.data(), sums_.data()};
     }
 
-    // What the heights make of the nearest charge.
+    // Computes the weight of the nearest charge on every plate.
     void weigh_plates() {
         for (int i = 0; i < width_; ++i) {
             const double* heights = r_.heights + point(i) * r_.plates;
@@ -60,7 +60,7 @@ public:
 private:
     int64_t point(int i) const { return first_ + std::min<int64_t>(i, count_ - 1); }
 
-    // The charge of the images on which point i lies.
+    // The total weight of the charges, on all plates, on which point i lies.
     double weight_of_image(int i) const {
         const T* y = static_cast<const T*>(r_.y);
         const T* q = static_cast<const T*>(r_.weight);

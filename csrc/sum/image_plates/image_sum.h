@@ -6,7 +6,7 @@
 
 namespace efm {
 
-// Points and charges are floats, or doubles where `wide`, row by row.
+// Points, charges and their weights are floats, or doubles if `wide`; rows are contiguous.
 struct ImageRequest {
     int64_t n, m, d;
     int plates;
@@ -19,7 +19,7 @@ struct ImageRequest {
     const double* signs;     // [plates]
 };
 
-// m, w, u [N] and v [N, D], in units of e^m.
+// Sums in units of e^m: m, w, u [N] and v [N, D]; u is the sum of weights times heights.
 struct ImageResult {
     double* m;
     double* w;
@@ -27,8 +27,8 @@ struct ImageResult {
     double* v;
 };
 
-// Fills `out` for M >= 1 charges and N >= 1 points. Each point is summed by one thread in the order of the charges, so the
-// result does not depend on the number of threads. Returns false if `poll` broke it off.
+// Fills `out` for M >= 1 charges and N >= 1 points. One thread sums each point in the order of the charges, so the result
+// does not depend on the number of threads. Returns false if `poll` stopped it.
 bool image_sum(const ImageRequest& r, const ImageResult& out, int threads, const Poll& poll);
 
 }  // namespace efm

@@ -32,7 +32,7 @@ bool PointProducts::take_points(int64_t first, int64_t count) {
     count_ = count;
     points_.lay_out(panels_of(count));
     const Request& r = plan_.request;
-    const int64_t d = plan_.features, stride = d + 16;  // off the power of two that would map all rows to one cache set
+    const int64_t d = plan_.features, stride = d + 16;  // a power of two would map all rows to one cache set
     return parallel_for(points_.panels(), plan_.threads, plan_.poll, [&](int64_t p, int) {
         std::vector<float> data(panel_size * stride);
         const float* rows[panel_size] = {};
@@ -64,7 +64,8 @@ struct PointProducts::Slice {
 
 bool PointProducts::multiply(bool hi) { return multiply(hi, all_); }
 
-// Charges are packed into the cache right before they are multiplied, and described when they are first read.
+// Charges are packed right before they are multiplied, so that they are still in the cache. Their squared lengths are
+// computed when they are first read.
 bool PointProducts::multiply(bool hi, const std::vector<uint8_t>& panels) {
     const int64_t charge_panels = panels_of(chunk_.count), group = plan_.group_of(charge_panels);
     const int64_t tasks = (charge_panels + group - 1) / group;
@@ -186,7 +187,7 @@ bool WeightProducts::displace(const LargeBlock& block, float* rest) {
     });
 }
 
-// Each panel of charges that any weight needs is a step of the panels of features.
+// Packs the panels of charges that have any weight. Here charges are the summed index, and features the columns.
 void WeightProducts::pack(const Slice& slice, ChargeRows& charges, uint16_t* packed) const {
     const int64_t first = slice.first_feature * step_size;
     const int64_t features = std::min<int64_t>((slice.last_feature - slice.first_feature) * step_size, plan_.features - first);

@@ -1,4 +1,4 @@
-// The passes of the bfloat16 sum over one chunk of charges beside one block of points.
+// The passes of the bfloat16 sum over one chunk of charges and one block of points.
 #pragma once
 
 #include <atomic>
@@ -10,18 +10,18 @@
 
 namespace efm {
 
-// First pass: s = x . y.
+// First pass: s = (x - centre) . (y - centre).
 class PointProducts {
 public:
     explicit PointProducts(const Bfloat16Plan& plan);
 
-    // Packs the points [first, first + count). Here and below, false says that `poll` broke it off.
+    // Packs the points [first, first + count). Here and below, false means that `poll` stopped it.
     bool take_points(int64_t first, int64_t count);
 
-    // Takes the charges [first, first + count); the first multiplication describes them.
+    // Takes the charges [first, first + count). The first multiplication computes their squared lengths.
     void take_charges(int64_t first, int count);
 
-    // Products of all points, or of those in `panels`, with the chunk: of the hi parts alone, or in full.
+    // Multiplies all points, or those in the chosen `panels`, by the chunk: only their hi parts if `hi`, otherwise in full.
     bool multiply(bool hi);
     bool multiply(bool hi, const std::vector<uint8_t>& panels);
 
@@ -47,16 +47,17 @@ private:
     std::atomic<bool> bad_{false};
 };
 
-// Second pass: products become weights. Third pass: rest -= weights . (y - centre).
+// Second pass: turns products into weights. Third pass: rest -= weights . (y - centre).
 class WeightProducts {
 public:
     explicit WeightProducts(const Bfloat16Plan& plan);
 
-    // Merges every row of the block into the sums, and packs those pairs of panels that hold weights.
+    // Second pass: merges every row of the block into the sums, and packs the pairs of panels that hold weights.
     bool weigh(const LargeBlock& block, LargeSums& sums);
+    // Third pass.
     bool displace(const LargeBlock& block, float* rest);
 
-    // Panels of points none of whose weights needs the product.
+    // The number of panels of points that hold no weight for the third pass.
     int64_t idle() const;
 
 private:

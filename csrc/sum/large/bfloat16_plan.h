@@ -1,7 +1,7 @@
-// The large sum with both matrix products of bfloat16 parts: how it is cut into pieces, and how packed operands lie.
+// How the large sum by products of bfloat16 parts is split, and the layout of its packed operands.
 //
-// Operands are packed in panels of 32 (product.h). Charges come in chunks, points in blocks; a chunk's products with a
-// block are made, weighed and multiplied by the charges again before the next block.
+// Operands are packed in panels of 32 (product.h). Charges are split into chunks and points into blocks. The products of a
+// chunk and a block are computed, turned into weights and multiplied by the charges before the next block begins.
 #pragma once
 
 #include <algorithm>
@@ -14,20 +14,20 @@
 
 namespace efm {
 
-// In the second-level cache together: these steps of a block of points and of a group of panels of charges.
+// So many steps of a block of points and of a group of panels of charges fit into the second-level cache together.
 constexpr int cache_steps = 16, largest_group = 8;
 constexpr int64_t packed_words = largest_group * cache_steps * step_words;  // of one worker
 static_assert(largest_group <= cache_steps, "a group of feature panels is read in one go");
 
 inline int64_t panels_of(int64_t count) { return (count + panel_size - 1) / panel_size; }
 
-// How many of a panel's 32 are among `count`.
+// How many of the 32 rows of a panel are in use, if there are `count` rows in all.
 inline int in_panel(int64_t panel, int64_t count) {
     return static_cast<int>(std::min<int64_t>(panel_size, count - panel * panel_size));
 }
 
-// Packed panels, cache_steps of their steps together, of all panels side by side. A panel's steps in one piece would put
-// the same step of all panels into one set of the cache.
+// Packed panels. The first cache_steps steps of all panels lie together, then the next ones. With all steps of a panel
+// together, the same step of all panels would fall into one set of the cache.
 class PackedPanels {
 public:
     PackedPanels(int64_t most_panels, int64_t steps)
@@ -44,11 +44,11 @@ private:
     Aligned::Array<uint16_t> words_;
 };
 
-// What the passes over a request share.
+// The sizes and buffers that the passes over a request share.
 struct Bfloat16Plan {
     Bfloat16Plan(const Request& request, int threads, const Poll& poll);
 
-    // Tasks of some panels each: few enough that the packed ones stay in the cache.
+    // Panels per task: few enough that the packed panels stay in the cache.
     int64_t group_of(int64_t panels) const { return std::clamp<int64_t>(panels / (4 * threads), 1, largest_group); }
     uint16_t* packed(int worker) const { return packed_.get() + worker * packed_words; }
 
@@ -57,7 +57,7 @@ struct Bfloat16Plan {
     const Poll& poll;
     int64_t points, features, steps;  // of the request; steps of 32 features
     int64_t chunk, block;             // most charges and points at a time, whole panels
-    bool exact;                       // charges less the centre are exact in bfloat16
+    bool exact;                       // whether charges less the centre are exact in bfloat16
 
 private:
     Aligned::Array<uint16_t> packed_;

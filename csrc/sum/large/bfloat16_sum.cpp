@@ -18,11 +18,11 @@ bool bfloat16_sum(const Request&, const Result&, int, int, const Poll&) { return
 
 namespace {
 
-constexpr int64_t chunk_bytes = int64_t{24} << 20;  // of float32 charges: they stay in a large last-level cache
-constexpr int64_t block_bytes = int64_t{32} << 20;  // of packed points
+constexpr int64_t chunk_bytes = int64_t{24} << 20;  // of a chunk of float32 charges, which fits a large last-level cache
+constexpr int64_t block_bytes = int64_t{32} << 20;  // of a block of packed points
 constexpr int largest_chunk = 8192, largest_block = 512;
 
-enum class Screening { off, on, never };  // never: tried in vain
+enum class Screening { off, on, never };  // never: it was tried and did not pay
 
 class Bfloat16Sum {
 public:
@@ -50,13 +50,14 @@ private:
         if (products_.found_bad()) sums_.spoil();
         const LargeBlock block = products_.block();
         if (!weights_.weigh(block, sums_) || !weights_.displace(block, sums_.rest)) return false;
-        // the next chunk is screened if this one left most panels of points without a weight that needs the product
+        // screen the next chunk if most panels of points held no weight for the third pass
         if (screening_ != Screening::never)
             screening_ = 2 * weights_.idle() > products_.panels() ? Screening::on : Screening::off;
         return true;
     }
 
-    // Rounded products first, where few pairs can matter, and full ones where they are not few.
+    // Computes products in full. If screening is on, computes rounded products first, and full ones only for the panels of
+    // points that have many pairs with a weight.
     bool multiply() {
         if (screening_ != Screening::on) return products_.multiply(false);
         if (!products_.multiply(true)) return false;
@@ -68,7 +69,7 @@ private:
         return left == 0 || products_.multiply(false, many);
     }
 
-    // Finds the panels of points that need full products.
+    // Marks the panels of points that need full products.
     bool screen(std::vector<uint8_t>& many) {
         const LargeBlock block = products_.block();
         return parallel_for(products_.panels(), plan_.threads, plan_.poll, [&](int64_t p, int) {

@@ -1,4 +1,4 @@
-// The whole large sum by products of bfloat16 parts, on AMX tiles or by AVX-512.
+// The large sum with both matrix products made of bfloat16 parts, on AMX tiles or by AVX-512.
 #pragma once
 
 #include "core/request.h"
@@ -6,11 +6,12 @@
 
 namespace efm {
 
-// True where the processor multiplies bfloat16 and the system lets it.
+// Whether the processor multiplies bfloat16 and the system permits it.
 bool bfloat16_available();
 
-// x is float32 with contiguous rows, y of a type exact in float32. Bytes about a centre of whole numbers are exact in
-// bfloat16. `nearest` of each chunk are summed by direct difference. Returns false if `poll` broke it off.
+// x must be float32 with contiguous rows, and y of a type exact in float32. Bytes less a centre of whole numbers are exact
+// in bfloat16, which saves work. The `nearest` nearest charges of each chunk are summed by direct difference. Returns false
+// if `poll` stopped it.
 bool bfloat16_sum(const Request& r, const Result& out, int nearest, int threads, const Poll& poll);
 
 }  // namespace efm

@@ -1,4 +1,4 @@
-// Parts of the rows of 32 charges as floats, for the packing of AMX panels.
+// Parts of the rows of 32 charges as floats, to be packed into panels.
 #pragma once
 
 #include <vector>
@@ -8,14 +8,14 @@
 
 namespace efm {
 
-// One worker's view; rows of another type than float are read into a buffer of its own.
+// One worker's view of the charges. Rows of another type than float are converted into its buffer.
 class ChargeRows {
 public:
     ChargeRows(const Matrix& y, int64_t features)
-        : y_(y), stride_(features + 16),  // off the power of two that would map all rows to one cache set
+        : y_(y), stride_(features + 16),  // a power of two would map all rows to one cache set
           ready_(y.dtype == Dtype::f32 && y.col_stride == 1), buffer_(ready_ ? 0 : panel_size * stride_) {}
 
-    // Points rows [32] at `count` features from `first` on of the charges from `charge` up to `end`; null past it.
+    // Sets rows [32] to the `count` features from `first` on of the charges from `charge` on; null from charge `end` on.
     void read(int64_t charge, int64_t end, int64_t first, int64_t count, const float** rows) {
         for (int c = 0; c < panel_size; ++c) {
             const int64_t j = charge + c;

@@ -19,11 +19,11 @@ namespace {
 constexpr double infinity = std::numeric_limits<double>::infinity();
 constexpr int64_t block_bytes = 32 << 10, most_charges = 256, least_charges = 16;
 
-// Some charges as rows of floats.
+// A block of charges as rows of floats.
 struct Rows {
     int64_t first, count;
     std::vector<const float*> y;
-    std::vector<float> weight;  // or empty for all ones
+    std::vector<float> weight;  // empty for all ones
 };
 
 // One point and its sums so far.
@@ -52,7 +52,8 @@ public:
         const float* weight = rows.weight.empty() ? nullptr : rows.weight.data();
         const double total = kernels.weigh(r_.kernel, s_.data(), weight, count,
                                            {whole, 0.0f, static_cast<float>(cutoff_), function_.reach(whole, -cutoff_)});
-        // differences from a close charge are small and taken as they are; those from far ones have much in common
+        // differences from a near charge are small and summed as x - y; those from far charges are summed as centre - y,
+        // because they share the large part x - centre
         const bool far = 4.0 * nearest > square_;
         sums_[0] += total;
         if (far) sums_[1] += total;
@@ -79,14 +80,14 @@ private:
         return r_.counts(j) && !(r_.first_self != no_self && j == point_ - r_.first_self);
     }
 
-    // less the base
+    // |x - y|^2, without the base
     double distance(const float* y) {
         const double r2 = best_kernels<RowKernels>().distance(x_.data(), y, d_);
         known_ &= std::isfinite(r2);
         return r2;
     }
 
-    // rest += weight (from - y) over the charges that have a weight
+    // rest += weight (from - y) over the `count` charges that have a weight
     void displace(const Rows& rows, const float* from, int count) {
         if (count == 0) return;
         std::fill(part_.begin(), part_.end(), 0.0f);
@@ -110,11 +111,11 @@ private:
     double base_, square_, pivot_ = infinity;
     bool known_ = true;  // whether all distances are finite
     std::vector<float> x_, part_, s_;
-    std::vector<double> r2_, sums_;  // sums: of weights, of those of displacements from the centre, of displacements
+    std::vector<double> r2_, sums_;  // sums: w, along, rest
     std::vector<int> index_;
 };
 
-// The rows of charges [first, first + count), in place or in `buffer`.
+// Reads the charges [first, first + count). Rows point to the charges themselves or, if converted, to `buffer`.
 void read_rows(const Request& r, int64_t first, int64_t count, std::vector<float>& buffer, Rows& rows) {
     const int64_t d = r.y.cols;
     const bool ready = r.y.dtype == Dtype::f32 && r.y.col_stride == 1;
@@ -130,7 +131,7 @@ void read_rows(const Request& r, int64_t first, int64_t count, std::vector<float
     }
 }
 
-// Points [first, last), which pass over the charges together.
+// Sums the points [first, last) in one pass over the charges.
 template <class Function>
 void sum_points(const Function& function, const Request& r, const Result& out, int64_t first, int64_t last) {
     const double cutoff = cutoff_of(r);

@@ -79,7 +79,7 @@ int64_t LargeRow::hide_self(const Request& r, const ChargeChunk& chunk) const {
     if (r.first_self == no_self) return -1;
     const int64_t self = point - r.first_self - chunk.first;
     if (self < 0 || self >= chunk.count) return -1;
-    s[self] = -FLT_MAX;  // its distance becomes infinite
+    s[self] = -FLT_MAX;  // this makes its distance infinite
     return self;
 }
 

@@ -1,5 +1,5 @@
-// Sums at large D: squared distances from a matrix product over centred data, the nearest charges of every
-// chunk summed again by direct difference, and the weights times the charges by a second product.
+// Sums at large D. A matrix product of centred points and charges gives the squared distances. The nearest charges of every
+// chunk are summed by direct difference instead. A second matrix product multiplies the weights by the charges.
 #pragma once
 
 #include <algorithm>
@@ -13,16 +13,16 @@ namespace efm {
 
 enum Fate : uint8_t { fine = 0, not_a_number = 1, sum_again = 2 };
 
-// The sums of all points so far (see LogSum), and what they have in common.
+// The sums of all points so far (see LogSum).
 class LargeSums {
 public:
-    // `nearest` charges of every chunk are summed by direct difference.
+    // The `nearest` nearest charges of every chunk are summed by direct difference.
     LargeSums(const Request& request, const Result& out, int nearest);
 
-    // A charge that is not a number spoils every point.
+    // Marks all points as NaN, because a charge is not finite.
     void spoil() { std::fill(fate.begin(), fate.end(), not_a_number); }
 
-    // Names the log scale of one point. Points next to a charge are summed again in long double.
+    // Writes the log scale of one point. Sums the point again in long double if it is very near a charge.
     void finish(int64_t point);
 
     const Request& request;
@@ -37,7 +37,7 @@ private:
     void set(int64_t point, double value);
 };
 
-// The charges of one chunk, as the rows of a block see them.
+// The charges of one chunk, without their rows.
 struct ChargeChunk {
     int64_t first = 0;
     int count = 0;
@@ -45,13 +45,14 @@ struct ChargeChunk {
     std::vector<float> square;   // [count], |y - centre|^2; +inf for charges that have no weight
     std::vector<float> weight;   // [count], or empty for all ones
 
-    // Takes the charges [first, first + count); their squares are to be described then.
+    // Takes the charges [first, first + count). The caller then calls `describe` for each of them.
     void start(const Request& r, int64_t first, int count);
+    // Sets |y - centre|^2 of charge j of the chunk.
     void describe(const Request& r, int64_t j, double squared_length);
     const float* weights() const { return weight.empty() ? nullptr : weight.data(); }
 };
 
-// One chunk of charges beside one block of points.
+// One chunk of charges and one block of points.
 struct LargeBlock {
     int64_t first_point, points;
     const ChargeChunk& chunk;
@@ -60,11 +61,11 @@ struct LargeBlock {
     const double* x2;  // [points], |x - centre|^2
 };
 
-// One row of a block.
+// One row of a block: a point and its products with the chunk.
 struct LargeRow {
     LargeRow(const Request& r, const LargeBlock& b, int64_t row);
 
-    // Takes the charge that is the row's own point out of it, where the request asks for that; its place in the chunk, or -1.
+    // Leaves out the point's own charge, if the request asks for that. Returns its index in the chunk, or -1.
     int64_t hide_self(const Request& r, const ChargeChunk& chunk) const;
 
     int64_t point;
@@ -74,7 +75,7 @@ struct LargeRow {
     double base;  // height^2 + softening^2
 };
 
-// Scratch of one worker.
+// Scratch memory of one worker.
 struct RowScratch {
     explicit RowScratch(int64_t d) : rows(large_max_nearest * d) {}
     int* index(int count) { return (indices.resize(count), indices.data()); }
@@ -83,17 +84,17 @@ struct RowScratch {
     std::vector<int> indices;
 };
 
-// So few pairs of a row that they cost less one by one than their share of a matrix product.
+// Up to so many pairs of a row cost less one by one than as part of a matrix product.
 constexpr int large_few(int charges) { return std::max(large_max_nearest, charges / 32); }
 
 // Charge j as floats, in place or in `buffer` [D].
 const float* large_charge(const Request& r, int64_t j, float* buffer);
 
-// One row of a block: picks and sums the nearest charges, turns s into weights, and merges all of it into the sums but
-// -sum_j weight_j (y_j - centre), which belongs to `rest`.
+// Merges one row of a block into the sums: sums the nearest charges by direct difference and turns s into weights. Pairs
+// whose weights are left in s still need rest -= sum_j s_j (y_j - centre), which the caller computes for the whole block.
 void merge_row(const LargeBlock& b, int64_t row, LargeSums& sums, RowScratch& scratch);
 
-// By how much r2 may exceed the pivot until the weight is under 2^cutoff.
+// The excess of r2 over the pivot at which the weight falls to 2^cutoff.
 double large_reach(const Request& r, double pivot, float cutoff);
 
 }  // namespace efm

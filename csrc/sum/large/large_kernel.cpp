@@ -16,7 +16,7 @@ constexpr int W = F32::W;
 int nearest(float* s, const float* y2, int n, int k, float* value, int* index) {
     FlushSubnormals flush;
     int found = 0, worst = 0;
-    float bound = FLT_MAX;  // what an entry must be below to be taken
+    float bound = FLT_MAX;  // only entries below it are taken
     auto consider = [&](int j) {
         const float candidate = s[j];
         if (!(candidate < bound)) return;
@@ -63,7 +63,7 @@ int closest(const float* s, const float* y2, int n) {
     return found;
 }
 
-// Collects the entries that `counts` takes; `any` says of W of them whether there may be one.
+// Collects the indices i with counts(i). any(j) says whether there may be one among the W entries from j on.
 template <class Any, class Counts>
 inline int collect(int n, int most, int* index, Any any, Counts counts) {
     int found = 0, j = 0;
@@ -96,14 +96,14 @@ int filled(const float* s, int n, int most, int* index) {
     return collect(n, most, index, any, [&](int i) { return s[i] != 0.0f; });
 }
 
-// The weights of W entries, 0 where under the cutoff
+// The weights of W entries; weights below the cutoff are 0.
 template <class Function>
 struct Weights {
     Function function;
     V pivot, inv, cutoff;
 
     V of(V excess) const {
-        // products round, so the nearest may come out a little below the pivot
+        // products are rounded, so the excess of the nearest may be slightly below 0
         const V by_pivot = F32::min(F32::max(F32::mul(excess, inv), F32::set(-0.5f)), F32::set(1e30f));
         const V ratio = F32::add(F32::set(1.0f), by_pivot);
         const V log = function.template log_weight<F32>({ratio, excess, by_pivot, pivot});
@@ -114,7 +114,7 @@ struct Weights {
 template <class Function>
 double weigh_row(const Weights<Function>& weights, float* s, const float* q, int n, const RowPivot& p) {
     const float shift = p.shift;
-    // beyond this excess every weight is under the cutoff, and the logarithm need not be taken
+    // beyond this excess every weight is below the cutoff, and its logarithm is not needed
     const V far = F32::set(p.reach < FLT_MAX ? static_cast<float>(p.reach) * 1.0001f : FLT_MAX);
     double total[W] = {};
     V part = F32::set(0.0f);
@@ -129,12 +129,12 @@ double weigh_row(const Weights<Function>& weights, float* s, const float* q, int
         } else {
             F32::store(s + j, F32::set(0.0f));
         }
-        if (j % (16 * W) == 15 * W) {  // few in float: two plates of which little is left share these sums
+        if (j % (16 * W) == 15 * W) {  // few at a time in float, because two plates may nearly cancel
             F32::fold(total, part);
             part = F32::set(0.0f);
         }
     }
-    if (j < n) {  // the tail in a padded copy
+    if (j < n) {  // the last entries, in a padded copy
         float excess[W], charge[W];
         for (int i = 0; i < W; ++i) {
             excess[i] = j + i < n ? s[j + i] - shift : FLT_MAX;

@@ -1,4 +1,4 @@
-// The large sum around matrix products that the caller makes, chunk by chunk of the charges.
+// The large sum for a caller that computes the matrix products itself, one chunk of charges after the other.
 #pragma once
 
 #include "core/threads.h"
@@ -6,23 +6,24 @@
 
 namespace efm {
 
-// In this order: centre_points, then for every chunk centre_charges, the caller's product of the two, and weigh, after
-// which the caller subtracts weights times centred charges from the result's `rest`; finish at the end.
-// Each row is summed by one thread. Where they return bool, false says that `poll` broke them off.
+// Call centre_points first. For every chunk, call centre_charges, multiply the centred points by the centred charges, call
+// weigh, and subtract the weights times the centred charges from the result's `rest`. Call finish at the end.
+// One thread sums each row. Functions that return bool return false if `poll` stopped them.
 class LargeSum {
 public:
     LargeSum(const Request& request, const Result& out, int nearest) : request_(request), sums_(request_, out, nearest) {}
     LargeSum(const LargeSum&) = delete;
 
-    // x - centre to out [N, D]
+    // Writes x - centre to out [N, D].
     bool centre_points(float* out, int threads, const Poll& poll);
 
-    // y - centre of the charges [first, first + count), to out [count, D]
+    // Writes y - centre of the charges [first, first + count) to out [count, D].
     bool centre_charges(int64_t first, int count, float* out, int threads, const Poll& poll);
 
-    // The products of all points with the charges centred last, [N, count], become weights.
+    // Turns the products of all points with the last centred charges, [N, count], into weights.
     bool weigh(float* products, int threads, const Poll& poll);
 
+    // Writes the log scales, and sums doubtful points again.
     void finish();
 
     const Request& request() const { return request_; }

@@ -12,14 +12,14 @@ namespace {
 
 constexpr double infinity = std::numeric_limits<double>::infinity();
 
-// The nearest charges of a chunk as its products tell them, nearest first.
+// The nearest charges of a chunk according to the products, nearest first.
 struct Candidates {
     int count = 0;
     int charge[large_max_nearest];  // in the chunk
     float estimate[large_max_nearest];
 };
 
-// Those that can matter, by direct difference.
+// Those of the candidates that can have a weight, with distances by direct difference.
 struct NearCharges {
     int count = 0;
     int charge[large_max_nearest];
@@ -30,7 +30,7 @@ struct NearCharges {
     double closest = infinity;  // |x - y|^2 of the nearest
 };
 
-// One row of products merged into the sums of its point.
+// Merges one row of products into the sums of its point.
 template <class Function>
 class RowMerge {
 public:
@@ -50,7 +50,7 @@ public:
 private:
     void clear() { std::fill(row_.s, row_.s + chunk_.count, 0.0f); }
 
-    // False if there is nothing to merge.
+    // Returns false if there is nothing to merge.
     bool find_candidates(Candidates& found) {
         int counting = chunk_.counting;
         const int64_t self = row_.hide_self(r_, chunk_);
@@ -68,7 +68,7 @@ private:
         return found.count > 0 && !(fate & not_a_number);
     }
 
-    // Exact distances of those that can matter beside the nearest one, and the pivot that they lead to.
+    // Computes exact distances of the candidates that can have a weight beside the nearest one, and the new pivot.
     void measure(const Candidates& found) {
         pivot_ = before_;
         for (int k = 0; k < found.count; ++k) {
@@ -98,12 +98,12 @@ private:
         }
     }
 
-    // On a charge nothing counts but the charges that are there.
+    // The point lies on a charge: only the charges at that place count.
     void merge_on_charge() {
         if (before_ != 0.0) w_ = along_ = 0.0;
         weigh_near([](double r2) { return r2 == 0.0 ? 1.0 : 0.0; });
         const auto zeros = std::count(near_.r2, near_.r2 + near_.count, 0.0);
-        // more coincident charges than were looked at
+        // all candidates coincide with the point, so there may be more such charges
         if (zeros == sums_.nearest && chunk_.count > zeros) sums_.fate[row_.point] |= sum_again;
         w_ += near_.total;
         clear();
@@ -120,7 +120,8 @@ private:
         const int most = large_few(chunk_.count);
         const int count = kernels.filled(row_.s, chunk_.count, most, scratch_.index(most));
         const bool few = count <= most;
-        // differences from a close charge are small and taken as they are; those from far ones have much in common
+        // differences from a near charge are small and summed as x - y; those from far charges are summed as centre - y,
+        // because they share the large part x - centre
         const bool far = 4.0 * near_.closest > row_.x2;
         const float* from = far ? r_.centre : row_.x;
         along_ = along_ * factor + (far ? near_.total : 0.0) + (far || !few ? total : 0.0);
@@ -129,7 +130,7 @@ private:
         if (few) displace_each(from, rest, count);
     }
 
-    // rest += weight (from - y) over the entries of s that are not 0, one by one
+    // rest += weight (from - y) over the entries of s that are not 0, one by one; sets them to 0
     void displace_each(const float* from, float* rest, int count) {
         const int* index = scratch_.indices.data();
         for (int first = 0; first < count; first += large_max_nearest) {

@@ -26,7 +26,7 @@ void begin() {
         config.column_bytes[i] = 64;
         config.rows[i] = 16;
     }
-    // the intrinsic names only its first bytes as read: keep the stores to the others
+    // The intrinsic declares only the first bytes as read; without this the compiler may drop the other stores.
     asm volatile("" : : "r"(&config) : "memory");
     _tile_loadconfig(&config);
 }
@@ -86,7 +86,7 @@ void multiply_hi(const uint16_t* a, const uint16_t* b, int count, float* out) {
     store_block(out);
 }
 
-// The same blocks by AVX-512: a row's pair of A, in all lanes, times 16 columns' pairs of B.
+// The same products by AVX-512. A pair of numbers of a row of A, in all lanes, is multiplied by the pairs of 16 columns of B.
 constexpr int some_rows = 8;
 
 struct RowSums {
@@ -115,7 +115,7 @@ struct RowSums {
 bool nothing_to_enable() { return true; }
 void nothing_to_do() {}
 
-// Calls `add` with the sums of some rows of the block and where these rows start in a step of A.
+// Calls add(sums, offset) for every some_rows rows of the block; offset is where they start in a step of A.
 template <class F>
 void by_rows(float* out, F&& add) {
     for (int r = 0; r < 32; r += some_rows) {
@@ -147,7 +147,7 @@ inline __m512 widen(__m256i bfloat16) {
     return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(bfloat16), 16));
 }
 
-// 32 floats as the nearest bfloat16 and the rest as another
+// Splits 32 floats into the nearest bfloat16, hi, and the rest rounded to bfloat16, lo.
 inline void split(__m512 first, __m512 second, __m512i* hi, __m512i* lo) {
     *hi = (__m512i)_mm512_cvtne2ps_pbh(second, first);
     const __m512 rest_first = _mm512_sub_ps(first, widen(_mm512_castsi512_si256(*hi)));
@@ -173,7 +173,7 @@ void pack_a(const float* const* rows, int count, float sign, uint16_t* out) {
     }
 }
 
-// [16][16] 32-bit transpose
+// Transposes [16][16] numbers of 32 bits.
 inline void transpose(__m512i* r) {
     __m512i t[16];
     for (int i = 0; i < 8; ++i) {
@@ -198,7 +198,7 @@ inline void transpose(__m512i* r) {
     }
 }
 
-// 32 rows of 32 bfloat16, rows the columns of B: [index pair][column], pairs in 32 bits
+// Stores 32 rows of 32 bfloat16 that are the columns of B, as [index pair][column]; a pair takes 32 bits.
 void store_columns(const __m512i* rows, uint16_t* out) {
     for (int tile = 0; tile < 2; ++tile) {
         __m512i block[16];
@@ -208,7 +208,7 @@ void store_columns(const __m512i* rows, uint16_t* out) {
     }
 }
 
-// 32 rows of 32 bfloat16, rows the summed index: neighbouring rows interleaved
+// Stores 32 rows of 32 bfloat16 that are the summed index of B: neighbouring rows are interleaved.
 void store_rows(const __m512i* rows, uint16_t* out) {
     alignas(64) uint16_t order[2][32];
     for (int i = 0; i < 32; ++i) {
@@ -222,7 +222,7 @@ void store_rows(const __m512i* rows, uint16_t* out) {
     }
 }
 
-// 32 rows less the centre, split
+// Splits 32 rows less the centre into hi and lo.
 inline void split_rows(const float* const* rows, const float* centre, int count, __m512i* hi, __m512i* lo) {
     const __m512 first = load_row(centre, 0, count), second = load_row(centre, 16, count);
     for (int r = 0; r < 32; ++r) {

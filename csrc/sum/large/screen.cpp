@@ -8,11 +8,11 @@
 namespace efm {
 namespace {
 
-constexpr int64_t least_charges = 512;  // fewer are not worth a sample
+constexpr int64_t least_charges = 512;  // with fewer, screening cannot pay
 constexpr int sampled_points = 4, sampled_charges = 32;
-constexpr double sampled_share = 0.25;  // the nearest of a sample is farther than that of all, so fewer will matter
+constexpr double sampled_share = 0.25;  // the nearest of all charges is nearer than that of a sample, so a smaller share will matter
 
-// Whether few of the sampled charges can matter for this point.
+// Whether only few of the sampled charges can have a weight at this point.
 bool is_peaked(const Request& r, float cutoff, int64_t point, RowScratch& scratch) {
     const float* x = static_cast<const float*>(r.x.data) + point * r.x.row_stride;
     double r2[sampled_charges];
@@ -57,11 +57,11 @@ bool screen_row(const LargeBlock& b, int64_t number, const LargeSums& sums, doub
     int* index = scratch.index(most);
     int count = kernels.within(s, y2, static_cast<float>(1.0 - doubt), static_cast<float>(limit), charges, most, index);
     if (count > most) return false;
-    if (count == 0) index[count++] = closest;  // so that a chunk too far to matter is not taken for an empty one
+    if (count == 0) index[count++] = closest;  // an empty row would be taken for a chunk without finite distances
 
     float* kept = scratch.value(most);
     for (int k = 0; k < count; ++k) kept[k] = static_cast<float>(0.5 * (y2[index[k]] - (exact(index[k]) - row.x2)));
-    std::fill(s, s + charges, -FLT_MAX);  // a product that makes the distance infinite
+    std::fill(s, s + charges, -FLT_MAX);  // this product makes the distance infinite
     for (int k = 0; k < count; ++k) s[index[k]] = kept[k];
     return true;
 }

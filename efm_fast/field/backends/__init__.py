@@ -1,6 +1,7 @@
-"""Which backend serves the pairwise sum, in what order ``auto`` tries them, and why one cannot serve.
+"""The table of backends: which ones serve a sum over charges, in which order ``auto`` tries them, why one cannot serve.
 
-An explicit choice never falls back in silence. Explicit argument beats EFM_FAST_BACKEND beats ``auto``.
+A backend that was named serves the sum or raises an error; it is never replaced silently. The argument ``backend``
+comes before the variable EFM_FAST_BACKEND, and that before ``auto``.
 """
 
 from __future__ import annotations
@@ -29,17 +30,19 @@ ENVIRONMENT_VARIABLE = "EFM_FAST_BACKEND"
 
 @dataclass(frozen=True)
 class Backend:
-    """One row of the table: its module, imported on first use, offers ``why_not`` and ``centred_sum`` or ``log_sum``.
+    """One row of the table. Its module, imported on first use, has ``why_not`` and ``centred_sum`` or ``log_sum``.
 
-    A module may offer ``log_sum_backward`` too, with the arguments and results of
-    :func:`efm_fast.field.backends.gradient.log_sum_backward`, or None for a sum that it leaves to that formula.
+    A module may also have ``log_sum_backward``, with the arguments and results of
+    :func:`efm_fast.field.backends.gradient.log_sum_backward`. It returns None for a sum that it leaves to that
+    function.
 
     Attributes:
-        name: as in the ``backend`` argument.
-        module: where it lives, relative to this package.
-        devices: for people.
-        purpose: for people.
-        device_type: the one device type it serves, so that calls elsewhere need not import it; None for any.
+        name: the value of the ``backend`` argument.
+        module: its module, relative to this package.
+        devices: text for users.
+        purpose: text for users.
+        device_type: the only device type that it serves, so that sums on other devices need not import it; None for
+            any.
         automatic: whether ``auto`` may choose it.
     """
 
@@ -58,7 +61,7 @@ class Backend:
         return f"it cannot be imported here: {module}" if isinstance(module, str) else module.why_not(request)
 
     def centred_sum(self, request: SumRequest) -> CentredSum:
-        """Serve ``request``, in plain float32 matmul; only valid where ``why_not`` is None."""
+        """Compute the sum of ``request``, with matrix products in plain float32; only valid if ``why_not`` is None."""
         module = importlib.import_module(self.module, __name__)
         device_type = request.x.device.type
         if is_plain(device_type) and _is_home(device_type):
@@ -69,7 +72,7 @@ class Backend:
     def log_sum_backward(
         self, request: SumRequest, m: Tensor, g_w: Tensor, g_v: Tensor, needs: gradient.Needs
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Gradients of the sum that this backend served, by its own kernels or by the formula in plain torch."""
+        """Gradients of a sum that this backend computed, by its own kernels or by the formula in plain torch."""
         module = importlib.import_module(self.module, __name__)
         own = getattr(module, "log_sum_backward", None)
         with plain_matmul(request.x.device.type), _home(request.x.device):
@@ -83,7 +86,7 @@ def _centred_sum(module: ModuleType, request: SumRequest) -> CentredSum:
 
 
 def _is_home(device_type: str) -> bool:
-    """Whether the caller has set no default device, or that of the points."""
+    """Whether the caller has set no default device, or one of the type of the points."""
     try:
         return torch.get_default_device().type in ("cpu", device_type)
     except AttributeError:  # torch 2.9, after set_default_device(None)
@@ -91,13 +94,13 @@ def _is_home(device_type: str) -> bool:
 
 
 def _home(device: torch.device) -> AbstractContextManager[object]:
-    """Inside, a tensor made without naming a device lands beside the points, whatever default the caller has set."""
+    """A context in which tensors are made on the device of the points, whatever default device the caller has set."""
     return nullcontext() if _is_home(device.type) else device
 
 
 @functools.cache
 def _imported(module: str) -> ModuleType | str:
-    """The module, or why it cannot be imported; asked once, for a failing import costs more than a sum."""
+    """The module, or the reason why it cannot be imported. Cached, because a failing import takes longer than a sum."""
     try:
         return importlib.import_module(module, __name__)
     except ImportError as cause:
@@ -119,7 +122,7 @@ TABLE: tuple[Backend, ...] = (
 
 
 def requested_name(name: str) -> str:
-    """``name``, or what the environment variable asks for where the argument is "auto".
+    """``name``, or the backend that the environment variable names if the argument is "auto".
 
     Raises:
         InputError: no backend has that name.
@@ -148,7 +151,7 @@ def select(request: SumRequest, name: str = "auto") -> Backend:
 
 
 class BackendStatus(NamedTuple):
-    """One line of :func:`describe`; ``reason`` is None where the backend serves."""
+    """One line of :func:`describe`; ``reason`` is None if the backend can serve."""
 
     name: str
     devices: str
@@ -157,7 +160,7 @@ class BackendStatus(NamedTuple):
 
 
 def describe(device: torch.device | str = "cpu", *, features: int = 2) -> list[BackendStatus]:
-    """Who would serve a float32 sum on ``device`` in ``features`` dimensions here, or why not.
+    """Which backends can serve a float32 sum on ``device`` in ``features`` dimensions here, and why others cannot.
 
     Rows come in the order in which ``auto`` tries them.
     """

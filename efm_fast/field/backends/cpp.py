@@ -14,9 +14,9 @@ from .cpp_request import Pairs, kernels
 from .gradient import Needs
 
 _EXACT_IN_FLOAT32 = (torch.float32, torch.float16, torch.bfloat16, torch.uint8, torch.int8, torch.int16)
-_NEAREST = 8  # charges of every chunk that are summed again by direct difference
-_FUSED_DIMENSION = 64  # above it matrix products are quicker, or lose fewer digits
-WHOLE_DIMENSION = 6  # up to it differences in registers are quickest, and exact far from the charges too
+_NEAREST = 8  # charges of every chunk that are summed by direct difference
+_FUSED_DIMENSION = 64  # above it matrix products are faster, or lose fewer digits
+WHOLE_DIMENSION = 6  # up to it differences in registers are fastest, and also exact far from the charges
 
 
 def why_not(request: SumRequest) -> str | None:
@@ -77,7 +77,7 @@ def centred_sum(request: SumRequest) -> CentredSum:
 
 
 def _centre(request: SumRequest) -> Tensor:
-    """The caller's centre, or else the middle of the request's charges, float32 [D]."""
+    """The centre of the request, or a mean of its charges if it has none; float32 [D]."""
     if request.centre is not None:
         return request.centre.detach().float().contiguous()
     return centre_of(request.y)
@@ -86,17 +86,17 @@ def _centre(request: SumRequest) -> Tensor:
 def log_sum_backward(
     request: SumRequest, m: Tensor, g_w: Tensor, g_v: Tensor, needs: Needs
 ) -> tuple[Tensor, Tensor, Tensor, Tensor] | None:
-    """Gradients with respect to x [N, D], y [M, D], weight [M] and height [N]; zeros [0] where not asked for.
+    """Gradients with respect to x [N, D], y [M, D], weight [M] and height [N]; zeros [0] for those not needed.
 
-    Fused and bitwise the same for any number of threads in the direct regime; None above it, where the formula
-    in torch multiplies matrices.
+    Computed in one pass, bitwise the same for any number of threads, up to the number of features that is summed by
+    direct differences; None above it, where the formula in torch multiplies matrices.
 
     Args:
         request: the sum.
         m: its log scale, float64 [N].
-        g_w: gradient that reaches w, [N].
-        g_v: gradient that reaches v, [N, D].
-        needs: what is asked for.
+        g_w: upstream gradient of w, [N].
+        g_v: upstream gradient of v, [N, D].
+        needs: which gradients are needed.
 
     Raises:
         BackendUnavailableError: the extension is missing.
@@ -133,7 +133,7 @@ def log_sum_backward(
 
 
 def _wide(request: SumRequest) -> bool:
-    """Whether differences and weights need double: float32 would round what the caller gave."""
+    """Whether differences and weights must be computed in double, because float32 would round the points or charges."""
     return (
         request.precision == "exact"
         or request.x.dtype == torch.float64
@@ -142,10 +142,10 @@ def _wide(request: SumRequest) -> bool:
 
 
 def is_fused(request: SumRequest) -> bool:
-    """Whether one pass in the extension makes the whole sum."""
+    """Whether the extension computes the whole sum in one pass, without torch's matrix products."""
     return request.x.shape[1] <= _FUSED_DIMENSION or _wide(request)
 
 
 def _few_points(d: int, fused: bool) -> int:
-    """Up to how many points charges are read where they lie, because packing them would cost more than the sums."""
+    """The largest number of points for which charges are read in place: packing them would cost more than the sums."""
     return max(1, min(d // 32, 4 if fused else 8))

@@ -1,7 +1,7 @@
-"""More than a few features without AMX: torch's own matrix products, and everything around them in the extension.
+"""Sums of many features on processors without bfloat16 products: torch multiplies matrices, C++ does the rest.
 
-Charges are read and centred chunk by chunk; a chunk's products x.y become weights in one pass that also sums the
-nearest charges by direct difference, and a second product adds the displacements.
+Charges are read and centred chunk by chunk. One pass turns a chunk's products x.y into weights and sums the nearest
+charges by direct difference; a second product adds the displacements.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from .cpp_request import Pairs
 _CHUNK_BYTES = 32 << 20  # of centred charges
 _CHUNK_CHARGES = 8192
 _CHUNK_PAIRS = 1 << 22
-_SPARSE = 0.7  # share of charges with a weight below which gathering them pays
+_SPARSE = 0.7  # if fewer than this fraction of the charges have a weight, gathering them is faster
 
 
 def centred_sum(pairs: Pairs, out: CentredSum, result: Any, nearest: int) -> None:
@@ -28,8 +28,8 @@ def centred_sum(pairs: Pairs, out: CentredSum, result: Any, nearest: int) -> Non
 
     Args:
         pairs: the request, with a centre.
-        out: the buffers, split about that centre.
-        result: the same as the extension takes them.
+        out: the buffers of the sum, split about that centre.
+        result: the same buffers as a ``Result`` of the extension.
         nearest: charges of each chunk that are summed by direct difference.
     """
     threads = torch.get_num_threads()
@@ -48,7 +48,7 @@ def centred_sum(pairs: Pairs, out: CentredSum, result: Any, nearest: int) -> Non
 
 
 def _displace(rest: Tensor, weights: Tensor, y: Tensor) -> None:
-    """rest -= weights y, over the charges that have a weight at all."""
+    """rest -= weights y, over the charges that have a weight for any point."""
     live = weights.abs().amax(0).nonzero()[:, 0]
     if len(live) < _SPARSE * len(y):
         weights, y = weights[:, live], y[live]

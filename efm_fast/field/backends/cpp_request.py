@@ -1,4 +1,4 @@
-"""A request as the extension takes it: addresses, element types and strides."""
+"""A request in the form of the extension: addresses, element types and strides."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ def kernels() -> tuple[str, ...]:
 
 
 class Pairs:
-    """What a sum over pairs reads; keeps alive what the native request points to.
+    """The inputs of a sum over pairs. It keeps the tensors alive that the native request points to.
 
     Attributes:
         x: points, [N, D].
         y: charges, [M, D].
-        weight: of the charges, float64 [M], or None.
+        weight: weights of the charges, float64 [M], or None.
         centre: float32 [D], or None.
         native: the extension's ``Request``.
     """

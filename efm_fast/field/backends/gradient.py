@@ -1,4 +1,4 @@
-"""The backward pass of a field sum, itself a chunked sum over pairs: same cost class, O((N + M) D) memory.
+"""The backward pass of a field sum. It is a chunked sum over pairs too, with O((N + M) D) memory.
 
 The log scale m is a pivot that carries no gradient: w and v are differentiated at fixed m. Whatever depends on
 (m, w, v) only through e^m w and e^m v (log_weight, posterior_mean, merge, the capacitor field) then has its true
@@ -9,7 +9,7 @@ gradient. With d_ij = x_i - y_j, rho_ij = e^(l_ij - m_i), upstream gradients g_w
     grad x_i =  sum_j b_ij d_ij + q_j rho_ij g_v_i        grad h_i = h_i sum_j b_ij
     grad y_j = -sum_i b_ij d_ij + q_j rho_ij g_v_i        grad q_j = sum_i rho_ij a_ij
 
-Rows on a charge or without one (m infinite) are constant in that limit and pass nothing on.
+Rows on a charge or without charges have an infinite m. Their w and v are constant there, so their gradients are 0.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from . import reference
 _DIRECT_DIMENSION = 16
 _NEAREST = 8
 _CHUNK_PAIRS = 1 << 21
-_DIRECT_PAIRS = 1 << 18  # elementwise work is bound by memory: stay near the cache
+_DIRECT_PAIRS = 1 << 18  # elementwise work is limited by memory, so a block should fit the cache
 _CHUNK_CHARGES = 4096
 _GATHER_ELEMENTS = 1 << 23
 _NEGLIGIBLE = -60.0
@@ -33,7 +33,7 @@ _NEGLIGIBLE = -60.0
 
 @dataclass(frozen=True)
 class Needs:
-    """Which gradients are asked for."""
+    """Which gradients are needed."""
 
     x: bool
     y: bool
@@ -43,7 +43,7 @@ class Needs:
 
 @dataclass(frozen=True)
 class _Rows:
-    """A block of points: features, upstream gradients, squared distance of the pivot and what of it is extra."""
+    """A block of points: features, upstream gradients, squared distance of the pivot, and the height's part of it."""
 
     x: Tensor
     g_w: Tensor
@@ -67,14 +67,14 @@ class _Gradients:
 def log_sum_backward(
     request: SumRequest, m: Tensor, g_w: Tensor, g_v: Tensor, needs: Needs
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Gradients with respect to x [N, D], y [M, D], weight [M] and height [N]; zeros [0] where not asked for.
+    """Gradients with respect to x [N, D], y [M, D], weight [M] and height [N]; zeros [0] for those not needed.
 
     Args:
         request: the sum.
         m: its log scale, float64 [N].
-        g_w: gradient that reaches w, [N].
-        g_v: gradient that reaches v, [N, D].
-        needs: what is asked for.
+        g_w: upstream gradient of w, [N].
+        g_v: upstream gradient of v, [N, D].
+        needs: which gradients are needed.
     """
     dtype = torch.float64 if request.precision == "exact" else g_v.dtype
     request = replace(request, x=request.x.to(dtype))
@@ -112,19 +112,19 @@ def _pairs(
     """rho, q rho and b of a block of pairs with feature distances ``r2``; zero where not ``present``."""
     excess = r2 - (points.pivot - points.extra)[:, None].to(r2.dtype)
     if not needs.weight:
-        # only a charge of weight zero can be nearer than the pivot, and only its own gradient sees it
+        # only a charge of weight zero can be nearer than the pivot, and only its own gradient depends on it
         excess = excess.clamp_min(0.0)
     pivot = points.pivot[:, None].to(r2.dtype)
     logit = request.kernel.relative_log(excess, pivot)
     slope = request.kernel.slope(pivot + excess)
-    # subnormal weights slow exp and GEMM tenfold
+    # subnormal weights make exp and GEMM ten times slower
     rho = torch.exp(logit.masked_fill(~present | (logit < _NEGLIGIBLE), -torch.inf))
     weight = charge * rho
     return rho, weight, torch.where(weight != 0, weight * slope * a, 0.0).mul_(2.0)
 
 
 def _presence(request: SumRequest, points: _Rows, rows: slice, columns: slice) -> tuple[Tensor, Tensor]:
-    """Charge of each pair, and whether the pair counts (for gradients of weights: even at weight zero)."""
+    """Weight of each pair, and whether the pair counts. For gradients of weights it counts even at weight zero."""
     charge = reference.pair_weight(request, rows, columns, points.x.dtype)
     one = reference.pair_weight(replace(request, weight=None), rows, columns, points.x.dtype)
     return charge, (one != 0) & ~points.dead[:, None]
@@ -194,7 +194,7 @@ def _near_pairs(
 ) -> None:
     """Add the pairs of each point with charges ``index`` [rows, k] by direct difference, squares in float64.
 
-    ``near`` are those pairs' charges and which of them count, as from :func:`_presence`.
+    ``near`` holds the weights of those pairs and whether they count, as :func:`_presence` returns them.
     """
     charge, present = near
     y, dtype = request.y[columns], points.x.dtype
@@ -223,4 +223,4 @@ def _add_rows(total: Tensor, index: Tensor, values: Tensor) -> None:
     if total.device.type == "cpu":
         total.index_add_(0, index, values)
     else:
-        total.index_put_((index,), values, accumulate=True)  # sorts, where index_add_ would use atomics
+        total.index_put_((index,), values, accumulate=True)  # it sorts; index_add_ uses atomics

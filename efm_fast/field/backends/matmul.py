@@ -1,4 +1,4 @@
-"""Keep the caller's matmul settings away from distances, whose rounding errors the kernel's power multiplies."""
+"""Shield distances from the caller's matmul settings, because the kernel's power multiplies their rounding errors."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import torch
 
 
 def _setting(device_type: str) -> Any:
-    """Where this torch keeps the float32 matmul precision of ``device_type``; None where it has one for all."""
+    """The object that holds the float32 matmul precision of ``device_type``; None if torch has one for all devices."""
     backend = torch.backends.cuda if device_type == "cuda" else torch.backends.mkldnn
     matmul = getattr(backend, "matmul", None)
     return matmul if hasattr(matmul, "fp32_precision") else None
 
 
 def is_plain(device_type: str) -> bool:
-    """Whether float32 matmul is float32 here and now: a quick look, to skip :func:`plain_matmul`."""
+    """Whether float32 matmul currently computes in float32, so that :func:`plain_matmul` can be skipped."""
     setting = _setting(device_type)
     precision = torch.get_float32_matmul_precision() if setting is None else setting.fp32_precision
     return precision in ("highest", "ieee", "none") and not torch.is_autocast_enabled(device_type)
@@ -25,10 +25,10 @@ def is_plain(device_type: str) -> bool:
 
 @contextmanager
 def plain_matmul(device_type: str) -> Iterator[None]:
-    """Inside, float32 matmul means float32, whatever autocast and global precision the caller has set.
+    """A context in which float32 matmul computes in float32, whatever autocast and global precision the caller has set.
 
-    TF32 or bfloat16 distances are wrong, not merely less precise, once the power of D + 1 is taken; a
-    training loop that asks for them for its network must not get them here.
+    With distances in TF32 or bfloat16 the power D + 1 makes weights wrong, not just less precise. A training loop that
+    sets them for its network must not change the field.
     """
     setting = _setting(device_type)
     with torch.autocast(device_type, enabled=False):

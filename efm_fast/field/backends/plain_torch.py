@@ -1,9 +1,10 @@
-"""The twin that runs everywhere: plain torch, chunks of charges, O((N + M) D) memory.
+"""The backend that runs everywhere: plain torch over chunks of charges, with O((N + M) D) memory.
 
-Up to D = 16 every pair is a direct difference. Above, a GEMM over centred data gives |y|^2 - 2 x.y, which is r2 less
-a number that all charges share and that is known in float64: |x|^2 never meets float32, whose rounding of it the
-kernel's power would multiply by (D + 1) / 2. The nearest charges of every chunk are rescored by direct difference.
-Logits are taken relative to the nearest charge, through log1p, so that they have no step of their own.
+Up to D = 16 every pair is a direct difference. Above, a GEMM over centred data gives |y|^2 - 2 x.y. This is r2 less
+|x|^2 and the height's square, which all charges of a point share and which stay in float64: the kernel's power would
+multiply their rounding in float32 by (D + 1) / 2. The nearest charges of every chunk are computed again by direct
+difference. Logits are relative to the nearest charge and computed by log1p, so that small differences keep their
+digits.
 """
 
 from __future__ import annotations
@@ -19,11 +20,12 @@ from ..request import SumRequest, centre_of
 from . import reference
 
 _DIRECT_DIMENSION = 16
-_NEAREST = 8  # rescored charges per chunk and point
+_NEAREST = 8  # charges per chunk and point that are computed again
 _CHUNK_PAIRS = 1 << 22
 _CHUNK_CHARGES = 8192
 _GATHER_ELEMENTS = 1 << 24
-_NEGLIGIBLE = -60.0  # exp of less is under 2^-86: dropped, for subnormal weights slow exp and GEMM tenfold
+# Logits below it are dropped (exp is below 2^-86), because subnormal weights make exp and GEMM ten times slower.
+_NEGLIGIBLE = -60.0
 
 
 def why_not(request: SumRequest) -> str | None:
@@ -32,7 +34,7 @@ def why_not(request: SumRequest) -> str | None:
 
 
 def centred_sum(request: SumRequest) -> CentredSum:
-    """The sum of ``request``: m and w float64 [N], displacements [N, D] in the dtype of its points."""
+    """The sum of ``request``: m and w float64 [N], displacements [N, D] in the dtype of the points."""
     n, d = request.x.shape
     dtype = request.x.dtype
     if request.precision == "exact":
@@ -54,7 +56,7 @@ def centred_sum(request: SumRequest) -> CentredSum:
 
 
 def _spoilt(total: CentredSum, request: SumRequest, extra: Tensor) -> CentredSum:
-    """``total`` with NaN in every row that a number which is none belongs to: clamps and masks would hide it."""
+    """``total`` with NaN in every row whose point or charges are not finite; clamps and masks would hide them."""
     bad = ~(torch.isfinite(request.x).all(1) & torch.isfinite(extra))
     for part in (request.y, request.weight):
         if part is not None and part.is_floating_point():
@@ -65,13 +67,13 @@ def _spoilt(total: CentredSum, request: SumRequest, extra: Tensor) -> CentredSum
 
 
 def _by_rows(chunk, request: SumRequest, extra: Tensor, columns: slice, width: int) -> CentredSum:  # type: ignore[no-untyped-def]
-    """Apply ``chunk`` to blocks of points, so that a block of pairs never outgrows _CHUNK_PAIRS."""
+    """Apply ``chunk`` to blocks of points, so that a block has at most _CHUNK_PAIRS pairs."""
     rows = list(reference.blocks(len(request.x), max(1, _CHUNK_PAIRS // width)))
     return CentredSum.rows([chunk(request, extra, block, columns) for block in rows])
 
 
 def _relative_weight(request: SumRequest, excess: Tensor, pivot: Tensor) -> Tensor:
-    """e^(l - l_pivot) from ``excess`` = r2 - r2_pivot, at least 0, and the pivot's r2 [rows], which may be 0."""
+    """e^(l - l_pivot) of ``excess`` = r2 - r2_pivot >= 0 and the pivot's r2 [rows], which may be 0."""
     logit = request.kernel.relative_log(excess, pivot[:, None])
     return torch.exp(logit.masked_fill(logit < _NEGLIGIBLE, -torch.inf))
 
@@ -92,7 +94,7 @@ def _direct_chunk(request: SumRequest, extra: Tensor, rows: slice, columns: slic
 
 
 def _pivoted(request: SumRequest, pivot: Tensor, w: Tensor, along: Tensor | None, rest: Tensor) -> CentredSum:
-    """Name the log scale of sums taken relative to r2 = ``pivot``, which is +inf where no charge counts."""
+    """The sum with log scale whose parts are relative to the kernel at r2 = ``pivot``; +inf where no charge counts."""
     m = request.kernel.log_kernel(pivot)
     counted = torch.isfinite(pivot) | pivot.isnan()
     return CentredSum(
@@ -149,8 +151,8 @@ def _rescore(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Nearest squared distance, and w, along and rest of the charges ``index`` [N, k] by direct difference.
 
-    Differences, squares and sums are float64: the two charges nearest to a tie are told apart at any D, and far from
-    all charges the log scales of two plates differ by no rounding. ``x2`` is |x - centre|^2.
+    Differences, squares and sums are float64. So two charges at nearly the same distance are told apart at any D, and
+    far from all charges the difference of two plates' log scales keeps its digits. ``x2`` is |x - centre|^2.
     """
     n, k = index.shape
     parts = []
@@ -161,7 +163,8 @@ def _rescore(
         nearest = square.amin(1)
         excess = torch.where(square == nearest[:, None], 0.0, square - nearest[:, None])
         weight = charge[rows] * _relative_weight(request, excess, nearest + extra[rows])
-        # differences from a close charge are small and taken as they are; those from far ones have much in common
+        # differences from a near charge are small and summed as x - y; those from far charges are summed as
+        # centre - y, because they share the large part x - centre
         far = 4.0 * nearest > x2[rows]
         origin = torch.where(far[:, None], centre, x[rows])
         rest = torch.einsum("nk,nkd->nd", weight.to(x.dtype), origin[:, None, :] - near)

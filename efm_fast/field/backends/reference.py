@@ -1,4 +1,4 @@
-"""The truth: every pair by direct difference in float64, in blocks. Tests and benches compare with this."""
+"""The reference: every pair by direct difference in float64, block by block. Tests and benches compare with it."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ _BLOCK_ELEMENTS = 1 << 21  # of the [rows, columns, D] differences: 16 MiB in fl
 
 
 def why_not(request: SumRequest) -> str | None:
-    """Nothing stops the reference; it is only slow."""
+    """The reference serves every request; it is only slow."""
     return None
 
 
 def pair_weight(request: SumRequest, rows: slice, columns: slice, dtype: torch.dtype) -> Tensor:
-    """q_j for a block of pairs, zero where ``first_self`` leaves the pair out; [1 or rows, columns]."""
+    """q_j of a block of pairs, 0 for pairs that ``first_self`` leaves out; [1 or rows, columns]."""
     device = request.x.device
     n = len(range(*rows.indices(len(request.x))))
     m = len(range(*columns.indices(len(request.y))))
@@ -42,7 +42,7 @@ def extra_r2(request: SumRequest) -> Tensor:
 
 
 def blocks(total: int, size: int) -> Iterator[slice]:
-    """Consecutive slices of at most ``size`` covering range(total)."""
+    """Consecutive slices of at most ``size`` that cover range(total)."""
     for start in range(0, total, size):
         yield slice(start, min(start + size, total))
 
@@ -56,7 +56,7 @@ def _block_sum(request: SumRequest, extra: Tensor, rows: slice, columns: slice) 
 
 
 def log_sum(request: SumRequest) -> LogSum:
-    """The sum of ``request`` in float64: m [N], w [N], v [N, D]; O(block) memory beyond the result."""
+    """The sum of ``request`` in float64: m [N], w [N], v [N, D]. Besides the result, it keeps one block in memory."""
     n, d = request.x.shape
     device = request.x.device
     if n == 0 or len(request.y) == 0:

@@ -11,7 +11,7 @@ from ..request import SumRequest
 from .gradient import Needs
 
 _CHARGES = (torch.float32, torch.bfloat16, torch.float16, torch.uint8)
-_TRITON = (3, 5)  # older ones cannot compile the kernels, or put more into shared memory than there is
+_TRITON = (3, 5)  # older versions cannot compile the kernels, or need more shared memory than a GPU has
 
 
 def why_not(request: SumRequest) -> str | None:
@@ -29,12 +29,12 @@ def why_not(request: SumRequest) -> str | None:
         found, least = (".".join(map(str, version)) for version in (kernels.VERSION, _TRITON))
         return f"it needs Triton {least} or newer, and this is {found}"
     if device.type != "cuda" or torch.cuda.is_current_stream_capturing():
-        return None  # nothing may be compiled or waited for inside a capture
+        return None  # a capture allows neither compiling nor waiting
     return kernels.probe.why_not(torch.cuda.current_device() if device.index is None else device.index)
 
 
 def _asked(request: SumRequest) -> kernels.Request:
-    """``request`` as the kernels take it."""
+    """``request`` in the form of the kernels."""
     return kernels.Request(
         request.x,
         request.y,
@@ -56,9 +56,9 @@ def log_sum(request: SumRequest) -> LogSum:
 def log_sum_backward(
     request: SumRequest, m: Tensor, g_w: Tensor, g_v: Tensor, needs: Needs
 ) -> tuple[Tensor, Tensor, Tensor, Tensor] | None:
-    """Gradients in float32; None for more features than the kernels' direct differences are quick for.
+    """Gradients in float32; None if the features are so many that matrix products in torch are faster.
 
-    ``precision="exact"`` is left to the formula in torch too, which then computes in float64.
+    It is None for ``precision="exact"`` too, which the formula in torch then computes in float64.
     """
     if request.precision == "exact" or request.x.shape[1] > kernels.plan.BACKWARD_D:
         return None

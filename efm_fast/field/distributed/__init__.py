@@ -1,4 +1,4 @@
-"""Sums over charges that lie on many processes: each has some, and every one gets the sum over all of them."""
+"""Sums over charges that are spread over processes. Each process has some charges and gets the sum over all."""
 
 from .plan import Plan
 from .sharding import Sharding

@@ -1,6 +1,6 @@
-"""Rows of points and of sums that travel between processes, with their gradients.
+"""Collectives for rows of points and sums, with their gradients.
 
-What is added is added in the order of ranks, so that the bits of a result repeat from run to run.
+All additions are in the order of ranks, so that a result has the same bits in every run.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def packed(parts: Sequence[Tensor]) -> Tensor:
 
 
 def unpacked(rows: Tensor, like: Sequence[Tensor]) -> list[Tensor]:
-    """What :func:`packed` packed, in the dtypes and widths of ``like``."""
+    """The tensors that :func:`packed` has packed, with the dtypes and widths of ``like``."""
     parts, start = [], 0
     for one in like:
         end = start + _width(one) * one.element_size()
@@ -46,9 +46,9 @@ def added_up(mine: Tensor, processes: Processes, *, rows: bool = False) -> Tenso
     """The sum over processes of tensors of one shape, added in the order of ranks.
 
     Args:
-        mine: of this process, [N, ...].
-        processes: whose.
-        rows: whether N is large: then each process adds a part of the rows, and gathers the others'.
+        mine: the tensor of this process, [N, ...].
+        processes: the processes whose tensors are added.
+        rows: True if N is large: each process then adds a part of the rows and gathers the other parts.
     """
     if not rows:
         return _sum_in_order(processes.gather_rows(mine, [len(mine)] * processes.size))
@@ -76,7 +76,7 @@ class _Total(torch.autograd.Function):
 
 
 def replicated(values: Tensor, plan: Plan) -> Tensor:
-    """Points that all processes have: their gradient is the sum of what the charges of each process give."""
+    """Points that all processes have. Their gradient is the sum of the gradients from the charges of each process."""
     return _Replicated.apply(values, plan.processes) if values.requires_grad else values
 
 
@@ -110,24 +110,24 @@ class _Gathered(torch.autograd.Function):
 
 
 def merged(part: CentredSum, plan: Plan) -> CentredSum:
-    """The sum over the charges of all processes, of sums at the same rows over the charges of each.
+    """The sum over the charges of all processes, merged from the sums of each process at the same rows.
 
-    Every row is merged by the process it belongs to, see :meth:`Plan.rows`. Where the points are replicated, all
-    processes then get all rows; else each gets its own.
+    Every row is merged by the process that it belongs to, see :meth:`Plan.rows`. If the points are replicated, every
+    process then gets all rows; otherwise each gets its own.
     """
     m, w, along, rest = _Merged.apply(part.m, part.w, part.along, part.rest, part.centre, plan)
     return CentredSum(m, w, along, rest, part.centre)
 
 
 def sum_of_all(part: LogSum, processes: Processes) -> LogSum:
-    """The sum of one row of every process; each process's part has the gradient of the whole."""
+    """The sum of one row of every process; the part of each process gets the gradient of the sum."""
     plan = Plan("reduce", processes, [len(part.m)] * processes.size, [], {}, replicated=True)
     whole = merged(CentredSum.of(part), plan)
     return LogSum(whole.m, whole.w.to(part.w.dtype), whole.rest)
 
 
 class _Merged(torch.autograd.Function):
-    """As autograd sees it, a sum of what the processes have, each scaled to the log scale that all have in common."""
+    """The merge. For autograd it is a sum of the processes' parts, each scaled to the common log scale."""
 
     @staticmethod
     def forward(

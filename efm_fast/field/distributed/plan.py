@@ -1,4 +1,4 @@
-"""What processes have agreed on for one sum, and how many bytes each way of sharing it sends."""
+"""The plan on which processes agree for one sum, and the number of bytes that each mode sends."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ Points = Literal["replicated", "sharded"]
 
 @dataclass(frozen=True)
 class Plan:
-    """What the processes have agreed on for one sum.
+    """The plan on which the processes agree for one sum.
 
     Attributes:
         mode: "reduce", "ring" or "gather".
-        processes: who they are.
+        processes: the processes.
         points: number of points of each process.
-        charges: number of charges of each process; None where they are streamed and not counted beforehand.
-        sent: by mode, the bytes that each process sends for the sum itself; short messages are not counted.
-        replicated: whether all have the same points.
-        prefetch: whether a ring receives while it sums.
+        charges: number of charges of each process; None if they are streamed, so that their number is unknown.
+        sent: for each mode, the bytes that each process sends for the sum itself; short messages are not counted.
+        replicated: whether all processes have the same points.
+        prefetch: whether a ring receives the next charges while it sums.
     """
 
     mode: str
@@ -35,17 +35,17 @@ class Plan:
     prefetch: bool = True
 
     def rows(self) -> list[int]:
-        """How many of the summed rows belong to each process: its own points, or its part of replicated ones."""
+        """The number of summed rows that belong to each process: its own points, or its part of replicated points."""
         if not self.replicated:
             return self.points
         size = self.processes.size
         return [self.points[0] * (k + 1) // size - self.points[0] * k // size for k in range(size)]
 
     def before(self, counts: Sequence[int | None], rank: int) -> int:
-        """How many points or charges the processes below ``rank`` have.
+        """The total of ``counts``, of points or charges, over the processes below ``rank``.
 
         Raises:
-            InputError: one has charges that are not counted beforehand.
+            InputError: the number of charges of a process is unknown.
         """
         if None in counts:
             raise InputError("first_self: expected charges whose number is known, got an iterator of chunks")
@@ -58,14 +58,14 @@ def bytes_sent(
     """Bytes that each process sends, by mode.
 
     With P processes, rows of a sum of R bytes, points of X bytes and charges of Y bytes:
-    reduce 2 (P - 1) / P N R; gather (P - 1) N_own X + (N - N_own) R; ring Y for each charge but those of the process
-    before this one, which arrive last and stay.
+    reduce 2 (P - 1) / P N R; gather (P - 1) N_own X + (N - N_own) R; ring Y for each charge except those of the process
+    before this one, which arrive last and are not sent on.
 
     Args:
-        points: of each process.
-        charges: of each process, None where unknown.
-        facts: of any process: sizes of a row in bytes.
-        kind: of points.
+        points: number of points of each process.
+        charges: number of charges of each process; None if unknown.
+        facts: facts of any process: the sizes of a row in bytes.
+        kind: "replicated" or "sharded" points.
     """
     size = len(points)
     if kind == "replicated":
@@ -81,6 +81,6 @@ def bytes_sent(
     }
     if None not in charges:
         known = [count or 0 for count in charges]
-        # the block that arrives last stays
+        # the block that arrives last is not sent on
         sent = {"ring": [(sum(known) - known[k - 1]) * facts["charge"] for k in range(size)], **sent}
     return sent

@@ -1,7 +1,7 @@
-"""Charges that go round the processes, each of which sums them at points of its own.
+"""Charges that go round a ring of processes, each of which sums them at its own points.
 
-While a block of charges is summed, the next one is on its way. The gradients of charges go round with them: whoever
-has a block adds what its points give, and after one round they are home.
+While a process sums one block of charges, it receives the next one. The gradients of charges go round with them: each
+process adds the gradients from its points, and after one round they are back where they belong.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ..request import SumRequest
 from .collectives import packed, unpacked
 from .plan import Plan
 
-_BLOCK, _GRADIENT = 1, 2  # tags: what a message is
+_BLOCK, _GRADIENT = 1, 2  # tags of the two kinds of messages
 
 
 def ring_sum(request: SumRequest, backend: str, plan: Plan) -> CentredSum:
@@ -32,7 +32,7 @@ def ring_sum(request: SumRequest, backend: str, plan: Plan) -> CentredSum:
 
 
 def _blocks(mine: Tensor, plan: Plan) -> Iterator[tuple[int, Tensor]]:
-    """The rows of each process after this one in turn, first its own, with the rank they belong to."""
+    """The rows of all processes with their ranks: those of this process first, then the others as they arrive."""
     processes, current = plan.processes, mine
     for step in range(processes.size):
         owner = (processes.rank + step) % processes.size
@@ -51,7 +51,7 @@ def _blocks(mine: Tensor, plan: Plan) -> Iterator[tuple[int, Tensor]]:
 
 
 def _wait(works: list[dist.Work]) -> None:
-    """Wait for messages, once: Gloo waits for ever for one that has been waited for before."""
+    """Wait for messages once. Gloo never returns from a second wait for the same message."""
     for work in works:
         work.wait()
 
@@ -99,7 +99,7 @@ class _Ring(torch.autograd.Function):
         needs = list(ctx.needs_input_grad[:4])
         own = replace(ctx.request, x=x, y=y, weight=weight, height=height)
         here: dict[int, Tensor] = {}  # gradients of this process's points and heights
-        travelling: list[Tensor] = []  # of the charges in hand, and of their weights
+        travelling: list[Tensor] = []  # gradients of the charges that are here now, and of their weights
         for step, (_, part) in enumerate(_parts(own, ctx.plan)):
             flat = torch_op._flat(part, torch_op.backends.requested_name(ctx.backend))
             found = torch_op.field_sum_backward(m, g_w.to(g_v.dtype), g_v, needs, *flat)
@@ -117,7 +117,7 @@ class _Ring(torch.autograd.Function):
 
 
 def _passed(gradients: list[Tensor], plan: Plan, step: int) -> list[Tensor]:
-    """The gradients of the block that this process has next, from the process behind; the last are its own."""
+    """The gradients of the next block, received from the process before; the last are for this process's charges."""
     processes = plan.processes
     count = plan.charges[(processes.rank + step + 1) % processes.size] or 0
     rows = packed(gradients)

@@ -1,4 +1,4 @@
-"""How processes share a sum: what a caller asks for, and what all of them agree on."""
+"""How processes share a sum: the caller's choice, and the agreement of all processes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from .plan import Plan, Points, bytes_sent
 
 Mode = Literal["auto", "reduce", "ring", "gather"]
 
-_NUMBERS = 8  # bytes of a float64: m, w, along and heights travel as such
+_NUMBERS = 8  # bytes of a float64, the type in which m, w, along and heights are sent
 _Arguments = ParamSpec("_Arguments")
 _Result = TypeVar("_Result")
 _LOG = logging.getLogger("efm_fast")
@@ -33,16 +33,18 @@ class Sharding:
 
     Attributes:
         group: of torch.distributed; None for all processes.
-        points: "replicated" where every process has the same points, "sharded" where each has its own. It also says
-            what a gradient is of: with replicated points every process computes the same loss, with sharded ones the
-            loss is the sum of what they compute.
-        mode: "reduce" sums at replicated points over the own charges and merges the sums of all processes. For sharded
-            points "ring" passes the charges round while the last ones are summed, and "gather" sends the points to
-            every process and their sums back. "auto" takes what sends the fewest bytes, and logs it under "efm_fast".
-        prefetch: ring: receive the next charges while the last ones are summed.
+        points: "replicated" if every process has the same points, "sharded" if each has its own. It also decides what
+        is
+            differentiated: with replicated points every process computes the same loss; with sharded points the loss is
+            the sum of the processes' losses.
+        mode: "reduce" sums the charges of each process at replicated points and merges the sums of all processes. For
+            sharded points, "ring" passes the charges from process to process, and "gather" sends the points to every
+            process and their sums back. "auto" takes the mode that sends the fewest bytes, and logs it under
+            "efm_fast".
+        prefetch: in a ring, receive the next charges while the current ones are summed.
 
     Raises:
-        InputError: from every sum, on every process: a mode that does not fit the points.
+        InputError: the mode does not fit the points; every sum raises it on every process.
     """
 
     group: dist.ProcessGroup | None = None
@@ -52,24 +54,24 @@ class Sharding:
 
     @classmethod
     def of(cls, group: object, points: Points = "replicated") -> Sharding:
-        """``group`` if it is a Sharding, else the one of that process group and these ``points``."""
+        """``group`` if it is a Sharding, otherwise a Sharding of that process group with these ``points``."""
         return group if isinstance(group, Sharding) else cls(group, points)  # type: ignore[arg-type]
 
     @property
     def processes(self) -> Processes:
-        """Those of the group."""
+        """The processes of the group."""
         return Processes.of(self.group)
 
     def plan(self, request: SumRequest, backend: str, problem: EfmError | None = None) -> Plan:
-        """What all processes make of their requests; a message between them.
+        """Agree with the other processes on a plan; every process of the group must call it.
 
         Args:
-            request: this process's own, checked unless there is a ``problem``.
-            backend: who is to serve it.
-            problem: what was wrong with it, if anything was; it reaches every process.
+            request: the request of this process, checked unless there is a ``problem``.
+            backend: name of the backend.
+            problem: the error in the request, if there is one; every process raises it.
 
         Raises:
-            InputError: something was wrong with a process's request, or two of them do not fit together.
+            InputError: the request of a process is wrong, or two requests do not fit together.
         """
         processes = self.processes
         if problem is None:
@@ -111,10 +113,10 @@ class Sharding:
         return None if reason is None else InputError(reason)
 
     def agree(self, **facts: object) -> None:
-        """Go on when all processes have come here with the same ``facts``.
+        """Wait for all processes and check that all have the same ``facts``.
 
         Raises:
-            InputError: one has others, or came here with a mistake.
+            InputError: a process has other facts, or an error of its own.
         """
         refuse_differences(self.processes.agree(facts))
 
@@ -125,7 +127,7 @@ class Sharding:
         return total(mine, self.processes, self.points == "replicated")
 
     def centre(self, mine: Tensor, charges: int) -> Tensor:
-        """The mean of every process's centre [D] of its charges, those without charges left out."""
+        """The mean of all processes' centres [D] of their charges, without the processes that have no charges."""
         processes = self.processes
         rows = torch.cat([mine.new_full((1,), float(charges > 0)), mine])[None]
         told = torch.cat(processes.gather_rows(rows, [1] * processes.size))
@@ -134,7 +136,7 @@ class Sharding:
 
 
 def together(function: Callable[_Arguments, _Result]) -> Callable[_Arguments, _Result]:
-    """A function with an argument ``group`` that tells all its processes what is wrong with one's other arguments."""
+    """Decorate a function with an argument ``group``, so that a wrong argument on one process raises on all of them."""
 
     @functools.wraps(function)
     def call(*arguments: _Arguments.args, **options: _Arguments.kwargs) -> _Result:
@@ -152,7 +154,7 @@ def together(function: Callable[_Arguments, _Result]) -> Callable[_Arguments, _R
 
 
 def _facts(request: SumRequest, backend: str, sharding: Sharding) -> dict[str, Any]:
-    """What the others must know of a request."""
+    """The facts of a request that the other processes need."""
     x, y = request.x, request.y
     d = x.shape[1]
     exact = backend == "reference" or request.precision == "exact"
@@ -184,7 +186,7 @@ def _asks(value: object) -> bool:
 
 
 def _fingerprint(*tensors: Tensor | None) -> int:
-    """A number that other points would hardly have."""
+    """A hash of tensors; different points almost never have the same one."""
     found = 0
     for tensor in tensors:
         if tensor is not None:
@@ -198,7 +200,7 @@ _MAY_DIFFER = ("N", "M", "points")
 
 
 def refuse_differences(told: list[dict[str, Any]]) -> None:
-    """Raise InputError on every process if two of them told different facts."""
+    """Raise InputError on every process if two processes have different facts."""
     for key, value in told[0].items():
         for rank, other in enumerate(told):
             if key not in _MAY_DIFFER and other[key] != value:

@@ -1,4 +1,4 @@
-"""One sum over the charges of all processes, in the mode that they have agreed on."""
+"""One sum over the charges of all processes, in the mode on which they agree."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ Serve = Callable[[SumRequest], tuple[CentredSum, float | Tensor | None]]
 def sharded_sum(
     request: SumRequest, backend: str, sharding: Sharding, serve: Serve
 ) -> tuple[CentredSum, float | Tensor | None]:
-    """:func:`_sharded_sum`, which compiled code leaves its graph for."""
+    """:func:`_sharded_sum` outside of compiled graphs."""
     return _outside_graphs()(request, backend, sharding, serve)
 
 
 @functools.cache
 def _outside_graphs() -> Callable[..., tuple[CentredSum, float | Tensor | None]]:
-    # here and not at import: it imports the compiler, which a sum without a group does not need
+    # not at import time, because this imports the compiler, which a sum without a group does not need
     return torch.compiler.disable(_sharded_sum)
 
 
@@ -41,16 +41,16 @@ def _sharded_sum(
     """The sum at this process's points over the charges of all processes.
 
     Args:
-        request: this process's own, unchecked.
-        backend: who is to serve it.
-        sharding: how it is shared.
-        serve: the sum over charges of this process, in memory or streamed, and their total charge if streamed.
+        request: the request of this process, unchecked.
+        backend: name of the backend.
+        sharding: how the processes share the sum.
+        serve: computes the sum over this process's charges, in memory or streamed, and their total if streamed.
 
     Returns:
-        The sum, and the total charge of this process's own streamed charges.
+        The sum, and the total of this process's charges if they are streamed.
 
     Raises:
-        EfmError: a process's arguments are wrong, or do not fit those of another; every process raises it.
+        EfmError: the arguments of a process are wrong or do not fit those of another; every process raises it.
     """
     plan, request = _agreed(request, backend, sharding)
     if plan.mode == "ring":
@@ -65,7 +65,7 @@ def _sharded_sum(
         return merged(serve(request)[0], plan), None
     try:
         part, charge = serve(request)
-    except EfmError as problem:  # of a chunk; the others have to know before they wait for the sum
+    except EfmError as problem:  # in a chunk; the other processes must know before they wait for the sum
         plan.processes.agree({}, problem)
         raise
     plan.processes.agree({})
@@ -73,7 +73,7 @@ def _sharded_sum(
 
 
 def _agreed(request: SumRequest, backend: str, sharding: Sharding) -> tuple[Plan, SumRequest]:
-    """The plan of all processes, and this one's request, checked as far as its charges are in memory."""
+    """The plan of all processes, and this process's request, whose charges are checked if they are in memory."""
     problem = None
     try:
         if is_streamed(request.y):

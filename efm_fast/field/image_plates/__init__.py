@@ -1,4 +1,4 @@
-"""Charges that repeat on several plates: one pass over pairs serves the heights of all of them."""
+"""Charges that repeat on several plates: one pass over pairs sums all plates."""
 
 from .chain import chain_field, chain_plates, chain_sum, chain_weights
 from .sums import ImageSum, image_sum

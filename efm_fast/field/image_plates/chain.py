@@ -1,16 +1,16 @@
 """An infinite chain of plates of alternating sign, one L apart: its field between two neighbours.
 
-The plates z = 0, +-2 L, +-4 L, ... hold the charges of P, positive; those at L, -L, +-3 L, ... the charges of Q,
-negative. The field is the same above and below each plate, so no line passes one, and between z = 0 and L its height's
-part is positive everywhere. Every line that leaves P upwards arrives at Q from below, and flux is conserved: the
-forward map alone carries P to Q exactly.
+The plates at z = 0, +-2 L, +-4 L, ... hold the positive charges of P; those at L, -L, +-3 L, ... hold the negative
+charges of Q. The field is symmetric above and below each plate, so no line crosses a plate, and between z = 0 and L its
+height component is positive everywhere. Every line that leaves P upwards arrives at Q from below, and flux is
+conserved. Therefore the forward map alone carries P to Q exactly.
 
-**The sum over the chain.** Cut off after some plates it converges slowly and depends on the order, for each set by
-itself adds up to the field of charged lines, which falls as r^-D. So the copies are multiplied by a smooth window of
-some L about the middle. What the window takes away is put back as a continuous density 1 / (2 L) of charge along the
-lines, at a few nodes that lie at equal ratios up to where r^-n is a pure power; its rest is a geometric series. By
-Poisson's summation formula the two differ by what the window's complement has at the wave number pi / L and above,
-which a window in erfc makes as small as ``tolerance``.
+**The sum over the chain.** If the sum is cut off after some plates, it converges slowly and depends on the order,
+because the copies of one set alone add up to the field of charged lines, which falls as r^-D. Therefore the copies are
+multiplied by a smooth window, some L wide, about the middle. The charge that the window removes is put back as a
+continuous density 1 / (2 L) along the lines. Its integral is a sum over a few nodes at equal ratios, up to where r^-n
+is a pure power; the rest is a geometric series. By Poisson's summation formula the error is the spectrum of the
+window's complement at the wave number pi / L and above. A window made of erfc makes it as small as ``tolerance``.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _FINE = 1e-9
 
 
 def chain_plates(L: float, n: int, reach: float, *, tolerance: float = TOLERANCE) -> tuple[Tensor, Tensor]:
-    """Where the copies of one plate's charges are put, and how much of the charge is on each.
+    """The heights of the copies of one plate's charges, and the charge on each of them.
 
     Sums of r^-n over them are those over all plates 2 L k, k any whole number, times 1 + O(tolerance), and sums of
     h r^-n have that error in units of L times the former; for points up to L from the plate z = 0.
@@ -44,8 +44,8 @@ def chain_plates(L: float, n: int, reach: float, *, tolerance: float = TOLERANCE
         tolerance: relative error, from 1e-12 to 0.01.
 
     Returns:
-        Heights and charges, float64 [K], of both the copies that count and the nodes of the continuous rest. K falls
-        with n: about 70 in the plane, three from a hundred features on where L is as large as ``reach``.
+        Heights and charges, float64 [K], of the copies that count and of the nodes of the continuous rest. K falls with
+        n: it is about 70 in the plane, and 3 from a hundred features on if L is as large as ``reach``.
 
     Raises:
         InputError: an argument out of range.
@@ -62,7 +62,7 @@ def chain_plates(L: float, n: int, reach: float, *, tolerance: float = TOLERANCE
 def _plates(L: float, n: int, reach: float, tolerance: float) -> tuple[Tensor, Tensor]:
     sharp = math.sqrt(math.log(1.0 / tolerance))
     edge = 2.0 * L / math.pi * sharp
-    # complete up to 2 L, where no node may be nearer to a point than the nearest copy is
+    # the window is 1 up to 2 L, because no node may be nearer to a point than the nearest copy
     window = 2.0 * L + sharp * edge
     count = math.ceil((window + sharp * edge) / (2.0 * L))
     copies = 2.0 * L * torch.arange(-count, count + 1, dtype=torch.float64)
@@ -79,7 +79,7 @@ def _plates(L: float, n: int, reach: float, tolerance: float) -> tuple[Tensor, T
     rest[-1] /= 1.0 - math.exp(-(n - 1) * ratio)  # the nodes after it, whose weights fall as a power
     heights = torch.cat([copies, node, -node])
     charges = torch.cat([charge, rest, rest])
-    # what a plate can add to the nearest one's weight, at the farthest point that is asked for
+    # the largest weight of a plate beside the nearest one, at the farthest point
     away = (heights.abs() - L).clamp_min(0.0)
     share = charges * ((reach**2 + away**2) / (reach**2 + L**2)) ** (-0.5 * n)
     kept = share * (1.0 + heights.abs() / L) > 0.01 * tolerance
@@ -145,13 +145,13 @@ def chain_field(
         plus: positive charges, [M, D], on the plates 2 L k; total charge 1 on each.
         minus: negative charges, [M', D], on the plates L + 2 L k; total charge -1 on each.
         L: distance between neighbouring plates, data units.
-        tolerance: see :func:`chain_plates`. Beside the charges the height's part of the field falls as
-            exp(-pi r / L), the features' part as a power of r: where the former is below ``tolerance`` of the latter
-            its digits are lost.
+        tolerance: see :func:`chain_plates`. Away from the charges the height component of the field falls as
+            exp(-pi r / L), and the feature components as a power of r. Where the former is below ``tolerance`` times
+            the latter, its digits are lost.
         backend: see :func:`image_sum`.
 
     Returns:
-        CapacitorField, with the meanings that :func:`efm_fast.capacitor_field` gives.
+        CapacitorField, as from :func:`efm_fast.capacitor_field`.
 
     Raises:
         InputError: an argument has the wrong type, shape, device or range.
@@ -170,7 +170,7 @@ def chain_field(
 
 
 def chain_weights(r2: Tensor, height: Tensor, L: float, n: int) -> tuple[Tensor, Tensor]:
-    """What one charge that repeats at every 2 L weighs in a field of ``n`` - 1 features, and that weight's height part.
+    """Logs of the total weight of one charge that repeats at every 2 L, and of the weights times their heights.
 
     Args:
         r2: squared distance over features, [N], data units squared.

@@ -9,7 +9,7 @@ from ... import native
 from ...native import address, matrix
 from .request import ImageRequest
 
-_DIRECT_DIMENSION = 64  # above it torch's matrix products are quicker than direct differences
+_DIRECT_DIMENSION = 64  # above it torch's matrix products are faster than direct differences
 
 
 def why_not(request: ImageRequest) -> str | None:

@@ -1,8 +1,8 @@
-"""Sums over images in plain torch: the float64 reference, the sum that runs everywhere, and the gradient of all.
+"""Sums over images in plain torch: the float64 reference, the sum that runs everywhere, and the gradient.
 
-Weights are those of the pivot, the nearest image of the nearest charge. A pair of squared distance ``nearest + excess``
-over features has on plate k the coefficient of the heights times (1 + excess / (nearest + h_k^2))^(-power / 2), whose
-digits do not depend on how large the heights are.
+Weights are relative to the pivot, the nearest image of the nearest charge. A pair whose squared distance over features
+is ``nearest + excess`` has on plate k a coefficient, which depends on the heights only, times
+(1 + excess / (nearest + h_k^2))^(-power / 2). The digits of this factor do not depend on how large the heights are.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from ..backends.reference import blocks
 from .request import ImageRequest, coefficients
 
 _DIRECT_DIMENSION = 16
-_NEAREST = 8  # charges of each point whose squared distance is taken again by direct difference
+_NEAREST = 8  # charges of each point whose squared distance is computed again by direct difference
 _BLOCK_PAIRS = 1 << 19
 _GRADIENT_ENTRIES = 1 << 21  # pairs times plates that a block of the backward pass keeps
 _DIFFERENCES = 1 << 21
@@ -71,19 +71,19 @@ def _rows(request: ImageRequest, rows: slice, y: Tensor, centre: Tensor) -> Sums
     if part.weight is not None:
         weights = [weight * part.weight for weight in weights]
     w, u = (weight.sum(1) for weight in weights)
-    if bool((pivot == 0).any()):  # those points' weight is that of the charges they lie on
+    if bool((pivot == 0).any()):  # such points lie on charges, whose weight they get
         here = (excess == 0) * _charge(part, x.dtype)
         w = torch.where(pivot == 0, here.sum(1) * first.sum(1).to(x.dtype), w)
     v = w[:, None] * x - weights[0] @ y
     if x.shape[1] <= _DIRECT_DIMENSION:
-        # differences of close charges would be lost in a product
+        # a product would lose the small differences from near charges
         v = torch.stack([((x[:, d, None] - y[None, :, d]) * weights[0]).sum(1) for d in range(x.shape[1])], 1)
     m = -0.5 * part.power * torch.log(pivot)
     return m, w, u, v
 
 
 def _distances(request: ImageRequest, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """Nearest squared distance over features, float64 [rows], and what every pair's exceeds it by, [rows, M]."""
+    """The smallest squared distance over features, float64 [rows], and every pair's excess over it, [rows, M]."""
     if x.shape[1] <= _DIRECT_DIMENSION:
         r2 = torch.zeros(len(x), len(y), dtype=x.dtype, device=x.device)
         for d in range(x.shape[1]):
@@ -104,7 +104,7 @@ def _distances(request: ImageRequest, x: Tensor, y: Tensor) -> tuple[Tensor, Ten
 
 
 def _power(ratio: Tensor, power: float) -> Tensor:
-    """ratio^(-power / 2), ratio at least 1; in place."""
+    """ratio^(-power / 2) for a ratio of at least 1; in place."""
     if power in (2.0, 3.0):
         root = ratio.rsqrt_()
         return root * root * root if power == 3.0 else root.square_()
@@ -117,7 +117,7 @@ def _charge(request: ImageRequest, dtype: torch.dtype) -> Tensor:
 
 
 def _joined(request: ImageRequest, parts: Sequence[Sums], dtype: torch.dtype) -> Sums:
-    """Blocks of rows as one; rows on an image have only its weight, rows that are no numbers NaN."""
+    """Blocks of rows joined to one. Rows on an image have only its weight; rows that are not finite are NaN."""
     n, d = request.x.shape
     if len(request.y) == 0 or n == 0:
         zeros = request.x.new_zeros(n, dtype=dtype)
@@ -134,16 +134,16 @@ def backward(
     gradients: Sequence[Tensor],
     needs: Sequence[bool],
 ) -> tuple[Tensor | None, ...]:
-    """Gradients of w, u and v at fixed m with respect to x, y, heights, signs and weight; None where not asked for.
+    """Gradients of w, u and v at fixed m with respect to x, y, heights, signs and weight; None for those not needed.
 
-    Squared distances and weights are float64 whatever the points' dtype. Rows whose m is infinite pass nothing on.
+    Squared distances and weights are float64 for points of any dtype. Rows whose m is infinite have no gradient.
 
     Args:
         m: log scale, float64 [N].
         tensors: x, y, heights, signs and weight, the last perhaps None.
         power: exponent of the distance.
-        gradients: what reaches w [N], u [N] and v [N, D].
-        needs: which gradients are asked for.
+        gradients: upstream gradients of w [N], u [N] and v [N, D].
+        needs: which gradients are needed.
     """
     leaves = [None if t is None else t.detach().double() for t in tensors]
     totals = [
@@ -180,7 +180,7 @@ def _own(block: Sequence[Tensor | None]) -> list[Tensor | None]:
 
 
 def _weighed(inputs: Sequence[Tensor | None], m: Tensor, power: float, gradients: Sequence[Tensor]) -> Tensor:
-    """The sum of w, u and v times what reaches them, as autograd can follow it."""
+    """The sum of w, u and v times their upstream gradients, differentiable by autograd."""
     x, y, heights, signs, weight = inputs
     assert x is not None
     assert y is not None

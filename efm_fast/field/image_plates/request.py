@@ -14,7 +14,7 @@ from ..request import working_dtype
 
 @dataclass(frozen=True)
 class ImageRequest:
-    """Arguments of one sum over images; :func:`checked` makes them what a backend may rely on.
+    """Arguments of one sum over images. Backends receive them from :func:`checked`.
 
     Attributes:
         x: points, [N, D], float32 or float64; the result has its dtype.
@@ -64,11 +64,12 @@ def checked(request: ImageRequest) -> ImageRequest:
 
 
 def coefficients(request: ImageRequest, nearest: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """What the heights make of the nearest squared distance over features, float64 [N].
+    """The weights of all plates at the nearest charge; ``nearest`` is its squared distance over features, float64 [N].
 
     Returns:
-        Squared distance of the pivot [N], that of plate k at the nearest charge [N, K], and the weight there over the
-        pivot's with its sign [N, K]; all float64. The pivot is the nearest image of the nearest charge.
+        The squared distance of the pivot [N], that of the nearest charge's image on each plate [N, K], and the weight
+        of that image relative to the pivot, with its sign [N, K]; all float64. The pivot is the nearest image of the
+        nearest charge.
     """
     whole = nearest[:, None] + request.heights.square()
     pivot = whole.amin(1)

@@ -23,7 +23,7 @@ _NO_TRITON = (
 
 @dataclass(frozen=True)
 class ImageSum(LogScaled):
-    """Sums over charges and their images in log scale, a monoid under ``merge``.
+    """Sums over charges and their images in log scale. Two of them over different charges merge into one.
 
     With r2_ijk = |x_i - y_j|^2 + h_ik^2 and l_ijk = -(power / 2) log r2_ijk,
 
@@ -33,8 +33,8 @@ class ImageSum(LogScaled):
     so that at Coulomb's power e^m (v, u) is the field of all images.
 
     Attributes:
-        m: log scale, float64 [N]; that of the nearest image. -inf where there is no charge, +inf where the point lies
-            exactly on an image: then w is that charge's weight, and u and v are 0.
+        m: log scale, float64 [N]: the log kernel of the nearest image. It is -inf without charges, and +inf if the
+            point lies exactly on an image; then w is the weight of that charge, and u and v are 0.
         w: scaled sum of weights, float [N], dimensionless.
         u: scaled sum of weights times heights, float [N], data units.
         v: scaled sum of displacements, float [N, D], data units.
@@ -52,7 +52,7 @@ class ImageSum(LogScaled):
         return ImageSum(m, *parts)  # type: ignore[arg-type]
 
     def posterior_mean(self, x: Tensor) -> Tensor:
-        """Mean of the charges under the weights that their images have together, [N, D], data units."""
+        """Mean of the charges, each weighted by all its images together, [N, D], data units."""
         return x - self.v / self.w[:, None]
 
 
@@ -75,13 +75,13 @@ def image_sum(
         x: points, [N, D]; float32 and float64 keep their dtype, others are read as float32.
         y: charges, [M, D].
         heights: distance of each point from each plate, with its sign, [N, K], data units.
-        signs: the charge that a copy has on each plate, of either sign, [K].
+        signs: factor of the charges on each plate, of either sign, [K].
         power: exponent of the distance, above 0; D + 1 is Coulomb's.
         weight: charge weights of either sign, [M]; None means one each.
         backend: "auto", "cpp" (CPU), "torch" or "reference" (float64).
 
     Returns:
-        ImageSum. Gradients reach x, y, heights, signs and weight; the log scale carries none, as in ``riesz_sum``.
+        ImageSum, differentiable by x, y, heights, signs and weight; its log scale has no gradient, as in ``riesz_sum``.
 
     Raises:
         InputError: an argument has the wrong type, shape, device or range.
@@ -129,7 +129,7 @@ def _serve(request: ImageRequest, name: str) -> tuple[Tensor, Tensor, Tensor, Te
 
 
 class _Differentiable(torch.autograd.Function):
-    """The sum; its gradient sums the pairs again block by block, so that no [N, M, K] is kept."""
+    """The sum. Its backward pass computes the pairs again block by block, so that no tensor [N, M, K] is kept."""
 
     @staticmethod
     def forward(ctx: Any, *inputs: Any) -> tuple[Tensor, ...]:

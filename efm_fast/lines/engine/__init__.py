@@ -1,1 +1,1 @@
-"""The two engines that follow lines: the extension takes whole lines in one call, torch takes one step of all lines."""
+"""The two engines that follow lines: the extension follows whole lines in one call, torch steps all lines together."""

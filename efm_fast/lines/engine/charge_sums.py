@@ -1,7 +1,8 @@
-"""The exact field of two sets of charges, for many evaluations, with the distance to the nearest charge beside it.
+"""The exact field of two sets of charges for many evaluations, together with the distance to the nearest charge.
 
-The log scale of a sum is the log kernel of the nearest charge, and its weight tells how much the other charges weigh
-beside that one. So lines at many features need no search, which would cost more than the sums.
+The log scale of a sum is the log kernel of the nearest charge, and the sum of weights tells the weight of the other
+charges relative to it. Therefore lines at many features need no search for near charges, which would cost more than the
+sums.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ class View:
     Attributes:
         direction: unit direction of the field, [N, D+1]; zero where it vanishes.
         nearest: distance to the nearest charge of either plate, float64 [N], data units.
-        others: weight of all other charges beside the nearest minus charge's, float64 [N], dimensionless.
+        others: weight of all other charges relative to that of the nearest minus charge, float64 [N], dimensionless.
     """
 
     direction: Tensor
@@ -39,7 +40,7 @@ class View:
 
 
 class ChargeSums:
-    """The field of ``problem``'s charges by the sums of ``backend``, evaluated at many points in turn."""
+    """The field of ``problem``'s charges, computed by the sums of ``backend`` at one set of points after the other."""
 
     def __init__(self, problem: LineProblem, backend: str) -> None:
         self.plates, self.backend, self.precision = problem.plates, backend, problem.precision

@@ -1,4 +1,4 @@
-"""Lines from charge to charge, step by step in torch: all lines at once, each with its own steps and its own end."""
+"""Lines from charge to charge in torch. All lines step together, but each has its own steps and its own end."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from .choice import LineProblem
 
 
 class ChargeWalk:
-    """State of all lines: every tensor has one row per line, and each method changes the rows it is given."""
+    """State of all lines: every tensor has one row per line, and each method changes only the given rows."""
 
-    #: How many lines may be under way at a time; None for all.
+    #: The largest number of lines that step together; None for all.
     window: int | None = None
 
     def __init__(
@@ -48,12 +48,12 @@ class ChargeWalk:
             self._evaluate_first(started.nonzero()[:, 0])
 
     def run(self, max_steps: int, every: int) -> Lines:
-        """Take steps until every line has ended; ``every``: how often paths are kept, 0 for never."""
+        """Take steps until every line has ended. Paths keep every ``every``-th step; 0 keeps none."""
         paths = [self.points.clone()] if every else []
         taken, step = torch.zeros_like(self.status), 0
         while True:
             under_way = (self.status == LineStatus.RUNNING) & (taken <= max_steps)
-            # paths have one row per step of all lines, which then keep together
+            # a path has one row per step of all lines, so with paths all lines must step together
             rows = under_way.nonzero()[:, 0][: None if every else self.window]
             if len(rows) == 0:
                 break
@@ -77,7 +77,7 @@ class ChargeWalk:
         )
 
     def advance(self, rows: Tensor) -> None:
-        """End the lines that a place of minus charges owns, and try one step of the others."""
+        """End the lines that a place of minus charges takes, and try one step of the others."""
         points = self.points[rows]
         own, index = nearest_charges(points, self.places.at, self.L, 2)
         positive, positive_index = nearest_charges(points, self.plus, 0.0, 1)
@@ -100,7 +100,7 @@ class ChargeWalk:
         self.points[rows, -1] = self.L
 
     def _step(self, rows: Tensor, offset: Tensor) -> None:
-        """Step lines that are at ``offset`` from their nearest charge, [N, D+1]."""
+        """Step lines; ``offset`` [N, D+1] is the vector from their nearest charge to them."""
         points, distance = self.points[rows], offset.norm(dim=1)
         if self.pair is not None:
             accepted, new, ds, last = self._attempt(rows, distance, self.field)
@@ -121,7 +121,7 @@ class ChargeWalk:
         """Try one step of the embedded pair, for lines at ``distance`` from their nearest charge.
 
         Returns:
-            Which lines may take it, bool [N], where it leads, [N, D+1], its arc length, [N], and the direction there.
+            Which steps are accepted, bool [N], their ends, [N, D+1], their arc lengths, [N], and the directions there.
         """
         assert self.pair is not None
         ds = torch.minimum(self.ds[rows], distance)

@@ -1,8 +1,8 @@
-"""Who integrates lines: the extension takes whole lines in one call, plain torch steps all lines at once.
+"""The choice of the engine that follows lines: the extension follows whole lines in one call, torch steps all together.
 
-One switch chooses, the ``backend`` of the sums. "auto" and "cpp", the extension's own name, let the extension take
-whole lines wherever it can; around every other backend's sums torch takes the steps. An explicit argument beats
-EFM_FAST_BACKEND beats "auto". The older spellings ``engine=`` and EFM_FAST_LINES still work, with a warning.
+The ``backend`` of the sums makes the choice. With "auto" and "cpp" the extension follows whole lines if it can; with
+every other backend torch takes the steps. The argument comes before EFM_FAST_BACKEND, and that before "auto". The older
+``engine=`` and EFM_FAST_LINES still work, with a warning.
 """
 
 from __future__ import annotations
@@ -31,19 +31,19 @@ WholeLines = Literal["never", "where it can", "always"]
 ENVIRONMENT_VARIABLE = "EFM_FAST_LINES"
 
 _EXTENSION = "cpp"  # its name among the backends
-_DIMENSION_CPU = 64  # above it the sums are matrix products, which are fast for many lines at once only
+_DIMENSION_CPU = 64  # above it the sums are matrix products, which are fast only for many lines together
 _DTYPES_CPU = (torch.float32, torch.float64)
 _HERE = 4  # frames from a warning to the caller of a map
 
 
 @dataclass(frozen=True)
 class EngineChoice:
-    """What a caller chose.
+    """The choice of a caller.
 
     Attributes:
-        backend: of the sums over charges; "auto" or a name that ``efm-fast info`` lists.
-        whole_lines: whether the extension integrates whole lines.
-        torch_alone: whether plain torch was named, so that no step of a learned field uses the extension either.
+        backend: backend of the sums over charges; "auto" or a name that ``efm-fast info`` lists.
+        whole_lines: whether the extension follows whole lines.
+        torch_alone: whether "torch" was named, so that steps along a learned field do not use the extension either.
     """
 
     backend: str
@@ -53,7 +53,7 @@ class EngineChoice:
 
 @dataclass(frozen=True)
 class LineProblem:
-    """Lines from ``x`` [N, D], ``z`` [N] among the charges of ``plates``, with the sums' precision and the method."""
+    """Lines that start at ``x`` [N, D], ``z`` [N] between the ``plates``, with the sums' precision and the method."""
 
     x: Tensor
     z: Tensor
@@ -68,7 +68,7 @@ class LineProblem:
 
 
 def choose(backend: str, engine: str | None = None) -> EngineChoice:
-    """Return what ``backend``, the older ``engine`` or the environment asks for.
+    """Return the choice that ``backend``, the older ``engine`` or the environment makes.
 
     Raises:
         InputError: no backend, or no engine, has that name.
@@ -87,7 +87,7 @@ def choose(backend: str, engine: str | None = None) -> EngineChoice:
 
 
 def _older_spelling(engine: str | None, backend: str) -> str:
-    """Return what ``engine=`` or EFM_FAST_LINES asks for, with a warning; "auto" where neither is given."""
+    """Return the value of ``engine=`` or EFM_FAST_LINES, with a warning; "auto" if neither is given."""
     names = ("auto", "torch", "extension")
     what, asked = "engine", "auto" if engine is None else checks.choice("engine", engine, names)
     if asked == "auto" and backend == "auto" and ENVIRONMENT_VARIABLE in os.environ:
@@ -105,10 +105,10 @@ def _older_spelling(engine: str | None, backend: str) -> str:
 
 
 def takes_whole_lines(problem: LineProblem, choice: EngineChoice) -> bool:
-    """Return whether the extension integrates these lines.
+    """Return whether the extension follows these lines whole.
 
     Raises:
-        BackendUnavailableError: whole lines were asked for and it cannot serve; the text says why.
+        BackendUnavailableError: the extension was named and cannot follow them; the text says why.
     """
     if choice.whole_lines == "never":
         return False
@@ -124,7 +124,7 @@ def fuses_steps(choice: EngineChoice) -> bool:
     """Return whether the extension may take the steps between two calls of a learned field.
 
     Raises:
-        BackendUnavailableError: the extension was named and is missing, or was to take whole lines.
+        BackendUnavailableError: the extension was named and is missing, or was named for whole lines.
     """
     if choice.whole_lines == "always":
         raise BackendUnavailableError("engine 'extension' integrates an ExactField; this field is another")

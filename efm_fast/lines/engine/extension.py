@@ -1,4 +1,4 @@
-"""Whole lines of an exact field by the extension: all steps of all lines in one call."""
+"""The extension follows whole lines of an exact field: all steps of all lines in one call."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ..integrate.steps import TABLEAUS, StepRule
 from ..record import Lines
 from .choice import LineProblem
 
-#: Bytes of paths that one call on a device has room for.
+#: The largest size in bytes of the paths of one call on a device.
 PATH_BYTES = 256 << 20
 
 
@@ -29,11 +29,11 @@ class Bundle:
     Attributes:
         x, z: starts, [N, D] and [N], data units; every other number has the dtype of x.
         plates: the charges and the distance between the plates.
-        end, end_z, length: where each line ended and how long it is, [N, D], [N] and [N], data units.
+        end, end_z, length: end and length of each line, [N, D], [N] and [N], data units.
         places: where lines may end, [K, D]: distinct places of the minus charges.
         status, place, evaluations, path_points: int64 [N]; ``place`` that each line ended at, -1 for none.
         capacity: room for points of a line's path, 0 for no paths.
-        every: of a line's points every so many are kept.
+        every: a path keeps every ``every``-th point.
     """
 
     x: Tensor
@@ -81,7 +81,7 @@ class Bundle:
         )
 
     def run(self, kind: str, rule: Any) -> Tensor | None:
-        """Integrate by the extension's ``rule``: a TraceRule where ``kind`` is "trace", a ForwardRule for "forward".
+        """Follow the lines by the extension's ``rule``: a TraceRule if ``kind`` is "trace", a ForwardRule if "forward".
 
         Returns:
             the paths, [T, N, D+1], data units, or None without ``capacity``.
@@ -131,11 +131,11 @@ class Bundle:
     def address(
         self, name: str, tensor: Tensor, shape: tuple[int, ...], dtype: torch.dtype | None = None
     ) -> int:
-        """Where ``tensor`` starts; it has this shape, and the lines' device and dtype unless another is named."""
+        """The address of ``tensor``, checked for this shape, the lines' device, and ``dtype`` or the lines' dtype."""
         return native.address(tensor, dtype or self.x.dtype, shape, device=self.x.device.type, name=name)
 
     def lines(self, paths: Tensor | None, charge: Tensor | None = None) -> Lines:
-        """What the extension wrote, with ``paths`` and the ``charge`` that each line ended on, int64 [N]."""
+        """The result of the extension as Lines with ``paths`` and the ``charge`` that each line ended on, int64 [N]."""
         return Lines(
             end=self.end,
             end_z=self.end_z,
@@ -148,9 +148,9 @@ class Bundle:
 
 
 def lines_at_once(x: Tensor, capacity: int) -> int:
-    """Lines of ``x`` that one call integrates: those whose paths fit PATH_BYTES on a device.
+    """The number of lines of ``x`` that one call follows: on a device, so many that their paths fit PATH_BYTES.
 
-    All on the CPU, where pages of a path that no line reaches take no memory.
+    On the CPU it is all of them, because pages of a path that no line reaches take no memory there.
     """
     n, d = x.shape
     if capacity == 0 or x.device.type == "cpu":
@@ -159,7 +159,7 @@ def lines_at_once(x: Tensor, capacity: int) -> int:
 
 
 def _trimmed(path: Tensor, points: Tensor) -> Tensor:
-    """What lines wrote of their paths [n, capacity, D+1], as [T, n, D+1]; a line that ended repeats its end."""
+    """The written part of paths [n, capacity, D+1] as [T, n, D+1]; a line that has ended repeats its end."""
     longest = int(points.max()) if len(path) else 1
     step = torch.arange(longest, device=path.device)
     at = torch.minimum(step[None], points[:, None] - 1).clamp_min(0)
@@ -167,7 +167,7 @@ def _trimmed(path: Tensor, points: Tensor) -> Tensor:
 
 
 def _side_by_side(paths: list[Tensor]) -> Tensor:
-    """Paths [T_k, n_k, D+1] of some lines each as [T, N, D+1]; those that end early repeat their ends."""
+    """Paths [T_k, n_k, D+1] of groups of lines, joined to [T, N, D+1]; shorter ones repeat their ends."""
     if len(paths) == 1:
         return paths[0]
     longest = max(map(len, paths))
@@ -177,7 +177,7 @@ def _side_by_side(paths: list[Tensor]) -> Tensor:
 
 
 def _tableau(extension: ModuleType, method: str) -> Any:
-    """An explicit method of ``TABLEAUS``, or an embedded pair, as the extension takes it."""
+    """An explicit method of ``TABLEAUS``, or an embedded pair, as a ``Tableau`` of the extension."""
     tableau = extension.Tableau()
     if method in PAIRS:
         pair = PAIRS[method]
@@ -191,7 +191,7 @@ def _tableau(extension: ModuleType, method: str) -> Any:
 def trace(
     problem: LineProblem, rule: StepRule, discs: DiscGeometry, capture: float, max_steps: int, every: int
 ) -> Lines:
-    """Lines from charge to charge by the extension; see :func:`efm_fast.trace_lines`."""
+    """Lines from charge to charge, followed by the extension; see :func:`efm_fast.trace_lines`."""
     extension = native.extension()
     places = problem.places
     bundle = Bundle.of(problem, max_steps // every + 2 if every else 0, every, places.at)
@@ -207,7 +207,7 @@ def trace(
 
 
 def forward(problem: LineProblem, schedule: Heights, method: str, steepest: float, every: int) -> Lines:
-    """Lines from plate to plate by the extension, to the schedule's last height; see ``forward_map``."""
+    """Lines from plate to plate, followed by the extension to the last height; see ``forward_map``."""
     extension = native.extension()
     bundle = Bundle.of(problem, -(-schedule.steps // every) + 1 if every else 0, every)
     nodes = TABLEAUS[method][0]

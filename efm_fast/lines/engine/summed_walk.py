@@ -1,4 +1,4 @@
-"""Lines from charge to charge at many features, where a search for near charges would cost more than the sums."""
+"""Lines from charge to charge with many features, for which a search for near charges would cost more than the sums."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from .charge_sums import ChargeSums, View
 from .charge_walk import ChargeWalk
 from .choice import LineProblem
 
-#: A place owns a line where the charges elsewhere weigh less than this, and less than 1 / D, beside those at it. The
+#: A place takes a line where the charges elsewhere weigh less than this, and less than 1 / D, beside those at it. The
 #: line then runs straight to that place: while others have a share s of the field, the ratio of their distances to the
 #: owner's grows if 2 s < log(1 / s) / D, and with it their share falls.
 _OTHERS = 1e-4
 
 
 class SummedWalk(ChargeWalk):
-    """Lines by an embedded pair; the sums give the distance to the nearest charge and tell which charge owns a line."""
+    """Lines by an embedded pair. Sums give the distance to the nearest charge and tell which charge takes a line."""
 
-    # sums reach their full rate at some hundred points; lines that wait fill the places of those that end
+    # sums are fastest with some hundred points; waiting lines take the places of lines that end
     window = 512
 
     def __init__(
@@ -35,7 +35,7 @@ class SummedWalk(ChargeWalk):
         super().__init__(problem, rule, discs, capture, backend)
 
     def advance(self, rows: Tensor) -> None:
-        """End the lines that a place of minus charges owns, and try one step of the others."""
+        """End the lines that a place of minus charges takes, and try one step of the others."""
         owned = torch.zeros_like(rows, dtype=torch.bool)
         close = self._is_owned(rows, self.most).nonzero()[:, 0]
         if len(close):
@@ -53,12 +53,12 @@ class SummedWalk(ChargeWalk):
             self._settle(rows, new)
 
     def _is_owned(self, rows: Tensor, count: Tensor | int) -> Tensor:
-        """Whether a place with ``count`` charges owns each line if it is the nearest, bool [N]."""
+        """Whether a place with ``count`` charges takes each line if it is the nearest, bool [N]."""
         elsewhere = self.seen_others[rows] - (count - 1)
         return elsewhere <= min(_OTHERS, 1.0 / self.plus.shape[1]) * count
 
     def _summed_step(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """New points and the arc length to them; the old points and zero where the attempt was rejected."""
+        """New points and the arc length to them; a rejected step gives the old points and 0."""
         view = None
 
         def direction(points: Tensor) -> Tensor:
@@ -67,7 +67,7 @@ class SummedWalk(ChargeWalk):
             return view.direction
 
         accepted, new, ds, _ = self._attempt(rows, self.seen_nearest[rows].to(self.ds.dtype), direction)
-        assert view is not None  # of the last stage, which is where the step leads
+        assert view is not None  # the view at the last stage, which is the end of the step
         self._keep(rows[accepted], view[accepted])
         return torch.where(accepted[:, None], new, self.points[rows]), torch.where(accepted, ds, 0.0)
 

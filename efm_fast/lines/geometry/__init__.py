@@ -1,1 +1,1 @@
-"""Where the charges are: the discs that hold them, the distances to them, the mirror of the far field."""
+"""Geometry of a capacitor: the discs that hold the charges, distances to charges, and the mirror of the far field."""

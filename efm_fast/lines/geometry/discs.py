@@ -1,6 +1,6 @@
-"""The geometry of a capacitor that a full map steps by: distances, plate crossings, the far field's mirror.
+"""The geometry that a full map needs for its steps: distances, plate crossings, and the mirror of the far field.
 
-Everything is row by row. Lateral lengths count 1 / ``aspect`` where a distance sets a step.
+All functions compute each row by itself. In distances that set a step, lateral lengths are divided by ``aspect``.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ class DiscGeometry:
     Attributes:
         support: discs of both plates.
         L: distance between the plates.
-        layer: half thickness of the layer around a plate within which a line is decided, not integrated.
-        aspect: lateral over axial scale of the lines.
-        far: distance from the capacitor's centre beyond which its field is taken as a dipole's.
+        layer: half thickness of the layer around a plate. Lines are not integrated in it; whether they stop is decided.
+        aspect: ratio of the lateral to the axial scale of the lines.
+        far: distance from the capacitor's centre beyond which its field is taken as that of a dipole.
     """
 
     support: Support
@@ -33,7 +33,7 @@ class DiscGeometry:
     far: float
 
     def distance(self, x: Tensor, z: Tensor) -> Tensor:
-        """Distance to the nearer support disc, [N]; lateral lengths count 1 / ``aspect``."""
+        """Distance to the nearer support disc, [N], with lateral lengths divided by ``aspect``."""
         nearest = torch.full_like(z, torch.inf)
         for center, radius, height in self._plates(x, z):
             beside = ((x - center).norm(dim=1) - radius).clamp_min(0.0) / self.aspect
@@ -48,19 +48,20 @@ class DiscGeometry:
         )
 
     def meets(self, x: Tensor, z: Tensor, new_x: Tensor, new_z: Tensor) -> tuple[Tensor, Tensor]:
-        """Where chords enter a plate's layer inside its support.
+        """The plate whose layer each chord enters inside its support, and the point of entry.
 
-        A chord that starts inside the layer, beside the support, enters where it crosses the plane.
+        A chord that starts inside the layer but outside the support enters where it crosses the plane.
 
         Returns:
-            Which plate: int64 [N], 0 plus, 1 minus, -1 none; and at which share of the chord, [N], 1 if none.
+            The plate, int64 [N]: 0 plus, 1 minus, -1 none; and the fraction of the chord up to the entry, [N], 1 if
+            none.
         """
         plate, share = torch.full_like(z, -1, dtype=torch.int64), torch.ones_like(z)
         heights = zip(self._plates(x, z), self._plates(x, new_z), strict=True)
         for k, ((center, radius, height), (_, _, new_height)) in enumerate(heights):
             side = torch.where(height >= 0, 1.0, -1.0).to(z.dtype)
             fall = side * (height - new_height)
-            # a line set down on the layer's edge is outside it, also after rounding
+            # a line placed on the layer's edge must count as outside, also after rounding
             outside = side * height > self.layer * (1 - 1e-3)
             for depth, allowed in ((0.0, torch.ones_like(outside)), (self.layer, outside)):
                 part = ((side * height - depth) / fall).clamp_min(0.0)
@@ -71,12 +72,12 @@ class DiscGeometry:
         return plate, share
 
     def mirror(self, x: Tensor, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Take outward-bound points beyond ``far`` along the dipole's line to where it comes back.
+        """Move points beyond ``far`` that go outward to the place where the dipole's line comes back.
 
-        Both plates together have no charge, so their far field is the dipole's, whose lines are symmetric about
-        the plane through the centre across the dipole: a line that leaves at r comes back at r's mirror image.
-        About the midpoint of the two centres of charge the next term of the expansion has only the difference
-        of the plates' covariances. (Summed in float32, the far field is lost to cancellation besides.)
+        Both plates together have no charge, so their far field is that of a dipole. Its lines are symmetric about the
+        plane through the centre across the dipole: a line that leaves at r comes back at the mirror image of r. About
+        the midpoint of the two centres of charge, the next term of the expansion depends only on the difference of the
+        plates' covariances. In float32 the sum for the far field would also be lost to cancellation.
 
         Returns:
             New x [N, D], new z [N], and which points were mirrored, bool [N].
@@ -91,7 +92,7 @@ class DiscGeometry:
 
     @functools.cached_property
     def dipole(self) -> tuple[Tensor, Tensor]:
-        """Features of the point midway between the plates' centres, [D], and the unit dipole, [D+1]; float64."""
+        """Features of the midpoint between the plates' centres, [D], and the unit dipole, [D+1]; float64."""
         s = self.support
         axis = torch.cat([s.plus_center - s.minus_center, s.plus_center.new_tensor([-self.L])])
         return 0.5 * (s.plus_center + s.minus_center), axis / axis.norm()

@@ -14,8 +14,8 @@ def nearest_charges(points: Tensor, charges: Tensor, plate: float, count: int) -
     Args:
         points: (x, z), [N, D+1], data units.
         charges: [M, D], on the plate at height ``plate``.
-        plate: data units.
-        count: how many; with fewer charges than that the rest are at infinity.
+        plate: height of the plate, data units.
+        count: number of charges to find; if there are fewer, the rest are at infinity.
 
     Returns:
         Distances in rising order, [N, count], data units, and the charges' indices, int64.
@@ -39,13 +39,13 @@ def nearest_charges(points: Tensor, charges: Tensor, plate: float, count: int) -
 def nearest_of_candidates(
     points: Tensor, charges: Tensor, plate: float, centre: Tensor, candidates: int = 4
 ) -> tuple[Tensor, Tensor]:
-    """The nearest charge of one plate, among the few that a matrix product finds; for points close to one charge.
+    """The nearest charge of one plate, chosen among a few that a matrix product finds; for points near one charge.
 
     Args:
         points: (x, z), [N, D+1], data units.
         charges: [M, D], on the plate at height ``plate``.
-        plate: data units.
-        centre: near the middle of the charges, [D].
+        plate: height of the plate, data units.
+        centre: a point near the middle of the charges, [D].
         candidates: how many charges are compared by direct difference.
 
     Returns:

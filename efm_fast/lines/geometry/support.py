@@ -1,4 +1,4 @@
-"""The discs that hold the charges: all that a full map needs to know of the data."""
+"""The discs that hold the charges; a full map needs to know nothing else about the data."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ class Support:
     Attributes:
         plus_center, minus_center: mean of the charges, [D], data units.
         plus_radius, minus_radius: distance from the mean to the farthest charge, data units.
-        scale: root mean square distance from a charge to its plate's mean, both plates together, per
-            sqrt(D), data units: the standard deviation of one feature.
+        scale: standard deviation of one feature, data units: the root mean square distance from a charge to the mean of
+            its plate, over both plates, divided by sqrt(D).
     """
 
     plus_center: Tensor
@@ -51,5 +51,5 @@ class Support:
         return cls(centers[0], centers[1], radii[0], radii[1], scale)
 
     def exchanged(self) -> Support:
-        """The discs of the mirrored capacitor, in which the plates have changed places."""
+        """The discs of the capacitor with its plates exchanged."""
         return Support(self.minus_center, self.plus_center, self.minus_radius, self.plus_radius, self.scale)

@@ -1,1 +1,1 @@
-"""The arithmetic of one step: explicit methods, the embedded pair, steps by height, schedules of heights."""
+"""The arithmetic of one step: explicit methods, embedded pairs, steps from height to height, schedules of heights."""

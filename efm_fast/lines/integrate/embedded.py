@@ -1,4 +1,4 @@
-"""Embedded pairs of explicit Runge-Kutta methods: one step of every line at a time, and the length of the next."""
+"""Embedded pairs of explicit Runge-Kutta methods: one step of every line, and the length of its next step."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class EmbeddedPair:
-    """Two methods of neighbouring order with common stages, of which the last is the first of the next step.
+    """Two methods of neighbouring order with common stages. The last stage is the first of the next step.
 
     Attributes:
-        rows: of the matrix from the second stage on; the last one is also the weights of the higher order.
-        error: weights of the higher less those of the lower order, one per stage.
-        order: power of the step with which the error of one step grows.
-        safety: share of the step that would just be allowed.
-        growth: most by which a step grows from one to the next.
-        patient: whether the step after a rejected one grows not at all. Near a sharp turn, where the error leaps, that
-            saves half the rejections.
+        rows: rows of the matrix from the second stage on; the last one holds the weights of the higher order.
+        error: weights of the higher order less those of the lower order, one per stage.
+        order: power of the step in the error of one step.
+        safety: fraction of the step that would just be allowed.
+        growth: largest factor from one step to the next.
+        patient: whether the step after a rejected one must not grow. Near a sharp turn, where the error jumps, this
+            saves half of the rejections.
     """
 
     rows: tuple[tuple[float, ...], ...]
@@ -32,7 +32,7 @@ class EmbeddedPair:
 
     @property
     def evaluations(self) -> int:
-        """Evaluations per step: its first stage is the last one of the step before."""
+        """Evaluations per step; its first stage is the last stage of the step before and costs nothing."""
         return len(self.rows)
 
     def advance(
@@ -58,11 +58,12 @@ class EmbeddedPair:
         return new, stages[-1], error
 
     def next_step(self, ds: Tensor, error: Tensor, allowed: Tensor) -> Tensor:
-        """Step for the next attempt, [N], data units."""
+        """The step of the next attempt, [N], data units."""
         share = allowed / error.clamp_min(torch.finfo(error.dtype).tiny)
-        # not a power: torch's rounds otherwise for lanes of a vector than for one number, and lines for their batch
+        # exp and log, because torch's power rounds differently in lanes of a vector, and a line would depend on its
+        # batch
         factor = self.safety * torch.exp(torch.log(share) / self.order)
-        # a NaN error, from a stage on a charge, shrinks the step as a large one does
+        # an error of NaN, which comes from a stage on a charge, shrinks the step as a large error does
         return ds * factor.nan_to_num(0.2).clamp(0.2, self.growth)
 
 

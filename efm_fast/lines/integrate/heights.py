@@ -1,4 +1,4 @@
-"""Heights between the plates at which a forward map stops."""
+"""Schedules of the heights between the plates from which a forward map takes its steps."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from ...errors import InputError
 
 Spacing = Literal["uniform", "log"]
 
-#: Where "log" heights begin and end by default, as a share of the distance between the plates.
+#: Distance of the first and last "log" height from the plates by default, as a fraction of L.
 LOG_MARGIN = 1e-2
 
 
 @dataclass(frozen=True)
 class Heights:
-    """A schedule of heights z(t), equidistant in its own parameter t.
+    """A schedule of heights z(t) with equal steps of t.
 
-    "uniform" is z = t. "log" is the logistic z = L / (1 + e^-t): near either plate the distance to it grows
-    by a constant factor per step, which is how field lines spread from a plate and gather to the other.
+    "uniform" is z = t. "log" is the logistic function z = L / (1 + e^-t): near each plate the distance from it changes
+    by a constant factor per step, as field lines spread from one plate and gather at the other.
 
     Attributes:
         spacing: "uniform" or "log".

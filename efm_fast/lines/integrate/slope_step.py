@@ -1,4 +1,4 @@
-"""One step of samples along a learned field, taken between two calls of the network in one pass over the samples."""
+"""One step of samples along a learned field, between two calls of the network: one pass over the samples."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from .steps import slope
 def slope_step(
     base: Tensor, direction: Tensor, scale: float, steepest: float, *, fused: bool = True
 ) -> Tensor:
-    """base + scale * f_x / f_z, [N, D], with the slope held at ``steepest`` (EFM, Algorithm 2).
+    """base + scale * f_x / f_z, [N, D], with a slope of at most ``steepest`` (EFM, Algorithm 2).
 
     Args:
         base: [N, D], data units.
         direction: any positive multiple of the field, [N, D+1].
         scale: step of the height, data units.
         steepest: largest slope, dimensionless.
-        fused: whether the extension may take the step; it does where it can and no gradient is asked for.
+        fused: whether the extension may take the step; it does if it can and no gradient is needed.
     """
     tensors = {"base": base, "direction": direction}
     if fused and _served(tensors):
@@ -40,7 +40,7 @@ def means_step(
     *,
     fused: bool = True,
 ) -> Tensor:
-    """The same step along the field of plate means at ``at`` [N, D] and height ``z``, without its direction."""
+    """The same step along the field of plate means at ``at`` [N, D] and height ``z``, from the means themselves."""
     share, plus, minus = posterior.share_plus, posterior.mean_plus, posterior.mean_minus
     tensors = {"base": base, "at": at, "share": share, "plus": plus, "minus": minus}
     if fused and _served(tensors):
@@ -50,7 +50,7 @@ def means_step(
 
 
 def _served(tensors: dict[str, Tensor]) -> bool:
-    """Whether the extension can take these tensors: float32, of whole shapes, with no gradient or transform."""
+    """Whether the extension can read these tensors: float32, not broadcast, without gradient or transform."""
     place = tensors["base"].device
     if (
         any(t.dtype != torch.float32 or t.device != place for t in tensors.values())

@@ -1,6 +1,6 @@
-"""The arithmetic of one step, pure and row by row, shared by every integrator.
+"""The arithmetic of one step: pure functions that compute each row by itself, shared by all integrators.
 
-A direction is [N, D+1] with z last; any positive multiple of the field will do.
+A direction is [N, D+1] with z last. It may be any positive multiple of the field.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ TABLEAUS: dict[str, tuple[tuple[float, ...], tuple[tuple[float, ...], ...], tupl
 
 @dataclass(frozen=True)
 class StepRule:
-    """How long the steps of a line are.
+    """The rule for the length of steps.
 
     Attributes:
-        method: an explicit method whose steps change the distance to the nearest charge by about ``step`` of
-            it, or an embedded pair, whose steps keep the local error within ``tolerance`` times that distance and
-            never exceed it.
+        method: an explicit method, whose steps change the distance to the nearest charge by about ``step`` times that
+            distance; or an embedded pair, whose steps keep the local error within ``tolerance`` times that distance and
+            are never longer than it.
         step: dimensionless.
         tolerance: dimensionless.
     """
@@ -48,8 +48,8 @@ class StepRule:
 def slope(direction: Tensor, steepest: float) -> Tensor:
     """dx/dz = f_x / f_z, [N, D], dimensionless (EFM, Algorithm 2).
 
-    Where f_z tends to zero or turns negative the line no longer is a function of z; its slope is then held at
-    ``steepest``, so that one such line moves far but stays finite.
+    Where f_z tends to zero or is negative, a line is no function of z. Its slope is then ``steepest``, so that it stays
+    finite.
     """
     lateral, axial = direction[:, :-1], direction[:, -1]
     floor = lateral.norm(dim=1) / steepest
@@ -66,7 +66,7 @@ def runge_kutta(
     """One explicit step of dx/dt = rate, [N, D] to [N, D].
 
     Args:
-        rate: of x and of the share of the step that has passed, 0 to 1.
+        rate: function of x and of the fraction of the step that has passed, 0 to 1.
         x: [N, D].
         dt: the step, one number or [N, 1].
         method: a key of :data:`TABLEAUS`.
@@ -87,8 +87,8 @@ def _advance(x: Tensor, dt: float | Tensor, weights: tuple[float, ...], stages: 
 
 
 def unit(direction: Tensor, aspect: float = 1.0) -> Tensor:
-    """Scale the direction to length one, with lateral lengths counted 1 / ``aspect``; zero stays zero."""
-    # dividing by the largest part first keeps the squares of any positive multiple in range
+    """Scale the direction to length one, with lateral lengths divided by ``aspect``; zero stays zero."""
+    # dividing by the largest component first keeps the squares of any multiple in range
     largest = direction.abs().amax(dim=1, keepdim=True)
     scaled = direction / torch.where(largest > 0, largest, 1.0)
     size = (scaled[:, :-1].square().sum(dim=1) / aspect**2 + scaled[:, -1].square()).sqrt()
@@ -96,11 +96,11 @@ def unit(direction: Tensor, aspect: float = 1.0) -> Tensor:
 
 
 def arc_step(step: float, scale: Tensor, gain: Tensor) -> Tensor:
-    """Arc length that changes ``scale`` by about the factor 1 + ``step``, towards the charges and away from them, [N].
+    """Arc length that changes ``scale`` by about the factor 1 + ``step``, or 1 / (1 + ``step``) towards charges, [N].
 
     Args:
         step: dimensionless.
-        scale: distance to what the step must resolve, [N], data units.
-        gain: change of that distance per arc length, [N], -1 head-on to 1 straight away.
+        scale: distance to the charges that the step must resolve, [N], data units.
+        gain: derivative of that distance by arc length, [N], from -1 straight towards to 1 straight away.
     """
     return step * scale / (1.0 + 0.5 * step * (1.0 - gain))
