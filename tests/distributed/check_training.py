@@ -22,6 +22,7 @@ from efm_fast import resume, train
 from efm_fast.errors import EfmError, InputError, RunError
 from efm_fast.runs import generations
 from efm_fast.training import sharded as cut
+from efm_fast.training.report import Reporter
 
 SETTINGS = {
     "train.steps": 40,
@@ -44,11 +45,17 @@ def losses(folder: Path) -> list[float]:
     return [json.loads(line)["loss"] for line in (folder / "metrics.jsonl").read_text().splitlines()]
 
 
+def without_curves(patch: pytest.MonkeyPatch) -> None:
+    """Let a training end without the picture of its curves, which takes longer than these trainings."""
+    patch.setattr(Reporter, "curves", lambda self: None)
+
+
 def run(folder: str) -> None:
     """Everything that needs no process to be killed."""
     rank = int(os.environ["RANK"])
-    for name in ("two", "two_again"):
-        train("gaussian_to_swissroll", settings(folder, name), progress=False)
+    train("gaussian_to_swissroll", settings(folder, "two"), progress=False)
+    without_curves(pytest.MonkeyPatch())
+    train("gaussian_to_swissroll", settings(folder, "two_again"), progress=False)
     train("gaussian_to_swissroll", settings(folder, "parts", **{"train.accumulate": 2}), progress=False)
     more = {"method": {"name": "pfgm", "charges": 50}}
     pfgm = {k: v for k, v in settings(folder, "pfgm", **more).items() if not k.startswith("method.")}
@@ -88,8 +95,9 @@ def sharded(folder: str) -> None:
     """A network of which each process has a part, with checkpoints at once and in the background."""
     # modules of this small network are gathered apart
     pytest.MonkeyPatch().setattr(cut, "TOGETHER", 100)
+    without_curves(pytest.MonkeyPatch())
     train("gaussian_to_swissroll", settings(folder, "parts", **FSDP), progress=False)
-    more = {"train.async_checkpoint": True, "train.checkpoint_every": 3, "train.picture_every": 9}
+    more = {"train.async_checkpoint": True, "train.checkpoint_every": 3, "train.picture_every": 18}
     train("gaussian_to_swissroll", settings(folder, "behind", **FSDP, **more), progress=False)
     train(
         "gaussian_to_swissroll", settings(folder, "four", **FSDP, **{"train.accumulate": 2}), progress=False
@@ -144,6 +152,7 @@ def die(folder: str) -> None:
         return original(seed, at, stream)
 
     loop.step_generator = generator
+    without_curves(pytest.MonkeyPatch())
     try:
         more = json.loads(os.environ.get("MORE", "{}"))
         train("gaussian_to_swissroll", settings(folder, "killed", **more), progress=False)
@@ -153,6 +162,7 @@ def die(folder: str) -> None:
 
 def go_on(folder: str) -> None:
     """Resume the run of :func:`die`."""
+    without_curves(pytest.MonkeyPatch())
     resume(Path(folder) / "killed", progress=False)
 
 

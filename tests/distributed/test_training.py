@@ -40,6 +40,7 @@ def test_two_processes_learn_what_one_learns(runs: Path, tmp_path: Path) -> None
         assert losses(runs / name) == pytest.approx(losses(one), rel=1e-6)
     two, again = (runs / name / "state.safetensors" for name in ("two", "two_again"))
     assert two.read_bytes() == again.read_bytes()
+    assert (runs / "two" / "curves.png").exists()
     assert len(losses(runs / "of_one")) == 40
     shutil.copytree(runs / "two", tmp_path / "two")
     resume(tmp_path / "two", {"train.steps": 44}, progress=False)
