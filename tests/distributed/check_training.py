@@ -21,7 +21,6 @@ import efm_fast.training.loop as loop
 from efm_fast import resume, train
 from efm_fast.errors import EfmError, InputError, RunError
 from efm_fast.runs import generations
-from efm_fast.training import sharded as cut
 from efm_fast.training.report import Reporter
 
 SETTINGS = {
@@ -88,16 +87,18 @@ def run(folder: str) -> None:
         refused(r"plus: these are not the data \(process 1 of 2\)")
 
 
-FSDP = {"train.sharding": "fsdp", "train.steps": 20}
+FSDP = {"train.sharding": "fsdp", "train.steps": 12}
 
 
 def sharded(folder: str) -> None:
     """A network of which each process has a part, with checkpoints at once and in the background."""
+    from efm_fast.training import sharded as cut  # brings FSDP2, which no other test here waits for
+
     # modules of this small network are gathered apart
     pytest.MonkeyPatch().setattr(cut, "TOGETHER", 100)
     without_curves(pytest.MonkeyPatch())
     train("gaussian_to_swissroll", settings(folder, "parts", **FSDP), progress=False)
-    more = {"train.async_checkpoint": True, "train.checkpoint_every": 3, "train.picture_every": 18}
+    more = {"train.async_checkpoint": True, "train.checkpoint_every": 3, "train.picture_every": 9}
     train("gaussian_to_swissroll", settings(folder, "behind", **FSDP, **more), progress=False)
     train(
         "gaussian_to_swissroll", settings(folder, "four", **FSDP, **{"train.accumulate": 2}), progress=False
@@ -105,8 +106,8 @@ def sharded(folder: str) -> None:
     if not int(os.environ["RANK"]):
         shutil.copytree(Path(folder) / "parts", Path(folder) / "parts_whole")
     dist.barrier()
-    resume(Path(folder) / "whole", {**FSDP, "train.steps": 30}, progress=False)
-    resume(Path(folder) / "parts_whole", {"train.sharding": "none", "train.steps": 30}, progress=False)
+    resume(Path(folder) / "whole", {**FSDP, "train.steps": 18}, progress=False)
+    resume(Path(folder) / "parts_whole", {"train.sharding": "none", "train.steps": 18}, progress=False)
 
     # a part that cannot be written is told on every process, and the checkpoint before stays
     def full(path: Path) -> str:
