@@ -19,8 +19,10 @@ from launch import end_at_deadline, join
 
 import efm_fast.training.loop as loop
 from efm_fast import resume, train
+from efm_fast.data.toy import Gaussian, SwissRoll
 from efm_fast.errors import EfmError, InputError, RunError
 from efm_fast.runs import generations
+from efm_fast.stop import is_first
 from efm_fast.training.report import Reporter
 
 SETTINGS = {
@@ -86,6 +88,19 @@ def run(folder: str) -> None:
             patch.setattr(loop, "measure", broken)
         refused(r"plus: these are not the data \(process 1 of 2\)")
 
+    # files of the same name hold other data on another machine
+    draw = SwissRoll.draw
+    for change, told in (
+        (lambda rows: rows + 0.01 * rank, "others, of mean .* on process 0 and .* on process 1 in the batch"),
+        (lambda rows: rows.roll(rank, 0), "others"),
+    ):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(SwissRoll, "draw", lambda *a, change=change, **more: change(draw(*a, **more)))
+            refused(f"minus: expected the same data on all processes, got {told}")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop, "make_sources", lambda *_: (Gaussian(2 + rank), Gaussian(2 + rank)))
+        refused(r"plus: .* got rows of \[2\] on process 0 and \[3\] on process 1")
+
 
 FSDP = {"train.sharding": "fsdp", "train.steps": 12}
 
@@ -137,7 +152,8 @@ def sharded(folder: str) -> None:
 def die(folder: str) -> None:
     """Train, and be killed or stopped on the way, once: DIE says who, before which step, after how long, and how.
 
-    RANK:STEP:SECONDS:SIGNAL, with -1 for all processes, and "launcher" for what started the first one.
+    RANK:STEP:SECONDS:SIGNAL, with -1 for all processes, and "launcher" for what started the first one. Instead of
+    before a step, it happens while a shard of the checkpoint WRITING is sealed, if that is set.
     """
     rank, step, seconds, number = os.environ["DIE"].split(":")
     first = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") == "0"
@@ -152,13 +168,22 @@ def die(folder: str) -> None:
         time.sleep(0.002)
         return original(seed, at, stream)
 
+    seal = generations.digest
+
+    def digest(path: Path) -> str:
+        if first and rank == os.environ["RANK"] and path.parent.name.startswith(f".{os.environ['WRITING']}"):
+            os.kill(os.getpid(), getattr(signal, number))
+        return seal(path)
+
+    if "WRITING" in os.environ:
+        generations.digest = digest
     loop.step_generator = generator
     without_curves(pytest.MonkeyPatch())
     try:
         more = json.loads(os.environ.get("MORE", "{}"))
         train("gaussian_to_swissroll", settings(folder, "killed", **more), progress=False)
-    except RunError as problem:
-        sys.exit(f"efm-fast: {problem}")
+    except EfmError as problem:  # said as the command line says it
+        sys.exit(f"efm-fast: {problem}" if is_first() or not problem.shared else 1)
 
 
 def go_on(folder: str) -> None:
