@@ -11,10 +11,14 @@ import datetime
 import json
 import os
 import socket
+import threading
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeout
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
@@ -32,7 +36,9 @@ from .state import TrainingState
 
 _LAUNCH = "launch.json"
 _ROUNDING = 1e-5  # of the data's size, by which their means may differ between machines
+_MORE = 5.0  # seconds after its timeout in which a meeting ends by itself
 _ADDRESS = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+_Result = TypeVar("_Result")
 
 
 @contextlib.contextmanager
@@ -78,14 +84,17 @@ def _begin(config: Config) -> None:
             f"WORLD_SIZE asks for many processes without {', '.join(missing)}: start them by torchrun"
         )
     library = "gloo"
-    with contextlib.suppress(InputError):  # a device that is not there is told when all have met, in check_job
+    with contextlib.suppress(
+        InputError
+    ):  # a device that is not there is told when all have met, in check_job
         device = resolve_device(local_device(config.device))
         if device.type == "cuda":
             torch.cuda.set_device(device)
             library = "cpu:gloo,cuda:nccl"
     patience = datetime.timedelta(seconds=config.train.timeout)
     try:
-        store, rank, size = next(dist.rendezvous("env://", timeout=patience))
+        meet = lambda: next(dist.rendezvous("env://", timeout=patience))  # noqa: E731
+        store, rank, size = _within(config.train.timeout, meet)
         store = keys_of_this_start(store, rank, size, config.train.timeout)
         dist.init_process_group(library, store=store, rank=rank, world_size=size, timeout=patience)
     except (RuntimeError, ValueError) as problem:
@@ -94,6 +103,33 @@ def _begin(config: Config) -> None:
         raise RunError(
             f"the processes did not find each other at {where}: {text}. A port that is taken: start torchrun with"
             " --standalone, or another --master-port"
+        ) from None
+
+
+def _within(seconds: float, meet: Callable[[], _Result]) -> _Result:
+    """What ``meet`` returns, or its error.
+
+    A store waits for ever for a server that takes its call and says nothing, as a program of someone else does.
+
+    Raises:
+        RuntimeError: nothing came within ``seconds`` and the few more in which ``meet`` should have given up itself.
+    """
+    answer: Future[_Result] = Future()
+
+    def call() -> None:
+        try:
+            answer.set_result(meet())
+        except Exception as problem:
+            answer.set_exception(problem)
+
+    threading.Thread(
+        target=call, daemon=True
+    ).start()  # no thread of a pool: the end of a program waits for these
+    try:
+        return answer.result(seconds + _MORE)
+    except FutureTimeout:
+        raise RuntimeError(
+            f"what listens there did not answer within {seconds:g} s (train.timeout)"
         ) from None
 
 

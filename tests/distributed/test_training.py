@@ -135,6 +135,14 @@ def test_a_port_that_is_taken_is_told(tmp_path: Path, monkeypatch: pytest.Monkey
             train("gaussian_to_swissroll", settings(tmp_path, "bad"), progress=False)
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "bad").exists()
+    # the other process calls what has taken the port, which does not answer
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setattr("efm_fast.training.job._MORE", 0.0)
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        monkeypatch.setenv("MASTER_PORT", str(other.getsockname()[1]))
+        soon = settings(tmp_path, "bad", **{"train.timeout": 1})
+        with pytest.raises(RunError, match=r"what listens there did not answer within 1 s \(train.timeout\)"):
+            train("gaussian_to_swissroll", soon, progress=False)
     monkeypatch.delenv("MASTER_PORT")
     with pytest.raises(
         RunError, match="WORLD_SIZE asks for many processes without MASTER_PORT: start them by torchrun"
