@@ -1,8 +1,8 @@
-"""``python -m bench.scaling sums|prefetch|streaming|training|plan``: many processes of this machine, and a plan for more.
+"""``python -m bench.scaling sums|prefetch|streaming|training|plan``: many processes of one machine, and a plan for more.
 
 ``sums`` compares P processes of one thread with one process of P threads, counts the bytes that they send. ``prefetch``
-times the ring with and without it. ``streaming`` reads charges from the disk. ``training`` times
-steps and checkpoints of one process and of two. ``plan`` counts for up to 512 GPUs.
+times the ring with and without it. ``streaming`` reads charges from the disk. ``training`` times steps and checkpoints
+of one process and of two. ``plan`` counts for up to 512 GPUs.
 """
 
 from __future__ import annotations

@@ -136,7 +136,7 @@ def streaming(job: dict[str, Any], processes: Processes) -> dict[str, float]:
 
 
 def training(job: dict[str, Any], processes: Processes) -> dict[str, float]:
-    """A training with checkpoints: seconds of a step between them, and those that a checkpoint adds to the next ones."""
+    """A training with checkpoints: seconds of a step, and what a checkpoint adds to the next ones."""
     from efm_fast import train
     from efm_fast.training.report import read_metrics
 

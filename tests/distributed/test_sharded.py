@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from check_training import losses, settings
-from launch import run
+from launch import run, started
 from torch import Tensor
 
 import efm_fast
@@ -67,6 +67,25 @@ def test_a_checkpoint_that_is_written_meanwhile_is_that_of_its_step(runs: Path) 
 def test_whole_and_sharded_checkpoints_take_each_other_s_place(runs: Path) -> None:
     assert [path.name for path in (runs / "whole").glob("state*")] == ["state-00000018"]
     assert [path.name for path in (runs / "parts_whole").glob("state*")] == ["state.safetensors"]
+
+
+def test_a_process_killed_while_it_writes_its_shard_leaves_the_checkpoint_before(
+    runs: Path, tmp_path: Path
+) -> None:
+    more = json.dumps({"train.sharding": "fsdp", "train.steps": 12, "train.async_checkpoint": True})
+    job = {"DIE": "1:1000:0:SIGKILL", "MORE": more}
+    with started(
+        "check_training.py", 2, "die", str(tmp_path), WRITING="state-00000012", PATIENCE="60", **job
+    ) as two:
+        assert [one.ended(210) for one in two] == [1, -9]
+        last = two[0].said().splitlines()[-1]
+        assert last.startswith("efm-fast: ")
+        assert "did not answer" in last or "does not answer" in last
+    folder = tmp_path / "killed"
+    assert [path.name for path in folder.glob("state*")] == ["state-00000007"]
+    run("check_training.py", 2, "go_on", str(tmp_path))
+    assert [path.name for path in folder.glob("*state*")] == ["state-00000012"]
+    assert losses(folder) == losses(runs / "parts")
 
 
 def test_one_process_opens_and_resumes_a_sharded_run(runs: Path, tmp_path: Path) -> None:
