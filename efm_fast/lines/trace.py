@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from .. import checks
-from ..errors import InputError
 from ..field.request import Precision, working_dtype
 from ..types import Plates
 from . import seeds
@@ -19,6 +18,7 @@ from .engine.choice import Engine, EngineChoice, LineProblem, choose, takes_whol
 from .engine.summed_walk import SummedWalk
 from .geometry.discs import DiscGeometry
 from .geometry.nearest import nearest_charges
+from .geometry.places import Places
 from .geometry.support import Support
 from .integrate.embedded import PAIRS
 from .integrate.steps import StepRule, TraceMethod
@@ -84,8 +84,8 @@ def trace_lines(
         every: of these, every so many steps (rejected attempts are none) and the end.
 
     Returns:
-        Lines; ``charge`` is the index into ``minus`` of the charge a line ended on, and its end that charge's
-        place. A start that is not finite, or exactly on a charge, is FAILED.
+        Lines; ``charge`` is the index into ``minus`` of the charge a line ended on, the first one where several
+        coincide, and its end that charge's place. A start that is not finite, or exactly on a charge, is FAILED.
 
     Raises:
         InputError: an argument has the wrong type, shape or range.
@@ -149,22 +149,21 @@ def launch(charges: Tensor, index: Tensor, *, seed: int = 0, share: float = 0.1)
         charges: positive charges on z = 0, [M, D].
         index: the charge that each line starts from, int64 [N]; its place in this list is its sample number.
         seed: of the directions.
-        share: radius of a sphere over the distance to the nearest other charge.
+        share: radius of a sphere over the distance to the nearest charge elsewhere.
 
     Returns:
-        x [N, D] and z [N], data units. A lone charge has a sphere of radius ``share``.
+        x [N, D] and z [N], data units. A lone charge, or charges at one place, have a sphere of radius ``share``.
 
     Raises:
-        InputError: wrong shapes, or a charge that coincides with another.
+        InputError: an argument has the wrong type or shape.
     """
     checks.tensor("charges", charges, ndim=2)
     checks.tensor("index", index, ndim=1)
     charges = charges if charges.is_floating_point() else charges.float()
     chosen = charges[index]
-    near, _ = nearest_charges(torch.cat([chosen, torch.zeros_like(chosen[:, :1])], dim=1), charges, 0.0, 2)
+    places = Places.of(charges).at
+    near, _ = nearest_charges(torch.cat([chosen, torch.zeros_like(chosen[:, :1])], dim=1), places, 0.0, 2)
     gap = torch.where(near[:, 1].isinf(), 1.0, near[:, 1])
-    if (gap == 0).any():
-        raise InputError("charges: expected distinct places, got two charges at one")
     where = torch.arange(len(index), device=index.device)
     u = seeds.sphere(seed, where, 0, charges.shape[1] + 1).to(chosen.dtype) * (share * gap)[:, None]
     return chosen + u[:, :-1], u[:, -1]
