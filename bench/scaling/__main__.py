@@ -1,4 +1,4 @@
-"""``python -m bench.scaling sums|prefetch|streaming|training|plan``: many processes of one machine, and a plan for more.
+"""``python -m bench.scaling sums|prefetch|streaming|training|plan``: processes of one machine, and a plan for more.
 
 ``sums`` compares P processes of one thread with one process of P threads, counts the bytes that they send. ``prefetch``
 times the ring with and without it. ``streaming`` reads charges from the disk. ``training`` times steps and checkpoints
