@@ -115,7 +115,7 @@ def streaming(options: argparse.Namespace) -> dict[str, Any]:
 
 def training(options: argparse.Namespace) -> dict[str, Any]:
     """The table of a step by one process, by two with whole networks and by two with parts, and of checkpoints."""
-    width = {"net.width": 1024, "net.depth": 4, "method.points.charges": 64, "train.batch": 256}
+    width = {"net.width": 512, "net.depth": 4, "method.points.charges": 64, "train.batch": 256}
     ways = {
         "one process": (1, {}),
         "two, whole networks (DDP)": (2, {}),
@@ -127,7 +127,7 @@ def training(options: argparse.Namespace) -> dict[str, Any]:
             for background in (False, True):
                 settings = {**width, **more, "train.async_checkpoint": background, "name": f"run{len(rows)}"}
                 job = {"work": "training", "folder": folder, "settings": settings, "threads": 1}
-                told = run({**job, "every": 10, "steps": 50}, size)[0]
+                told = run({**job, "every": 10, "steps": 40}, size)[0]
                 step, lost, weights = (told[key] for key in ("step", "lost", "weights"))
                 how = "in the background" if background else "at once"
                 rows.append([name, weights, how, 1e3 * step, 1e3 * lost, lost / step])

@@ -42,7 +42,11 @@ class Checkpoints(contextlib.AbstractContextManager["Checkpoints"]):
             try:
                 self._wait()
             except Exception as problem:
-                warnings.warn(f"the checkpoint of step {self.begun} was not written: {problem}", stacklevel=2)
+                lost = isinstance(problem, RuntimeError) and not isinstance(problem, RunError)
+                if not (lost and self.processes.size > 1):  # a process that is lost is what ``value`` tells
+                    warnings.warn(
+                        f"the checkpoint of step {self.begun} was not written: {problem}", stacklevel=2
+                    )
         self.writer.shutdown()
 
     @property
