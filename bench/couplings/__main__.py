@@ -189,8 +189,6 @@ def main() -> None:
     options.data = options.data or STUDIES[options.study][1]
     torch.set_num_threads(options.threads)
     rows = STUDIES[options.study][0](options)
-    columns = list(dict.fromkeys(name for row in rows for name in row))
-    rows = [{name: row.get(name) for name in columns} for row in rows]
     text = as_text(rows)
     print_table([dict(zip(text["columns"], row, strict=True)) for row in text["rows"]], text["columns"])
     print(f"wrote {write_result(f'couplings_{options.study}', {'rows': rows, 'tables': {'rows': text}})}")

@@ -1,7 +1,8 @@
-"""``python -m bench.scaling sums|prefetch|streaming|plan``: many processes of this machine, and a plan for more.
+"""``python -m bench.scaling sums|prefetch|streaming|training|plan``: processes of one machine, and a plan for more.
 
 ``sums`` compares P processes of one thread with one process of P threads, counts the bytes that they send. ``prefetch``
-times the ring with and without it. ``streaming`` reads charges from the disk. ``plan`` counts for up to 512 GPUs.
+times the ring with and without it. ``streaming`` reads charges from the disk. ``training`` times steps and checkpoints
+of one process and of two. ``plan`` counts for up to 512 GPUs.
 """
 
 from __future__ import annotations
@@ -112,6 +113,28 @@ def streaming(options: argparse.Namespace) -> dict[str, Any]:
     return {"streaming": {"columns": columns, "rows": rows}}
 
 
+def training(options: argparse.Namespace) -> dict[str, Any]:
+    """The table of a step by one process, by two with whole networks and by two with parts, and of checkpoints."""
+    width = {"net.width": 1024, "net.depth": 4, "method.points.charges": 64, "train.batch": 256}
+    ways = {
+        "one process": (1, {}),
+        "two, whole networks (DDP)": (2, {}),
+        "two, parts (FSDP2)": (2, {"train.sharding": "fsdp"}),
+    }
+    rows = []
+    with tempfile.TemporaryDirectory(dir=options.folder) as folder:
+        for name, (size, more) in ways.items():
+            for background in (False, True):
+                settings = {**width, **more, "train.async_checkpoint": background, "name": f"run{len(rows)}"}
+                job = {"work": "training", "folder": folder, "settings": settings, "threads": 1}
+                told = run({**job, "every": 10, "steps": 50}, size)[0]
+                step, lost, weights = (told[key] for key in ("step", "lost", "weights"))
+                how = "in the background" if background else "at once"
+                rows.append([name, weights, how, 1e3 * step, 1e3 * lost, lost / step])
+    columns = ["processes", "weights", "checkpoints", "a step, ms", "lost to a checkpoint, ms", "in steps"]
+    return {"training": {"columns": columns, "rows": rows}}
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Measure, print, write."""
     parser = argparse.ArgumentParser(
@@ -119,12 +142,13 @@ def main(arguments: list[str] | None = None) -> int:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("what", choices=["sums", "prefetch", "streaming", "plan"])
+    parser.add_argument("what", choices=["sums", "prefetch", "streaming", "training", "plan"])
     parser.add_argument("--charges", type=int, default=10**8, help="streaming: how many lie on the disk")
     parser.add_argument("--points", type=int, default=16, help="streaming: at which they are summed")
-    parser.add_argument("--folder", default=None, help="streaming: where the charges are written")
+    parser.add_argument("--folder", default=None, help="streaming, training: where files are written")
     options = parser.parse_args(arguments)
-    measures = {"sums": sums, "prefetch": prefetch, "streaming": streaming, "plan": lambda _: plan.tables()}
+    measures = {"sums": sums, "prefetch": prefetch, "streaming": streaming, "training": training}
+    measures["plan"] = lambda _: plan.tables()
     tables = measures[options.what](options)
     for name, table in tables.items():
         print(f"\n{name}")

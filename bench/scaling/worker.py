@@ -6,6 +6,7 @@ import contextlib
 import json
 import math
 import os
+import statistics
 import sys
 import threading
 import time
@@ -134,6 +135,31 @@ def streaming(job: dict[str, Any], processes: Processes) -> dict[str, float]:
     return {"seconds": time.perf_counter() - started, "mib": peak[0]}
 
 
+def training(job: dict[str, Any], processes: Processes) -> dict[str, float]:
+    """A training with checkpoints: seconds of a step, and what a checkpoint adds to the next ones."""
+    from efm_fast import train
+    from efm_fast.training.report import read_metrics
+
+    every, steps = job["every"], job["steps"]
+    settings = {
+        "runs": job["folder"],
+        "train.steps": steps,
+        "train.checkpoint_every": every,
+        "train.log_every": 1,
+        "train.picture_every": 10 * steps,
+        "device": "cpu",
+        **job["settings"],
+    }
+    run = train("gaussian_to_swissroll", settings, progress=False)
+    # a row counts the time since the row before: a checkpoint after step k lies in the time of step k + 1
+    seconds = {row["step"]: 1 / row["rate"] for row in read_metrics(run.folder)}
+    rounds = [[seconds[first + k] for k in range(1, every + 1)] for first in range(every, steps, every)]
+    usual = statistics.median(second for one in rounds for second in one[every // 2 :])
+    lost = statistics.median(sum(one) - every * statistics.median(one[every // 2 :]) for one in rounds)
+    weights = sum(weight.numel() for weight in run.field.parameters())
+    return {"step": usual, "lost": lost, "weights": weights}
+
+
 def _own_memory() -> float:
     """MiB of this process without the pages of mapped files, which the system takes back when it needs them."""
     text = Path("/proc/self/status").read_text()
@@ -146,7 +172,7 @@ def main() -> None:
     rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     dist.init_process_group("gloo", init_method=os.environ["MEETING"], rank=rank, world_size=size)
     torch.set_num_threads(job["threads"])
-    work = {"sums": sums, "prefetch": prefetch, "streaming": streaming}[job["work"]]
+    work = {"sums": sums, "prefetch": prefetch, "streaming": streaming, "training": training}[job["work"]]
     print(json.dumps(work(job, Processes.of())))
     dist.destroy_process_group()
 

@@ -74,12 +74,14 @@ inline void run_slope_step(const StepRecord& step, int threads, const Stream& pl
 }
 
 inline void bind_line_records(py::module_& module) {
-    py::class_<PlatesRecord>(module, "LinePlates", "The charges of both plates, [count, features] each.")
+    py::class_<PlatesRecord>(module, "LinePlates", "The charges of both plates and the distinct places of the minus charges, [count, features] each.")
         .def(py::init<>())
         .def_readwrite("plus", &PlatesRecord::plus)
         .def_readwrite("minus", &PlatesRecord::minus)
+        .def_readwrite("places", &PlatesRecord::places)
         .def_readwrite("n_plus", &PlatesRecord::n_plus)
         .def_readwrite("n_minus", &PlatesRecord::n_minus)
+        .def_readwrite("n_places", &PlatesRecord::n_places)
         .def_readwrite("features", &PlatesRecord::features)
         .def_readwrite("L", &PlatesRecord::L);
     py::class_<RowsRecord>(module, "LineRows", "Where lines start and where their ends are written, one row per line.")
@@ -93,7 +95,7 @@ inline void bind_line_records(py::module_& module) {
         .def_readwrite("end_z", &RowsRecord::end_z)
         .def_readwrite("length", &RowsRecord::length)
         .def_readwrite("status", &RowsRecord::status)
-        .def_readwrite("charge", &RowsRecord::charge)
+        .def_readwrite("place", &RowsRecord::place)
         .def_readwrite("evaluations", &RowsRecord::evaluations)
         .def_readwrite("path", &RowsRecord::path)
         .def_readwrite("path_points", &RowsRecord::path_points);

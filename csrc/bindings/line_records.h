@@ -12,20 +12,22 @@
 namespace efm {
 
 struct PlatesRecord {
-    Address plus = 0, minus = 0;
-    int64_t n_plus = 0, n_minus = 0;
+    Address plus = 0, minus = 0, places = 0;
+    int64_t n_plus = 0, n_minus = 0, n_places = 0;
     int features = 0;
     double L = 0.0;
 
     template <class T>
     PlateCharges<T> as() const {
-        need(plus && minus, "plates: expected addresses");
-        need(n_plus >= 1 && n_minus >= 1 && features >= 1, "plates: expected charges and features");
+        need(plus && minus && places, "plates: expected addresses");
+        need(n_plus >= 1 && n_minus >= 1 && n_places >= 1 && features >= 1, "plates: expected charges and features");
         PlateCharges<T> out;
         out.plus = to<const T>(plus);
         out.minus = to<const T>(minus);
+        out.places = to<const T>(places);
         out.n_plus = n_plus;
         out.n_minus = n_minus;
+        out.n_places = n_places;
         out.d = features;
         out.L = static_cast<T>(L);
         return out;
@@ -35,13 +37,13 @@ struct PlatesRecord {
 struct RowsRecord {
     int64_t count = 0, capacity = 0;
     int every = 1;
-    Address x = 0, z = 0, end = 0, end_z = 0, length = 0, status = 0, charge = 0, evaluations = 0;
+    Address x = 0, z = 0, end = 0, end_z = 0, length = 0, status = 0, place = 0, evaluations = 0;
     Address path = 0, path_points = 0;
 
     template <class T>
     LineRows<T> as() const {
         need(count >= 0 && capacity >= 0 && every >= 1, "rows: expected counts, and every at least 1");
-        need(count == 0 || (x && z && end && end_z && length && status && charge && evaluations && path_points),
+        need(count == 0 || (x && z && end && end_z && length && status && place && evaluations && path_points),
              "rows: expected addresses");
         LineRows<T> out;
         out.count = count;
@@ -50,7 +52,7 @@ struct RowsRecord {
         out.end = to<T>(end);
         out.end_z = to<T>(end_z);
         out.status = to<int64_t>(status);
-        out.charge = to<int64_t>(charge);
+        out.place = to<int64_t>(place);
         out.evaluations = to<int64_t>(evaluations);
         out.length = to<T>(length);
         out.path = to<T>(path);

@@ -17,12 +17,14 @@ enum class LineEnd : int { running = 0, front = 1, behind = 2, escaped = 3, step
 constexpr int line_max_stages = 7;
 constexpr int line_dimension_cuda = 16;  // most features of lines on a CUDA device: a warp holds them in registers
 
-// The charges of both plates, [count, d]; the plus plate at z = 0, the minus plate at z = L.
+// The charges of both plates, [count, d]; the plus plate at z = 0, the minus plate at z = L. Lines end at places: those of
+// the minus plate are distinct, where charges may coincide.
 template <class T>
 struct PlateCharges {
     const T* plus;
     const T* minus;
-    int64_t n_plus, n_minus;
+    const T* places;
+    int64_t n_plus, n_minus, n_places;
     int d;
     T L;
 };
@@ -45,7 +47,7 @@ struct LineRows {
     T* end;                 // [count, d]
     T* end_z;               // [count]
     int64_t* status;        // [count]
-    int64_t* charge;        // [count], the charge that a line reached, or -1
+    int64_t* place;         // [count], the place that a line reached, or -1
     int64_t* evaluations;   // [count]
     T* length;              // [count]
     T* path;                // [count, capacity, d + 1], or null
@@ -60,7 +62,7 @@ struct TraceRule {
     Tableau<T> tableau;
     bool embedded;
     T step, tolerance;
-    T capture;          // a charge takes a line that is nearer to it than this fraction of the distance to any other charge
+    T capture;          // a place takes a line that is nearer to it than this fraction of the distance to any other charge
     T far;              // beyond this distance the field is taken as that of a dipole
     const T* center;    // midway between the plates' centres of charge, [d]
     const T* axis;      // unit vector of the dipole, [d + 1]

@@ -26,7 +26,7 @@ struct TraceMachine {
         return Need::nothing;
     }
 
-    // Ends the line if a charge takes it. Otherwise keeps its nearest charge, whose distance limits the step.
+    // Ends the line if a place of the minus plate takes it. Otherwise keeps its nearest charge, whose distance limits the step.
     EFM_HD void approach(LineState<T>& line, const NearestCharges<T>& near) const {
         const T other = near.second_minus < near.plus ? near.second_minus : near.plus;
         if (near.minus <= rule.capture * other) return land(line, near);
@@ -56,9 +56,9 @@ private:
     EFM_HD void land(LineState<T>& line, const NearestCharges<T>& near) const {
         const int d = line.n - 1;
         line.end = line.base()[d] < plates.L ? LineEnd::front : LineEnd::behind;
-        line.charge = near.minus_index;
+        line.place = near.minus_index;
         line.length += near.minus;
-        for (int k = 0; k < d; ++k) line.base()[k] = plates.minus[near.minus_index * d + k];
+        for (int k = 0; k < d; ++k) line.base()[k] = plates.places[near.minus_index * d + k];
         line.base()[d] = plates.L;
         record(line, out, true);
     }
@@ -73,7 +73,7 @@ private:
     // The derivative of the distance to the nearest charge by arc length.
     EFM_HD T gain(const LineState<T>& line) const {
         const int d = line.n - 1;
-        const T* charge = (line.nearest_is_minus ? plates.minus : plates.plus) + line.nearest * d;
+        const T* charge = (line.nearest_is_minus ? plates.places : plates.plus) + line.nearest * d;
         const T* first = line.stage_row(0);
         T total = (line.base()[d] - (line.nearest_is_minus ? plates.L : T(0))) * first[d];
         for (int k = 0; k < d; ++k) total += (line.base()[k] - charge[k]) * first[k];

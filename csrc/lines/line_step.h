@@ -61,7 +61,7 @@ struct LineState {
     int n;
     int64_t index;          // which line of the bundle
     LineEnd end;
-    int64_t charge, evaluations, points;
+    int64_t place, evaluations, points;
     T length, ds;
     int stage, steps;
     bool has_first;         // stage 0 holds the direction at the base
@@ -105,7 +105,7 @@ EFM_HD inline void start(LineState<T>& line, const LineRows<T>& out, int64_t ind
     const int d = line.n - 1;
     line.index = index;
     line.end = LineEnd::running;
-    line.charge = -1;
+    line.place = -1;
     line.evaluations = line.points = 0;
     line.length = T(0);
     line.ds = T(HUGE_VAL);
@@ -129,7 +129,7 @@ EFM_HD inline void write(const LineState<T>& line, const LineRows<T>& out) {
     for (int k = 0; k < d; ++k) out.end[line.index * d + k] = failed ? nan : line.base()[k];
     out.end_z[line.index] = line.base()[d];
     out.status[line.index] = static_cast<int64_t>(line.end);
-    out.charge[line.index] = line.charge;
+    out.place[line.index] = line.place;
     out.evaluations[line.index] = line.evaluations;
     out.length[line.index] = line.length;
 }

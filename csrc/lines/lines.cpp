@@ -14,16 +14,23 @@
 namespace efm {
 namespace {
 
-// The charges of one plate, as the kernels for nearest charges and for sums need them.
+template <class T>
+struct Charges {
+    const T* at;  // [count, d]
+    int64_t count;
+};
+
+// The charges of one plate, as the kernels for sums need them, and those among which the nearest are searched.
 template <class T>
 class Plate {
 public:
-    Plate(const T* charges, int64_t count, int d, T z) : z_(z), count_(count), d_(d), charges_(charges) {
+    Plate(Charges<T> summed, Charges<T> searched, int d, T z)
+        : z_(z), count_(summed.count), d_(d), charges_(summed.at) {
         const int width = sizeof(T) == 4 ? best_kernels<NearestKernels>().width32 : best_kernels<NearestKernels>().width64;
-        blocks_ = (count + width - 1) / width;
+        blocks_ = (searched.count + width - 1) / width;
         lanes_.assign(blocks_ * d * width, std::numeric_limits<T>::infinity());
-        for (int64_t j = 0; j < count; ++j)
-            for (int k = 0; k < d; ++k) lanes_[(j / width * d + k) * width + j % width] = charges[j * d + k];
+        for (int64_t j = 0; j < searched.count; ++j)
+            for (int k = 0; k < d; ++k) lanes_[(j / width * d + k) * width + j % width] = searched.at[j * d + k];
     }
 
     T height2(T z) const { return (z - z_) * (z - z_); }
@@ -175,7 +182,8 @@ private:
 template <class T, class Machine>
 bool follow(const Machine& machine, int threads, const Poll& poll) {
     const PlateCharges<T>& p = machine.plates;
-    const Plate<T> plus(p.plus, p.n_plus, p.d, T(0)), minus(p.minus, p.n_minus, p.d, p.L);
+    const Charges<T> positive{p.plus, p.n_plus}, negative{p.minus, p.n_minus}, places{p.places, p.n_places};
+    const Plate<T> plus(positive, positive, p.d, T(0)), minus(negative, places, p.d, p.L);
     const int width = sizeof(T) == 4 ? best_kernels<DirectKernels>().width32 : best_kernels<DirectKernels>().width64;
     const int64_t groups = (machine.out.count + width - 1) / width;
     const int workers = static_cast<int>(std::clamp<int64_t>(std::min<int64_t>(threads, groups), 1, 1024));

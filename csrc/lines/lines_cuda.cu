@@ -82,7 +82,7 @@ public:
     __device__ NearestCharges<float> nearest() {
         load(board_.line.base());
         const Least plus = least(plates_.plus, plates_.n_plus, 0.0f, 0);
-        const Least minus = least(plates_.minus, plates_.n_minus, plates_.L, 1);
+        const Least minus = least(plates_.places, plates_.n_places, plates_.L, 1);
         return {sqrtf(plus.first), sqrtf(minus.first), sqrtf(minus.second), plus.index, minus.index};
     }
 

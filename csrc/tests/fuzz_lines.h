@@ -27,8 +27,11 @@ public:
             if (pick(9) == 0) for (int k = 0; k < d; ++k) x[i * d + k] = plus[k];
             if (pick(9) == 0) z[i] = T(0);
         }
-        const PlateCharges<T> plates{plus.data(), minus.data(), static_cast<int64_t>(plus.size()) / d,
-                                     static_cast<int64_t>(minus.size()) / d, d, T(0.5) + T(pick(5))};
+        std::vector<T> twins = minus;  // every place has two charges half of the time
+        if (pick(2)) twins.insert(twins.end(), minus.begin(), minus.end());
+        const auto count = [d](const std::vector<T>& charges) { return static_cast<int64_t>(charges.size()) / d; };
+        const PlateCharges<T> plates{plus.data(),  twins.data(), minus.data(), count(plus), count(twins),
+                                     count(minus), d,            T(0.5) + T(pick(5))};
         std::vector<T> end(n * d), end_z(n), length(n), path;
         std::vector<int64_t> status(n, -7), charge(n), evaluations(n), points(n);
         const int64_t capacity = every ? pick(static_cast<int64_t>(most) / every + 3) : 0;

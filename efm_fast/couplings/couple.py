@@ -108,7 +108,10 @@ def couple(
         return load(done)
 
     def prepare() -> None:
-        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as problem:
+            raise RunError(f"cache: cannot make the folder {folder}: {problem.strerror}") from None
         remove_leftovers(folder, f"{name}.unfinished.safetensors")
 
     processes.by_first(prepare)

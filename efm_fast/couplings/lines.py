@@ -68,7 +68,7 @@ class FieldLines:
         """Pair the sets ``plus`` [N, D] and ``minus`` [M, D]."""
         L = self.L
         if L is None:
-            L = _SHARE * math.sqrt(Strips(plus, minus, working_dtype(plus, minus)).mean())
+            L = _SHARE * math.sqrt(Strips(plus, minus, working_dtype(plus, minus)).mean()) or 1.0
         tracer = _Tracer(replace(self, L=L), job)
         make = self._balanced if self.balanced else self._free
         made = make(plus, minus, tracer)

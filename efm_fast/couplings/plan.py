@@ -16,6 +16,7 @@ Draw = Literal["sample", "hardest"]
 _NEGLIGIBLE = (
     -60.0
 )  # a logit below it counts as this: numbers too small to be normal slow exp and products tenfold
+_TINY = 1e-300
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,9 @@ class Plan:
         potentials, sums = [], torch.zeros_like(columns)
         for strip, _, factor, potential in self._strips(columns):
             potentials.append(potential)
-            sums += (factor.to(strip.dtype) @ strip).double()
+            # where data lie beyond the reach of unbalanced transport, all factors are too small for float32
+            unit = factor.amax().clamp_min(_TINY).log2().floor().exp2()
+            sums += unit * ((factor / unit).to(strip.dtype) @ strip).double()
         return self.strips.all_rows(potentials, columns), self.strips.all_sums(sums)
 
     def draw(self, columns: Tensor, how: Draw, level: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -73,7 +76,7 @@ class Plan:
         largest = offset.max()
         offset = (offset - largest).to(strips.dtype)
         for rows in strips.blocks():
-            strip = strips.products(rows, 2.0 / epsilon, offset)
+            strip = strips.products(rows, 2.0 / epsilon * strips.unit**2, offset)
             top = strip.amax(1, keepdim=True)
             weight = strip.sub_(top).clamp_min_(_NEGLIGIBLE).exp_().sum(1).double()
             log_sum = torch.log(weight) + top[:, 0].double() + largest - strips.row_square[rows] / epsilon

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from .. import checks
+from ..errors import InputError
 from ..field.request import working_dtype
 from ..streams import Stream, step_generator
 from .anderson import Anderson
@@ -28,6 +29,7 @@ _COARSEST = 1024  # data of the first subset
 _GROWTH = 4  # of the subsets
 _SCALING = 0.5  # of epsilon from one schedule's step to the next
 _ROUGH = 0.1  # marginal error to which a subset is solved
+_LEAST_CARRIED = 1e-9  # share of the mass; what is left out by unbalanced transport is not accurate to less
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ class Sinkhorn:
     def couple(self, plus: Tensor, minus: Tensor, job: Job) -> Coupling:
         """Pair the sets ``plus`` [N, D] and ``minus`` [M, D]."""
         strips = Strips(plus, minus, working_dtype(plus, minus), job.processes)
-        epsilon = _SHARE * strips.mean() if self.epsilon is None else self.epsilon
+        epsilon = (_SHARE * strips.mean() or 1.0) if self.epsilon is None else self.epsilon
         damping = 1.0 if self.reach is None else self.reach**2 / (self.reach**2 + epsilon)
         plan = Plan(strips, epsilon, damping)
         solver = _Solver(self, plan, job)
@@ -77,6 +79,8 @@ class Sinkhorn:
             )
         level = torch.rand(len(plus), self.each, generator=_generator(job, 1), dtype=torch.float64)
         partner, mass, rows = plan.draw(columns, self.draw, level.to(plus.device))
+        carried = float(mass.sum())
+        self.check_carried(carried)
         first = torch.arange(len(plus)).repeat_interleave(self.each)
         made = paired(
             "sinkhorn",
@@ -90,8 +94,21 @@ class Sinkhorn:
             made,
             potential_plus=rows.cpu(),
             potential_minus=columns.cpu(),
-            numbers={"epsilon": epsilon, "marginal error": solver.error, "passes": solver.passes},
+            numbers={
+                "epsilon": epsilon,
+                "marginal error": solver.error,
+                "passes": solver.passes,
+                "carried": carried,
+            },
         )
+
+    def check_carried(self, share: float) -> None:
+        """Raise InputError if next to nothing is carried, a ``share`` of the mass."""
+        if not share > _LEAST_CARRIED:
+            raise InputError(
+                f"reach: expected a distance within which some data of the two sets lie, got {self.reach:g}, within "
+                f"which a share of {share:.1g} is carried"
+            )
 
 
 def _generator(job: Job, step: int) -> torch.Generator:
@@ -173,6 +190,8 @@ class _Solver:
         )
         while self.passes < self.settings.max_passes:
             _, sums = plan.both(self.columns)
+            if not (sums > 0).all():  # no float64 holds them
+                self.settings.check_carried(0.0)
             updated = plan.damping * (self.columns - plan.epsilon * torch.log(sums * len(sums)))
             self.error = float(torch.expm1((self.columns - updated) / plan.epsilon).abs().mean())
             self.passes += share

@@ -6,6 +6,7 @@ row, so a strip holds the other two: rows are compared within themselves, where 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 
 import torch
@@ -20,6 +21,7 @@ _STRIP = 1 << 24  # numbers of a strip
 _CHUNK = 1 << 22  # numbers of a chunk of data that is read as floats
 _ON_A_GPU = 16  # times as many there, for its products are quick at that size only
 _NEAR = 4  # charges that are compared by direct difference
+_ROUNDING = 1e-12  # of a mean squared distance, over the squares that it is a difference of
 
 
 class Strips:
@@ -30,6 +32,10 @@ class Strips:
         columns: the other one.
         dtype: of the products, float32 or float64.
         processes: who share the strips out among them; each has both sets.
+
+    Attributes:
+        row_square, column_square: squared distances from the centre, float64 [N] and [M], data units squared.
+        unit: the data's distance from their centre as a power of two, data units.
     """
 
     def __init__(
@@ -39,6 +45,7 @@ class Strips:
         self.processes = processes or Processes.alone()
         self.centre = centre_of(rows, columns).to(rows.device, dtype)
         self.row_square, self.column_square = (self._squares(part) for part in (rows, columns))
+        self.unit = _power_of_two((float(self.row_square.mean()) + float(self.column_square.mean())) ** 0.5)
 
     def swapped(self) -> Strips:
         """The same sets with rows and columns exchanged."""
@@ -50,17 +57,20 @@ class Strips:
             self.centre,
         )
         other.row_square, other.column_square = self.column_square, self.row_square
+        other.unit = self.unit
         other.processes = self.processes
         return other
 
     def mean(self) -> float:
-        """The mean squared distance, data units squared."""
+        """The mean squared distance, data units squared; exactly 0 if all data are equal."""
         means = [
             torch.stack([(data[part].double() - self.centre).sum(0) for part in _chunks(data)]).sum(0)
             / len(data)
             for data in (self.rows, self.columns)
         ]
-        return float(self.row_square.mean() + self.column_square.mean() - 2.0 * (means[0] @ means[1]))
+        squares = float(self.row_square.mean() + self.column_square.mean())
+        mean = squares - 2.0 * float(means[0] @ means[1])
+        return mean if mean > _ROUNDING * squares else 0.0
 
     def blocks(self) -> Iterator[slice]:
         """Rows of each strip of this process. Strips are the same however many processes share them."""
@@ -90,7 +100,7 @@ class Strips:
         return mine if self.processes.size == 1 else added_up(mine, self.processes, rows=True)
 
     def products(self, rows: slice, scale: float, offset: Tensor) -> Tensor:
-        """``scale`` (x - c).(y - c) + ``offset`` [M] for the rows of a strip, [rows, M]."""
+        """``scale`` (x - c).(y - c) / ``unit``^2 + ``offset`` [M] for the rows of a strip, [rows, M]."""
         x = self._centred(self.rows[rows])
         strip = torch.empty(len(x), len(self.columns), dtype=self.dtype, device=x.device)
         with plain_matmul(x.device.type):
@@ -108,7 +118,7 @@ class Strips:
         """Squared distances to the few columns nearest to each row, by direct difference, [N, 4], and their indices."""
         squares, indices = [], []
         for rows in self.blocks():
-            strip = self.products(rows, -2.0, self.column_square.to(self.dtype))
+            strip = self.products(rows, -2.0, (self.column_square / self.unit**2).to(self.dtype))
             few = strip.topk(min(_NEAR, strip.shape[1]), dim=1, largest=False).indices
             apart = self.rows[rows, None].double() - self.columns[few].double()
             squares.append(apart.square().sum(2))
@@ -117,11 +127,17 @@ class Strips:
         return self.all_rows(squares, none), self.all_rows(indices, none.long())
 
     def _centred(self, data: Tensor) -> Tensor:
-        return data.to(self.dtype) - self.centre
+        """The data less the centre, in ``unit``: squares of very small or large numbers are none of ``dtype``."""
+        return (data.to(self.dtype) - self.centre) / self.unit
 
     def _squares(self, data: Tensor) -> Tensor:
         parts = [(data[part].double() - self.centre).square().sum(1) for part in _chunks(data)]
         return torch.cat(parts)
+
+
+def _power_of_two(number: float) -> float:
+    """The power of two at or below ``number``; 1 for 0."""
+    return 2.0 ** (math.frexp(number)[1] - 1) if number > 0.0 else 1.0
 
 
 def _chunks(data: Tensor) -> Iterator[slice]:

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from .. import checks
-from ..errors import InputError
 from ..field.request import Precision, working_dtype
 from ..types import Plates
 from . import seeds
@@ -19,6 +18,7 @@ from .engine.choice import Engine, EngineChoice, LineProblem, choose, takes_whol
 from .engine.summed_walk import SummedWalk
 from .geometry.discs import DiscGeometry
 from .geometry.nearest import nearest_charges
+from .geometry.places import Places
 from .geometry.support import Support
 from .integrate.embedded import PAIRS
 from .integrate.steps import StepRule, TraceMethod
@@ -52,8 +52,8 @@ def trace_lines(
     For lines from charge to charge, start on small spheres around the positive charges (:func:`launch`). For lines from
     Q to P, exchange the plates: ``trace_lines(x, L - z, minus, plus, L)``.
 
-    A line ends on a negative charge as soon as every other charge is ten times as far, or its field 1e-8 times as
-    strong; above D = 64, as soon as the weight of all other charges together is 1e-4 of that charge's. Lines beyond
+    A line ends on a negative charge as soon as every charge elsewhere is ten times as far, or its field 1e-8 times as
+    strong; above D = 64, as soon as the weight of all charges elsewhere is 1e-4 of that charge's. Lines beyond
     twenty capacitor sizes move to the mirror image where the dipole's line comes back. Every line has its own steps and
     its own end. It has the same bits alone and in every batch; above D = 64 on the CPU this holds only if the processor
     multiplies bfloat16, because other matrix products round differently for another number of rows.
@@ -85,8 +85,8 @@ def trace_lines(
         every: a path keeps every ``every``-th accepted step and the end.
 
     Returns:
-        Lines; ``charge`` is the index into ``minus`` of the charge on which a line ended, and ``end`` the place of that
-        charge. A start that is not finite, or exactly on a charge, is FAILED.
+        Lines; ``charge`` is the index into ``minus`` of the charge a line ended on, the first one where several
+        coincide, and its end that charge's place. A start that is not finite, or exactly on a charge, is FAILED.
 
     Raises:
         InputError: an argument has the wrong type, shape or range.
@@ -148,25 +148,23 @@ def launch(charges: Tensor, index: Tensor, *, seed: int = 0, share: float = 0.1)
 
     Args:
         charges: positive charges on z = 0, [M, D].
-        index: the charge from which each line starts, int64 [N]; the place in this list is the sample number of the
-            line.
-        seed: seed of the directions.
-        share: radius of a sphere divided by the distance to the nearest other charge.
+        index: the charge that each line starts from, int64 [N]; its place in this list is its sample number.
+        seed: of the directions.
+        share: radius of a sphere over the distance to the nearest charge elsewhere.
 
     Returns:
-        x [N, D] and z [N], data units. A lone charge has a sphere of radius ``share``.
+        x [N, D] and z [N], data units. A lone charge, or charges at one place, have a sphere of radius ``share``.
 
     Raises:
-        InputError: wrong shapes, or a charge that coincides with another.
+        InputError: an argument has the wrong type or shape.
     """
     checks.tensor("charges", charges, ndim=2)
     checks.tensor("index", index, ndim=1)
     charges = charges if charges.is_floating_point() else charges.float()
     chosen = charges[index]
-    near, _ = nearest_charges(torch.cat([chosen, torch.zeros_like(chosen[:, :1])], dim=1), charges, 0.0, 2)
+    places = Places.of(charges).at
+    near, _ = nearest_charges(torch.cat([chosen, torch.zeros_like(chosen[:, :1])], dim=1), places, 0.0, 2)
     gap = torch.where(near[:, 1].isinf(), 1.0, near[:, 1])
-    if (gap == 0).any():
-        raise InputError("charges: expected distinct places, got two charges at one")
     where = torch.arange(len(index), device=index.device)
     u = seeds.sphere(seed, where, 0, charges.shape[1] + 1).to(chosen.dtype) * (share * gap)[:, None]
     return chosen + u[:, :-1], u[:, -1]

@@ -72,10 +72,7 @@ class LineBank:
         dimension = plates.plus.shape[1]
         count = min(self.charges, max(32, _PATH_ELEMENTS // (dimension + 1)))
         seed = step_generator(self.seed, edition, Stream.BANK_LAUNCH).initial_seed() % 2**31
-        # finite sources repeat themselves, and a line needs a charge of its own to leave from
-        charges = torch.unique(plates.plus, dim=0)
-        index = torch.arange(min(count, len(charges)), device=charges.device)
-        x, z = launch(charges, index, seed=seed)
+        x, z = launch(plates.plus, torch.arange(count, device=plates.plus.device), seed=seed)
         lines = trace_lines(x, z, plates.plus, plates.minus, self.L, return_paths=True)
         assert lines.paths is not None
         before, after = lines.paths[:-1], lines.paths[1:]

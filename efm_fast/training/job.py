@@ -11,10 +11,14 @@ import datetime
 import json
 import os
 import socket
+import threading
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeout
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
@@ -24,12 +28,17 @@ from torch.nn.parallel import DistributedDataParallel
 from ..config import Config, TrainConfig
 from ..errors import EfmError, InputError, RunError
 from ..files import write_text
-from ..processes import Processes, served_devices, told_if_lost, why_no_messages
+from ..methods import Method
+from ..processes import Processes, served_devices, shared, told_if_lost, why_no_messages
 from ..runs.run import resolve_device
+from ..streams import Stream, step_generator
 from .state import TrainingState
 
 _LAUNCH = "launch.json"
+_ROUNDING = 1e-5  # of the data's size, by which their means may differ between machines
+_MORE = 5.0  # seconds after its timeout in which a meeting ends by itself
 _ADDRESS = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+_Result = TypeVar("_Result")
 
 
 @contextlib.contextmanager
@@ -74,13 +83,18 @@ def _begin(config: Config) -> None:
         raise RunError(
             f"WORLD_SIZE asks for many processes without {', '.join(missing)}: start them by torchrun"
         )
-    device = resolve_device(local_device(config.device))
-    if device.type == "cuda":
-        torch.cuda.set_device(device)
-    library = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
+    library = "gloo"
+    with contextlib.suppress(
+        InputError
+    ):  # a device that is not there is told when all have met, in check_job
+        device = resolve_device(local_device(config.device))
+        if device.type == "cuda":
+            torch.cuda.set_device(device)
+            library = "cpu:gloo,cuda:nccl"
     patience = datetime.timedelta(seconds=config.train.timeout)
     try:
-        store, rank, size = next(dist.rendezvous("env://", timeout=patience))
+        meet = lambda: next(dist.rendezvous("env://", timeout=patience))  # noqa: E731
+        store, rank, size = _within(config.train.timeout, meet)
         store = keys_of_this_start(store, rank, size, config.train.timeout)
         dist.init_process_group(library, store=store, rank=rank, world_size=size, timeout=patience)
     except (RuntimeError, ValueError) as problem:
@@ -89,6 +103,33 @@ def _begin(config: Config) -> None:
         raise RunError(
             f"the processes did not find each other at {where}: {text}. A port that is taken: start torchrun with"
             " --standalone, or another --master-port"
+        ) from None
+
+
+def _within(seconds: float, meet: Callable[[], _Result]) -> _Result:
+    """What ``meet`` returns, or its error.
+
+    A store waits for ever for a server that takes its call and says nothing, as a program of someone else does.
+
+    Raises:
+        RuntimeError: nothing came within ``seconds`` and the few more in which ``meet`` should have given up itself.
+    """
+    answer: Future[_Result] = Future()
+
+    def call() -> None:
+        try:
+            answer.set_result(meet())
+        except Exception as problem:
+            answer.set_exception(problem)
+
+    threading.Thread(
+        target=call, daemon=True
+    ).start()  # no thread of a pool: the end of a program waits for these
+    try:
+        return answer.result(seconds + _MORE)
+    except FutureTimeout:
+        raise RuntimeError(
+            f"what listens there did not answer within {seconds:g} s (train.timeout)"
         ) from None
 
 
@@ -142,7 +183,8 @@ def check_job(config: Config, processes: Processes) -> None:
     """Let all processes compare what they are to do.
 
     Raises:
-        InputError: their settings differ, they cannot share the batch equally, or their tensors cannot travel.
+        InputError: their settings differ, they cannot share the batch equally, one has no such device, or their
+            tensors cannot travel.
     """
     # one process has nobody to differ from, and its data are checked where they become sources
     settings = config.to_yaml() if processes.size > 1 else ""
@@ -166,6 +208,47 @@ def check_job(config: Config, processes: Processes) -> None:
         reason = why_no_messages(device.type, served_devices(processes.group))
         if reason is not None:
             raise InputError(reason)
+
+
+def check_data(config: Config, method: Method, step: int, processes: Processes) -> None:
+    """Let all processes compare the data that they draw for ``step``: each reads files of its own machine.
+
+    Rounding may differ between machines, so some means are compared, not bits.
+
+    Raises:
+        InputError: their data differ.
+    """
+    if processes.size == 1:
+        return
+    drawn = {}
+    for plate, source, stream in (
+        ("plus", method.problem.plus, Stream.PLUS),
+        ("minus", method.problem.minus, Stream.MINUS),
+    ):
+        rows = source.draw(method.charges(config.train.batch), step_generator(config.seed, step, stream))
+        values = rows.double().flatten()
+        places = torch.linspace(-1.0, 1.0, len(values), dtype=torch.float64, device=values.device)
+        means = [float(v.mean()) for v in (values, values * places)]
+        size = float(values.square().mean().sqrt())
+        drawn[plate] = {"shape": list(rows.shape[1:]), "means": means, "size": size}
+    told = processes.agree(drawn)
+    for plate, ours in told[0].items():
+        near = _ROUNDING * ours["size"]
+        for rank, other in enumerate(told):
+            theirs = other[plate]
+            if theirs["shape"] != ours["shape"]:
+                difference = f"rows of {ours['shape']} on process 0 and {theirs['shape']}"
+            elif any(abs(a - b) > near for a, b in zip(ours["means"], theirs["means"], strict=True)):
+                pair = [one["means"][0] for one in (ours, theirs)]
+                difference = f"others, of mean {pair[0]:.6g} on process 0 and {pair[1]:.6g}"
+            else:
+                continue
+            raise shared(
+                InputError(
+                    f"{plate}: expected the same data on all processes, got {difference} on process {rank}"
+                    f" in the batch of step {step}"
+                )
+            )
 
 
 def parts_of(train: TrainConfig, processes: Processes) -> list[slice]:

@@ -44,6 +44,7 @@ from .divergence import Divergence
 from .job import (
     averaging,
     begin_sharding,
+    check_data,
     check_job,
     is_many,
     is_restart,
@@ -136,7 +137,7 @@ def _begin(
         remove_leftovers(folder.parent, folder.name)
         make_folder(folder, begin)
 
-    processes.agree({})  # no folder where a process has found a mistake
+    check_data(config, method, 0, processes)  # no folder where a process has found a mistake
     processes.by_first(publish)
     begin_sharding(state, config, processes)
     run = Run(
@@ -196,6 +197,7 @@ def resume(
         begin_sharding(state, config, processes)
         state.load(folder, processes)
         refuse_fewer_steps(config, state.step)
+        check_data(config, method, state.step, processes)
         support = read_support(folder, config, *sources)
         run = Run(
             folder, config, geometry, method, state.averaged_field, *sources, state.step, support, autoencoder

@@ -131,3 +131,26 @@ def test_bad_data_is_refused(sets: tuple[Tensor, Tensor]) -> None:
             efm_fast.couple(*arguments, kind="nearest")  # type: ignore[arg-type]
     with pytest.raises(InputError, match="kind: expected one of"):
         efm_fast.couple(plus, minus, kind="nearst")  # type: ignore[arg-type]
+
+
+def test_equal_data_are_paired() -> None:
+    same = torch.full((6, 2), 0.1), torch.full((5, 2), 0.1)
+    for settings in ({}, {"kind": "ot"}, {"kind": "lines"}, {"kind": "nearest"}):
+        coupling = efm_fast.couple(*same, **settings)  # type: ignore[arg-type]
+        assert coupling.cost == 0.0
+        assert coupling.weight.sum() == pytest.approx(1.0)
+
+
+def test_lines_end_on_data_that_a_set_holds_twice(sets: tuple[Tensor, Tensor]) -> None:
+    plus, minus = sets
+    settings = {"kind": "lines", "L": 0.5, "both_ways": False}
+    once = efm_fast.couple(plus, minus, **settings)  # type: ignore[arg-type]
+    twice = efm_fast.couple(plus, minus.repeat(2, 1), **settings)  # type: ignore[arg-type]
+    assert torch.equal(once.minus, twice.minus)
+    assert torch.equal(once.plus, twice.plus)
+
+
+def test_a_cache_that_is_a_file_is_told(sets: tuple[Tensor, Tensor], tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RunError, match="cache: cannot make the folder"):
+        efm_fast.couple(*sets, cache=tmp_path / "file")

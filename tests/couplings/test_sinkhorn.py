@@ -64,6 +64,25 @@ def test_unbalanced_potentials_are_those_of_pot() -> None:
     assert float((ours - torch.from_numpy(theirs)).abs().sum()) < 1e-6
     assert 0.1 < float(ours.sum()) < 0.9
     torch.testing.assert_close(found.weight, ours.sum(1) / ours.sum())
+    assert found.numbers["carried"] == pytest.approx(theirs.sum(), rel=1e-6)
+
+
+@pytest.mark.parametrize("reach", [1e-3, 0.5])
+def test_a_reach_that_carries_nothing_is_refused(reach: float) -> None:
+    plus, minus = two_sets(60, 50, 3)
+    with pytest.raises(InputError, match="reach: expected a distance within which some data"):
+        efm_fast.couple(plus, minus + 100, reach=reach)
+
+
+@pytest.mark.parametrize("size", [2.0**-70, 2.0**60])
+def test_the_size_of_the_data_does_not_matter(size: float) -> None:
+    """Whose squares are too small, or too large, for float32."""
+    plus, minus = two_sets(80, 70, 5, torch.float32)
+    found, scaled = (efm_fast.couple(s * plus, s * minus) for s in (1.0, size))
+    assert torch.equal(found.minus, scaled.minus)
+    assert scaled.cost == pytest.approx(size**2 * found.cost)
+    near, far = (efm_fast.couple(s * plus, s * minus, kind="nearest") for s in (1.0, size))
+    assert torch.equal(near.minus, far.minus)
 
 
 def test_float32_and_bytes_come_near_float64() -> None:

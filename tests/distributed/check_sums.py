@@ -256,8 +256,7 @@ def check_what_one_process_does_wrong_all_of_them_refuse() -> None:
     )
     refused(
         lambda: riesz_sum(x, y.double() if last else y, power=4, group=world),
-        "dtype",
-        "float64",
+        "one dtype of y on all processes, got torch.float32 on process 0 and torch.float64",
     )
     refused(lambda: riesz_sum(x + RANK, y, power=4, group=world), "same points on every process", "sharded")
     refused(lambda: riesz_sum(x, y, power=-1 if last else 4, group=world), "power: expected a finite number")

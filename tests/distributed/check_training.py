@@ -19,9 +19,11 @@ from launch import end_at_deadline, join
 
 import efm_fast.training.loop as loop
 from efm_fast import resume, train
+from efm_fast.data.toy import Gaussian, SwissRoll
 from efm_fast.errors import EfmError, InputError, RunError
 from efm_fast.runs import generations
-from efm_fast.training import sharded as cut
+from efm_fast.stop import is_first
+from efm_fast.training.report import Reporter
 
 SETTINGS = {
     "train.steps": 40,
@@ -44,11 +46,17 @@ def losses(folder: Path) -> list[float]:
     return [json.loads(line)["loss"] for line in (folder / "metrics.jsonl").read_text().splitlines()]
 
 
+def without_curves(patch: pytest.MonkeyPatch) -> None:
+    """Let a training end without the picture of its curves, which takes longer than these trainings."""
+    patch.setattr(Reporter, "curves", lambda self: None)
+
+
 def run(folder: str) -> None:
     """Everything that needs no process to be killed."""
     rank = int(os.environ["RANK"])
-    for name in ("two", "two_again"):
-        train("gaussian_to_swissroll", settings(folder, name), progress=False)
+    train("gaussian_to_swissroll", settings(folder, "two"), progress=False)
+    without_curves(pytest.MonkeyPatch())
+    train("gaussian_to_swissroll", settings(folder, "two_again"), progress=False)
     train("gaussian_to_swissroll", settings(folder, "parts", **{"train.accumulate": 2}), progress=False)
     more = {"method": {"name": "pfgm", "charges": 50}}
     pfgm = {k: v for k, v in settings(folder, "pfgm", **more).items() if not k.startswith("method.")}
@@ -80,14 +88,30 @@ def run(folder: str) -> None:
             patch.setattr(loop, "measure", broken)
         refused(r"plus: these are not the data \(process 1 of 2\)")
 
+    # files of the same name hold other data on another machine
+    draw = SwissRoll.draw
+    for change, told in (
+        (lambda rows: rows + 0.01 * rank, "others, of mean .* on process 0 and .* on process 1 in the batch"),
+        (lambda rows: rows.roll(rank, 0), "others"),
+    ):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(SwissRoll, "draw", lambda *a, change=change, **more: change(draw(*a, **more)))
+            refused(f"minus: expected the same data on all processes, got {told}")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop, "make_sources", lambda *_: (Gaussian(2 + rank), Gaussian(2 + rank)))
+        refused(r"plus: .* got rows of \[2\] on process 0 and \[3\] on process 1")
 
-FSDP = {"train.sharding": "fsdp", "train.steps": 20}
+
+FSDP = {"train.sharding": "fsdp", "train.steps": 12}
 
 
 def sharded(folder: str) -> None:
     """A network of which each process has a part, with checkpoints at once and in the background."""
+    from efm_fast.training import sharded as cut  # brings FSDP2, which no other test here waits for
+
     # modules of this small network are gathered apart
     pytest.MonkeyPatch().setattr(cut, "TOGETHER", 100)
+    without_curves(pytest.MonkeyPatch())
     train("gaussian_to_swissroll", settings(folder, "parts", **FSDP), progress=False)
     more = {"train.async_checkpoint": True, "train.checkpoint_every": 3, "train.picture_every": 9}
     train("gaussian_to_swissroll", settings(folder, "behind", **FSDP, **more), progress=False)
@@ -97,8 +121,8 @@ def sharded(folder: str) -> None:
     if not int(os.environ["RANK"]):
         shutil.copytree(Path(folder) / "parts", Path(folder) / "parts_whole")
     dist.barrier()
-    resume(Path(folder) / "whole", {**FSDP, "train.steps": 30}, progress=False)
-    resume(Path(folder) / "parts_whole", {"train.sharding": "none", "train.steps": 30}, progress=False)
+    resume(Path(folder) / "whole", {**FSDP, "train.steps": 18}, progress=False)
+    resume(Path(folder) / "parts_whole", {"train.sharding": "none", "train.steps": 18}, progress=False)
 
     # a part that cannot be written is told on every process, and the checkpoint before stays
     def full(path: Path) -> str:
@@ -128,7 +152,8 @@ def sharded(folder: str) -> None:
 def die(folder: str) -> None:
     """Train, and be killed or stopped on the way, once: DIE says who, before which step, after how long, and how.
 
-    RANK:STEP:SECONDS:SIGNAL, with -1 for all processes, and "launcher" for what started the first one.
+    RANK:STEP:SECONDS:SIGNAL, with -1 for all processes, and "launcher" for what started the first one. Instead of
+    before a step, it happens while a shard of the checkpoint WRITING is sealed, if that is set.
     """
     rank, step, seconds, number = os.environ["DIE"].split(":")
     first = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") == "0"
@@ -143,16 +168,27 @@ def die(folder: str) -> None:
         time.sleep(0.002)
         return original(seed, at, stream)
 
+    seal = generations.digest
+
+    def digest(path: Path) -> str:
+        if first and rank == os.environ["RANK"] and path.parent.name.startswith(f".{os.environ['WRITING']}"):
+            os.kill(os.getpid(), getattr(signal, number))
+        return seal(path)
+
+    if "WRITING" in os.environ:
+        generations.digest = digest
     loop.step_generator = generator
+    without_curves(pytest.MonkeyPatch())
     try:
         more = json.loads(os.environ.get("MORE", "{}"))
         train("gaussian_to_swissroll", settings(folder, "killed", **more), progress=False)
-    except RunError as problem:
-        sys.exit(f"efm-fast: {problem}")
+    except EfmError as problem:  # said as the command line says it
+        sys.exit(f"efm-fast: {problem}" if is_first() or not problem.shared else 1)
 
 
 def go_on(folder: str) -> None:
     """Resume the run of :func:`die`."""
+    without_curves(pytest.MonkeyPatch())
     resume(Path(folder) / "killed", progress=False)
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import shutil
 import socket
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -40,6 +43,7 @@ def test_two_processes_learn_what_one_learns(runs: Path, tmp_path: Path) -> None
         assert losses(runs / name) == pytest.approx(losses(one), rel=1e-6)
     two, again = (runs / name / "state.safetensors" for name in ("two", "two_again"))
     assert two.read_bytes() == again.read_bytes()
+    assert (runs / "two" / "curves.png").exists()
     assert len(losses(runs / "of_one")) == 40
     shutil.copytree(runs / "two", tmp_path / "two")
     resume(tmp_path / "two", {"train.steps": 44}, progress=False)
@@ -76,21 +80,41 @@ def test_a_process_that_hangs_ends_the_other_and_the_run_goes_on(runs: Path, tmp
     assert losses(tmp_path / "killed") == pytest.approx(losses(runs / "one"), rel=1e-6)
 
 
-@pytest.mark.parametrize("die", ["0:9:0:SIGKILL", "1:22:0.003:SIGKILL", "-1:30:0:SIGKILL"])
-def test_a_killed_job_is_started_again_and_goes_on_bit_for_bit(runs: Path, tmp_path: Path, die: str) -> None:
-    """As torchrun starts it: its store, which lives on, holds the addresses of those that have died."""
+NEVER = "0:1000:0:SIGKILL"  # a step that does not come
+NO_DEVICE = json.dumps({"device": "cuda:99"})
+
+
+@contextlib.contextmanager
+def torchruns_store() -> Iterator[dict[str, str]]:
+    """torchrun's variables; its store, which outlives its processes, holds the addresses of those that have died."""
     store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
-    job = {
+    yield {
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": str(store.port),
         "TORCHELASTIC_RUN_ID": "job",
         "TORCHELASTIC_USE_AGENT_STORE": "True",
-        "DIE": die,
     }
-    with started("check_training.py", 2, "die", str(tmp_path), **job) as processes:
-        codes = [one.ended(210) for one in processes]
-        assert codes == [-9 if die.split(":")[0] in ("-1", str(rank)) else 1 for rank in range(2)]
-    run("check_training.py", 2, "die", str(tmp_path), **job, TORCHELASTIC_RESTART_COUNT="1")
+
+
+def test_a_device_that_is_not_there_is_told_once(tmp_path: Path) -> None:
+    with (
+        torchruns_store() as job,
+        started("check_training.py", 2, "die", str(tmp_path), DIE=NEVER, MORE=NO_DEVICE, **job) as processes,
+    ):
+        assert [one.ended(210) for one in processes] == [1, 1]
+        assert processes[0].said().startswith("efm-fast: device: 'cuda:99' was asked for, but torch sees ")
+        assert processes[0].said().count("\n") == 1
+        assert not processes[1].said()
+    assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("die", ["0:9:0:SIGKILL", "1:22:0.003:SIGKILL", "-1:30:0:SIGKILL"])
+def test_a_killed_job_is_started_again_and_goes_on_bit_for_bit(runs: Path, tmp_path: Path, die: str) -> None:
+    with torchruns_store() as job:
+        with started("check_training.py", 2, "die", str(tmp_path), DIE=die, **job) as processes:
+            codes = [one.ended(210) for one in processes]
+            assert codes == [-9 if die.split(":")[0] in ("-1", str(rank)) else 1 for rank in range(2)]
+        run("check_training.py", 2, "die", str(tmp_path), DIE=die, **job, TORCHELASTIC_RESTART_COUNT="1")
     ours, theirs = (folder / "state.safetensors" for folder in (tmp_path / "killed", runs / "two"))
     assert ours.read_bytes() == theirs.read_bytes()
 
@@ -111,6 +135,14 @@ def test_a_port_that_is_taken_is_told(tmp_path: Path, monkeypatch: pytest.Monkey
             train("gaussian_to_swissroll", settings(tmp_path, "bad"), progress=False)
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "bad").exists()
+    # the other process calls what has taken the port, which does not answer
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setattr("efm_fast.training.job._MORE", 0.0)
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        monkeypatch.setenv("MASTER_PORT", str(other.getsockname()[1]))
+        soon = settings(tmp_path, "bad", **{"train.timeout": 1})
+        with pytest.raises(RunError, match=r"what listens there did not answer within 1 s \(train.timeout\)"):
+            train("gaussian_to_swissroll", soon, progress=False)
     monkeypatch.delenv("MASTER_PORT")
     with pytest.raises(
         RunError, match="WORLD_SIZE asks for many processes without MASTER_PORT: start them by torchrun"

@@ -86,7 +86,6 @@ def test_a_charge_with_several_lines_sends_them_evenly() -> None:
         ({"plus": np.zeros((2001, 2))}, "plus: expected 1 to 2000 charges, got 2001"),
         ({"plus": np.zeros((0, 2))}, "plus: expected 1 to 2000 charges, got 0"),
         ({"plus": np.zeros((3, 3))}, "plus: expected charges of 1 or 2 features"),
-        ({"plus": np.zeros((3, 2))}, "charges: expected distinct places"),
         ({"plus": np.array([[np.nan, 0]])}, "plus: expected finite numbers"),
         ({"minus": np.ones((3, 1))}, "minus: expected 2 features as in plus, got 1"),
     ],

@@ -162,8 +162,8 @@ def _facts(request: SumRequest, backend: str, sharding: Sharding) -> dict[str, A
     number = 0 if request.weight is None else request.weight.element_size()
     return {
         "D": d,
-        "dtype of x": str(x.dtype),
         "dtype of y": "streamed" if streamed else str(y.dtype),
+        "dtype of x": str(x.dtype),  # after that of y, whose float64 make it float64
         "kernel": [request.kernel.name, *request.kernel.parameters],
         "softening": request.softening,
         "precision": request.precision,

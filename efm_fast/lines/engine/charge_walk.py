@@ -32,7 +32,7 @@ class ChargeWalk:
         backend: str,
     ) -> None:
         self.points = points = torch.cat([problem.x, problem.z[:, None].to(problem.x.dtype)], dim=1)
-        self.plus, self.minus, self.L = problem.plates.plus, problem.plates.minus, problem.plates.L
+        self.plus, self.places, self.L = problem.plates.plus, problem.places, problem.plates.L
         self.rule, self.discs, self.capture = rule, discs, capture
         self.exact = ExactField(problem.plates, backend, problem.precision)
         started = torch.isfinite(points).all(dim=1)
@@ -77,26 +77,26 @@ class ChargeWalk:
         )
 
     def advance(self, rows: Tensor) -> None:
-        """End the lines that a charge takes, and try one step of the others."""
+        """End the lines that a place of minus charges takes, and try one step of the others."""
         points = self.points[rows]
-        own, index = nearest_charges(points, self.minus, self.L, 2)
+        own, index = nearest_charges(points, self.places.at, self.L, 2)
         positive, positive_index = nearest_charges(points, self.plus, 0.0, 1)
         owned = own[:, 0] <= self.capture * torch.minimum(own[:, 1], positive[:, 0])
         self._land(rows[owned], own[owned, 0], index[owned, 0])
         if owned.all():
             return
         to_minus = own[:, 0] < positive[:, 0]
-        nearest = torch.where(to_minus[:, None], self.minus[index[:, 0]], self.plus[positive_index[:, 0]])
+        nearest = torch.where(to_minus[:, None], self.places.at[index[:, 0]], self.plus[positive_index[:, 0]])
         plate = torch.where(to_minus, self.L, 0.0)
         offset = points - torch.cat([nearest, plate[:, None].to(nearest.dtype)], dim=1).to(points.dtype)
         self._step(rows[~owned], offset[~owned])
 
-    def _land(self, rows: Tensor, distance: Tensor, charge: Tensor) -> None:
+    def _land(self, rows: Tensor, distance: Tensor, place: Tensor) -> None:
         in_front = self.points[rows, -1] < self.L
         self.status[rows] = torch.where(in_front, int(LineStatus.FRONT), int(LineStatus.BEHIND))
-        self.charge[rows] = charge
+        self.charge[rows] = self.places.first[place]
         self.length[rows] += distance
-        self.points[rows, :-1] = self.minus[charge].to(self.points.dtype)
+        self.points[rows, :-1] = self.places.at[place].to(self.points.dtype)
         self.points[rows, -1] = self.L
 
     def _step(self, rows: Tensor, offset: Tensor) -> None:

@@ -7,6 +7,7 @@ every other backend torch takes the steps. The argument comes before EFM_FAST_BA
 
 from __future__ import annotations
 
+import functools
 import os
 import warnings
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from ...field.backends import requested_name
 from ...field.request import Precision
 from ...field.torch_op import watched
 from ...types import Plates
+from ..geometry.places import Places
 
 Engine = Literal["auto", "torch", "extension"]
 WholeLines = Literal["never", "where it can", "always"]
@@ -58,6 +60,11 @@ class LineProblem:
     plates: Plates
     precision: Precision = "default"
     method: str | None = None
+
+    @functools.cached_property
+    def places(self) -> Places:
+        """Where lines may end: the distinct places of the minus charges."""
+        return Places.of(self.plates.minus)
 
 
 def choose(backend: str, engine: str | None = None) -> EngineChoice:

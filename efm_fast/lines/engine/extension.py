@@ -30,7 +30,8 @@ class Bundle:
         x, z: starts, [N, D] and [N], data units; every other number has the dtype of x.
         plates: the charges and the distance between the plates.
         end, end_z, length: end and length of each line, [N, D], [N] and [N], data units.
-        status, charge, evaluations, path_points: int64 [N].
+        places: where lines may end, [K, D]: distinct places of the minus charges.
+        status, place, evaluations, path_points: int64 [N]; ``place`` that each line ended at, -1 for none.
         capacity: room for points of a line's path, 0 for no paths.
         every: a path keeps every ``every``-th point.
     """
@@ -38,36 +39,41 @@ class Bundle:
     x: Tensor
     z: Tensor
     plates: Plates
+    places: Tensor
     end: Tensor
     end_z: Tensor
     length: Tensor
     status: Tensor
-    charge: Tensor
+    place: Tensor
     evaluations: Tensor
     path_points: Tensor
     capacity: int
     every: int
 
     @classmethod
-    def of(cls, problem: LineProblem, capacity: int, every: int) -> Bundle:
-        """Buffers for ``problem``, with room for ``capacity`` points of each line's path, 0 for no paths."""
+    def of(cls, problem: LineProblem, capacity: int, every: int, places: Tensor | None = None) -> Bundle:
+        """Buffers for ``problem``, with room for ``capacity`` points of each line's path, 0 for no paths.
+
+        ``places`` are those of the minus charges where some coincide; None if lines end at no charge.
+        """
         dtype, plates = problem.x.dtype, problem.plates
         x, z, plus, minus = (
             native.plain(part, dtype) for part in (problem.x, problem.z, plates.plus, plates.minus)
         )
         n = len(x)
-        status, charge, evaluations, path_points = (
+        status, place, evaluations, path_points = (
             torch.zeros(n, dtype=torch.int64, device=x.device) for _ in range(4)
         )
         return cls(
             x=x,
             z=z,
             plates=Plates(plus, minus, float(plates.L)),
+            places=minus if places is None else native.plain(places, dtype),
             end=torch.empty_like(x),
             end_z=x.new_empty(n),
             length=x.new_empty(n),
             status=status,
-            charge=charge,
+            place=place,
             evaluations=evaluations,
             path_points=path_points,
             capacity=capacity,
@@ -102,6 +108,8 @@ class Bundle:
         plates.n_plus, plates.n_minus = len(self.plates.plus), len(self.plates.minus)
         plates.plus = self.address("plus", self.plates.plus, (plates.n_plus, d))
         plates.minus = self.address("minus", self.plates.minus, (plates.n_minus, d))
+        plates.n_places = len(self.places)
+        plates.places = self.address("places", self.places, (plates.n_places, d))
         plates.features, plates.L = d, self.plates.L
         return plates
 
@@ -112,7 +120,7 @@ class Bundle:
             setattr(rows, name, self.address(name, getattr(self, name)[lines], (n, d)))
         for name in ("z", "end_z", "length"):
             setattr(rows, name, self.address(name, getattr(self, name)[lines], (n,)))
-        for name in ("status", "charge", "evaluations", "path_points"):
+        for name in ("status", "place", "evaluations", "path_points"):
             setattr(rows, name, self.address(name, getattr(self, name)[lines], (n,), torch.int64))
         rows.count, rows.every = n, self.every
         if path is not None:
@@ -126,13 +134,13 @@ class Bundle:
         """The address of ``tensor``, checked for this shape, the lines' device, and ``dtype`` or the lines' dtype."""
         return native.address(tensor, dtype or self.x.dtype, shape, device=self.x.device.type, name=name)
 
-    def lines(self, paths: Tensor | None, *, charge: bool) -> Lines:
-        """The result of the extension as Lines with ``paths``; ``charge`` says whether lines end on charges."""
+    def lines(self, paths: Tensor | None, charge: Tensor | None = None) -> Lines:
+        """The result of the extension as Lines with ``paths`` and the ``charge`` that each line ended on, int64 [N]."""
         return Lines(
             end=self.end,
             end_z=self.end_z,
             status=self.status,
-            charge=self.charge if charge else None,
+            charge=charge,
             evaluations=self.evaluations,
             length=self.length,
             paths=paths,
@@ -185,7 +193,8 @@ def trace(
 ) -> Lines:
     """Lines from charge to charge, followed by the extension; see :func:`efm_fast.trace_lines`."""
     extension = native.extension()
-    bundle = Bundle.of(problem, max_steps // every + 2 if every else 0, every)
+    places = problem.places
+    bundle = Bundle.of(problem, max_steps // every + 2 if every else 0, every, places.at)
     d = bundle.x.shape[1]
     center, axis = (part.to(bundle.x).contiguous() for part in discs.dipole)
     how = extension.TraceRule()
@@ -193,7 +202,8 @@ def trace(
     how.step, how.tolerance, how.capture, how.far = rule.step, rule.tolerance, capture, discs.far
     how.center, how.axis = bundle.address("center", center, (d,)), bundle.address("axis", axis, (d + 1,))
     how.max_steps = max_steps
-    return bundle.lines(bundle.run("trace", how), charge=True)
+    paths = bundle.run("trace", how)
+    return bundle.lines(paths, places.charge(bundle.place))
 
 
 def forward(problem: LineProblem, schedule: Heights, method: str, steepest: float, every: int) -> Lines:
@@ -212,4 +222,4 @@ def forward(problem: LineProblem, schedule: Heights, method: str, steepest: floa
     )
     how.z, how.dz_dt = bundle.address("z", z, stages), bundle.address("dz_dt", dz_dt, stages)
     how.next_z = bundle.address("next_z", next_z, stages[:1])
-    return bundle.lines(bundle.run("forward", how), charge=False)
+    return bundle.lines(bundle.run("forward", how))

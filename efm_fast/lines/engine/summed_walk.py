@@ -12,9 +12,9 @@ from .charge_sums import ChargeSums, View
 from .charge_walk import ChargeWalk
 from .choice import LineProblem
 
-#: A minus charge takes a line if the weight of all other charges, relative to it, is less than this and less than 1 /
-#: D. The line then runs straight to that charge: if others have a share s of the field and 2 s < log(1 / s) / D, the
-#: ratio of their distances to that of the charge grows, and their share falls.
+#: A place takes a line where the charges elsewhere weigh less than this, and less than 1 / D, beside those at it. The
+#: line then runs straight to that place: while others have a share s of the field, the ratio of their distances to the
+#: owner's grows if 2 s < log(1 / s) / D, and with it their share falls.
 _OTHERS = 1e-4
 
 
@@ -28,23 +28,34 @@ class SummedWalk(ChargeWalk):
         self, problem: LineProblem, rule: StepRule, discs: DiscGeometry, capture: float, backend: str
     ) -> None:
         self.sums = ChargeSums(problem, backend)
+        self.most = int(problem.places.count.max())
         n = len(problem.x)
         nothing = problem.x.new_full((n,), torch.nan, dtype=torch.float64)
         self.seen_nearest, self.seen_others = nothing, nothing.clone()
         super().__init__(problem, rule, discs, capture, backend)
 
     def advance(self, rows: Tensor) -> None:
-        """End the lines that a charge takes, and try one step of the others."""
-        owned = self.seen_others[rows] <= min(_OTHERS, 1.0 / self.plus.shape[1])
-        if owned.any():
-            ends = rows[owned]
-            distance, index = nearest_of_candidates(self.points[ends], self.minus, self.L, self.sums.centre)
-            self._land(ends, distance, index)
+        """End the lines that a place of minus charges takes, and try one step of the others."""
+        owned = torch.zeros_like(rows, dtype=torch.bool)
+        close = self._is_owned(rows, self.most).nonzero()[:, 0]
+        if len(close):
+            ends = rows[close]
+            distance, place = nearest_of_candidates(
+                self.points[ends], self.places.at, self.L, self.sums.centre
+            )
+            lands = self._is_owned(ends, self.places.count[place])
+            self._land(ends[lands], distance[lands], place[lands])
+            owned[close[lands]] = True
         rows = rows[~owned]
         if len(rows):
             new, ds = self._summed_step(rows)
             self.length[rows] += ds
             self._settle(rows, new)
+
+    def _is_owned(self, rows: Tensor, count: Tensor | int) -> Tensor:
+        """Whether a place with ``count`` charges takes each line if it is the nearest, bool [N]."""
+        elsewhere = self.seen_others[rows] - (count - 1)
+        return elsewhere <= min(_OTHERS, 1.0 / self.plus.shape[1]) * count
 
     def _summed_step(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """New points and the arc length to them; a rejected step gives the old points and 0."""

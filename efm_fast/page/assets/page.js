@@ -57,6 +57,7 @@ async function follow(draft) {
     complain("");
   } catch (problem) {
     complain(problem.message);
+    stage.draw();
   } finally {
     asking = false;
   }
@@ -196,7 +197,7 @@ function listen() {
 
 function changed() {
   tell();
-  stage.draw();
+  if (!asking) stage.draw(); // lines that are on their way draw the plates with them: twice would slow the engine
   ask();
 }
 
