@@ -14,7 +14,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from .kernel import excess_weight, excess_weight_far, slope
+from .kernel import excess_weight, excess_weight_far, on_charge, slope
 
 
 @triton.jit(do_not_specialize=["N", "C", "self_offset"])
@@ -46,7 +46,8 @@ def pair_coefficients(
             part += difference * difference
             a += upstream[:, None] * difference
         r2 += part.to(tl.float64)
-    counts = (pivot > 0.0) & in_columns[None, :] & (r2 > 0.0)
+    # a kernel with a pole has no gradient on a charge; the others have their largest weight there
+    counts = (pivot > 0.0) & in_columns[None, :] & ~on_charge(r2, KIND)
     if HAS_SELF:
         counts = counts & (column[None, :] + self_offset != row[:, None])
     scale = tl.where(pivot > 0.0, pivot, 1.0).to(tl.float32)

@@ -24,6 +24,7 @@ from ..types import Geometry, Plates
 from .learned import LearnedField
 from .method import Method, MethodSettings, Problem, Travel
 from .parametrisation import Parametrisation
+from .pfgmpp import DenoiserFlow
 from .samplers import Held, carry, log_spaced
 
 with extra("train"):
@@ -114,23 +115,14 @@ class NormalisedField(Parametrisation):
 
 
 @dataclass(frozen=True)
-class DataMeanFlow:
-    """dx/dh = (x - m) / h, with the posterior mean m read off the normalised field."""
+class DataMeanFlow(DenoiserFlow):
+    """dx/dh = (x - m) / h, with the posterior mean m computed from the normalised field."""
 
     pfgm: PFGM
-    field: LearnedField
 
     def held(self, x: Tensor, z: float) -> Held:
         """The posterior mean of the data."""
         return (x - self.pfgm.rate(self.field, x, (self.field.L - z) / self.pfgm.unit),)
-
-    def velocity(self, held: Held, x: Tensor, z: float) -> Tensor:
-        """(m - x) / h, for z falls as the height h above the data grows."""
-        return (held[0] - x) / (self.field.L - z)
-
-    def advance(self, held: Held, x: Tensor, z: float, new_z: float) -> Tensor:
-        """m + (h' / h) (x - m)."""
-        return held[0] + (self.field.L - new_z) / (self.field.L - z) * (x - held[0])
 
 
 class PFGM(Method):
@@ -182,7 +174,7 @@ class PFGM(Method):
 
     def flow(self, field: LearnedField) -> DataMeanFlow:
         """The way to the posterior mean of the data."""
-        return DataMeanFlow(self, field)
+        return DataMeanFlow(field, self)
 
     def sample(self, field: LearnedField, x0: Tensor, support: Support, travel: Travel) -> Lines:
         """Follow the lines down to the data, or from data up to z_max.

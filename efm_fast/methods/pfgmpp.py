@@ -181,7 +181,7 @@ class Denoiser(Parametrisation):
 
 @dataclass(frozen=True)
 class DenoiserFlow:
-    """dx/dsigma = (x - m) / sigma, of a learned field or of any other with ``arrival`` and ``L``."""
+    """dx/dsigma = (x - m) / sigma, of a learned field or one with ``arrival`` and ``L``; PFGM's has h for sigma."""
 
     field: LearnedField
 

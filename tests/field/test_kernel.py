@@ -141,7 +141,8 @@ def test_sum_and_gradient_of_the_extension_agree_with_float64(own: Kernel, d: in
     totals, gradients = [], []
     for backend in ("cpp", "reference"):
         total = kernel_sum(x, y, own, weight=weight, height=height, backend=backend)
-        loss = total.log_weight()[1:].sum() + total.posterior_mean(x)[1:].sin().sum()
+        off = torch.isfinite(total.m)  # on a charge only a kernel without a pole has a gradient
+        loss = total.log_weight()[off].sum() + total.posterior_mean(x)[off].sin().sum()
         totals.append(LogSum(*(part.detach() for part in (total.m, total.w, total.v))))
         gradients.append(torch.autograd.grad(loss, inputs))
     assert_sum_close(totals[0], totals[1], 2e-5)
