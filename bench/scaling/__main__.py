@@ -13,6 +13,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -121,7 +122,7 @@ def training(options: argparse.Namespace) -> dict[str, Any]:
         "two, whole networks (DDP)": (2, {}),
         "two, parts (FSDP2)": (2, {"train.sharding": "fsdp"}),
     }
-    rows = []
+    rows: list[list[Any]] = []
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
         for name, (size, more) in ways.items():
             for background in (False, True):
@@ -147,8 +148,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--points", type=int, default=16, help="streaming: at which they are summed")
     parser.add_argument("--folder", default=None, help="streaming, training: where files are written")
     options = parser.parse_args(arguments)
-    measures = {"sums": sums, "prefetch": prefetch, "streaming": streaming, "training": training}
-    measures["plan"] = lambda _: plan.tables()
+    measures: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
+        "sums": sums,
+        "prefetch": prefetch,
+        "streaming": streaming,
+        "training": training,
+        "plan": lambda _: plan.tables(),
+    }
     tables = measures[options.what](options)
     for name, table in tables.items():
         print(f"\n{name}")
