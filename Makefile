@@ -32,8 +32,8 @@ OLDEST ?= $(firstword $(wildcard $(HOME)/.pyenv/versions/3.10.*/bin/python3.10) 
 OLD    := .venv-oldest
 # everything but the benches, the pages, the builds of other environments, and what takes minutes elsewhere
 OLDTESTS := tests/field tests/lines tests/extension tests/kernels/test_compiled.py tests/kernels/test_interpreter.py tests/data \
-            tests/nets tests/methods tests/metrics tests/page tests/plots tests/training tests/examples tests/fuzz \
-            tests/test_cli.py tests/test_sampling.py tests/test_evaluation.py tests/test_settings.py tests/test_diagnosis.py
+            tests/nets tests/methods tests/metrics tests/couplings tests/hub tests/pipelines tests/latent tests/page tests/plots \
+            tests/training tests/examples tests/fuzz tests/test_cli.py tests/test_sampling.py tests/test_evaluation.py tests/test_settings.py tests/test_diagnosis.py
 oldest: ## Install the oldest versions of everything that is promised, and run the tests that need no GPU
 	@echo "oldest: $$($(OLDEST) --version) at $(OLDEST)"
 	test -x $(OLD)/bin/python || $(OLDEST) -m venv $(OLD)

@@ -44,7 +44,9 @@ class Anderson:
         steps = (images - points).diff(dim=0)
         normal = steps @ steps.T
         normal += _RIDGE * normal.trace() * torch.eye(len(normal), dtype=normal.dtype, device=normal.device)
-        gamma = torch.linalg.lstsq(normal, steps @ (mapped - at)).solution
+        # torch's own choice, gelsy, gives other digits at every call up to torch 2.9; a GPU has gels alone
+        driver = "gelsd" if normal.device.type == "cpu" else "gels"
+        gamma = torch.linalg.lstsq(normal, steps @ (mapped - at), driver=driver).solution
         mixed = mapped - gamma @ images.diff(dim=0)
         return torch.where(torch.isfinite(mixed).all(), mixed, mapped)
 

@@ -149,7 +149,7 @@ def _font(path: Path, characters: str, size: int) -> tuple[Tensor, str] | None:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            probe = ImageFont.truetype(path, _PROBE, layout_engine=ImageFont.Layout.BASIC)
+            probe = ImageFont.truetype(str(path), _PROBE, layout_engine=ImageFont.Layout.BASIC)
             boxes = [probe.getbbox(character, anchor="ls") for character in characters]
             if any(right <= left or low <= high for left, high, right, low in boxes):
                 return None
@@ -159,7 +159,7 @@ def _font(path: Path, characters: str, size: int) -> tuple[Tensor, str] | None:
             top, bottom = min(box[1] for box in boxes), max(box[3] for box in boxes)
             extent = max(bottom - top, max(box[2] - box[0] for box in boxes))
             pixels = round(_PROBE * _FINER * size * _FILL / extent)
-            font = ImageFont.truetype(path, pixels, layout_engine=ImageFont.Layout.BASIC)
+            font = ImageFont.truetype(str(path), pixels, layout_engine=ImageFont.Layout.BASIC)
             middle = (top + bottom) / 2 * pixels / _PROBE
             drawn = torch.stack([_character(font, character, size, middle) for character in characters])
     except (OSError, ValueError, OverflowError):

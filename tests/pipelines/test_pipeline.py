@@ -367,7 +367,7 @@ def test_weights_that_do_not_fit_are_refused(pipe: FieldMatchingPipeline, tmp_pa
     path = folder / "model" / "config.json"
     config = json.loads(path.read_text())
     path.write_text(json.dumps({**config, "net": {**config["net"], "depth": 2}}))
-    with pytest.raises(RunError, match="does not fit its network: missing keys"):
+    with pytest.raises(RunError, match="missing"):  # diffusers 0.30 says it before us
         FieldMatchingPipeline.from_pretrained(folder)
 
 
