@@ -17,6 +17,8 @@ pytest.importorskip("triton", reason="the kernels need triton")
 
 FOLDER = Path(__file__).parent
 CHECKS = sorted(path.name for path in FOLDER.glob("check_*.py"))
+TIMEOUT = 900  # seconds; the slowest takes two to three minutes of a processor that others may share
+pytestmark = pytest.mark.timeout(TIMEOUT + 20)
 
 
 def interpreted(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -27,7 +29,7 @@ def interpreted(*arguments: str) -> subprocess.CompletedProcess[str]:
         cwd=FOLDER.parents[1],
         capture_output=True,
         text=True,
-        timeout=280,
+        timeout=TIMEOUT,
     )
 
 
