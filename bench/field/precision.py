@@ -36,29 +36,37 @@ Every function that sums a field takes `precision`, with the same meaning on eve
 
 | `precision` | what it does | what it promises |
 |---|---|---|
-| `"fast"` | squared distances from a float32 GEMM above the direct regime, nothing rescored | nothing at ties and \
-near-duplicates; for pictures and first looks |
+| `"fast"` | squared distances from a float32 GEMM above the direct regime, nothing rescored | nothing at ties \
+and near-duplicates; for pictures and first looks |
 | `"default"` | the nearest charges of each plate rescored by direct difference, logits relative to the nearest \
-charge, far from all charges about a centre that both plates share | direction within 1e-4 up to D = 3072, 2e-4 at \
-12288, 1e-3 at 196608 and at *far* points; log norm within 1e-3 up to 12288 |
-| `"exact"` | every pair by direct difference, squares and sums in float64 | the rounding of the result's own dtype |
+charge, far from all charges about a centre that both plates share | direction within 1e-4 up to D = 3072, 2e-4 \
+at 12288, 1e-3 at 196608 and at *far* points; log norm within 1e-3 up to 12288 |
+| `"exact"` | every pair by direct difference, squares and sums in float64 | the rounding of the result's own \
+dtype |
 
-The power D + 1 multiplies the relative error of a squared distance by about (D + 1) / 2, so a distance that is
-good to seven digits gives a field that is wrong in the third. It shows where two charges balance, not at points
-that one charge dominates. It shows again where the fields of the two plates nearly cancel as wholes. The tables
-therefore have six kinds of points (`efm_fast.field.queries`):
+The power D + 1 multiplies the relative error of a squared distance by about (D + 1) / 2, so a distance that is \
+exact to seven
+digits may give a field that is wrong in the third. The error is visible where two charges balance, and where \
+the fields of
+whole plates nearly cancel, but not at points that one charge dominates. The tables therefore have six kinds of \
+points
+(`efm_fast.field.queries`):
 
 - *interpolated*: anywhere on the segment between a positive and a negative charge;
 - *tie*: midway between two positive charges;
-- *plate_tie*: equally far from the nearest positive and the nearest negative charge, as every field line somewhere is;
-- *twin*: a thousandth of the distance between charges away from two charges that are near-duplicates;
-- *flux*: where the flux of a charge crosses a height h, at y + h g / |g0| with Gaussian g and |g0| >= 0.05, for h from
+- *plate_tie*: equally far from the nearest positive and the nearest negative charge; every field line has such \
+a point;
+- *twin*: a thousandth of the distance between charges away from two almost equal charges;
+- *flux*: where the flux of a charge crosses a height h, at y + h g / |g0| with Gaussian g and |g0| >= 0.05, \
+for h from
   0.001 L to L: the points that a network learns from;
-- *far*: the same for h from L to 10 L. What is left of the two fields is there down to a ten-thousandth of either.
+- *far*: the same for h from L to 10 L. There the sum of both fields is as small as a ten-thousandth of either.
 
 An entry is the median and the largest length of the error of the unit direction, then the largest error of
-log |E|, both against float64 direct differences on the same float32 inputs; charges are standard normal, L is the
-rms distance between charges. The gradients of `"exact"` are computed in float64, those of the others in the dtype
+log |E|, both against float64 direct differences on the same float32 inputs; charges are standard normal, L is \
+the
+rms distance between charges. The gradients of `"exact"` are computed in float64, those of the others in the \
+dtype
 of the points. float32 matmul settings and autocast of the caller do not reach the sums.
 """
 

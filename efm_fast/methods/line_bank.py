@@ -72,7 +72,9 @@ class LineBank:
         dimension = plates.plus.shape[1]
         count = min(self.charges, max(32, _PATH_ELEMENTS // (dimension + 1)))
         seed = step_generator(self.seed, edition, Stream.BANK_LAUNCH).initial_seed() % 2**31
-        x, z = launch(plates.plus, torch.arange(count, device=plates.plus.device), seed=seed)
+        # in the order of their features, as runs of version 0.1 launched them
+        _, place = torch.unique(plates.plus[:count], dim=0, return_inverse=True)
+        x, z = launch(plates.plus, place.argsort(stable=True), seed=seed)
         lines = trace_lines(x, z, plates.plus, plates.minus, self.L, return_paths=True)
         assert lines.paths is not None
         before, after = lines.paths[:-1], lines.paths[1:]

@@ -7,6 +7,17 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+#: Types of charges that torch compares row by row.
+_COMPARED = (
+    torch.float32,
+    torch.float64,
+    torch.float16,
+    torch.bfloat16,
+    torch.uint8,
+    torch.int32,
+    torch.int64,
+)
+
 
 @dataclass(frozen=True)
 class Places:
@@ -26,11 +37,12 @@ class Places:
     def of(cls, charges: Tensor) -> Places:
         """The places of ``charges`` [M, D]."""
         index = torch.arange(len(charges), device=charges.device)
-        _, place, count = torch.unique(charges, dim=0, return_inverse=True, return_counts=True)
+        rows = charges if charges.dtype in _COMPARED else charges.double()
+        _, place, count = torch.unique(rows, dim=0, return_inverse=True, return_counts=True)
         if len(count) == len(charges):
             return cls(charges, index, torch.ones_like(index))
         first, order = torch.full_like(count, len(charges)).scatter_reduce(0, place, index, "amin").sort()
-        return cls(charges[first], first, count[order])
+        return cls(rows[first], first, count[order])
 
     def charge(self, place: Tensor) -> Tensor:
         """Index of the first charge at each of ``place``, int64 [N]; -1 where that is -1."""
