@@ -261,7 +261,7 @@ def diagnose(
     """
     from .config import Config
     from .diagnosis import diagnose as look
-    from .files import write_text
+    from .files import naming, write_text
     from .plots import plot_distances
 
     _import(imports)
@@ -270,10 +270,8 @@ def diagnose(
     with _stoppable("stopped", lambda: "nothing was written"):
         found = look(config, charges=charges, lines=lines, progress=not quiet)
     typer.echo(found.table())
-    try:
+    with naming(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError as problem:
-        raise RunError(f"cannot make the folder {folder}: {problem.strerror}") from None
     write_text(folder / "diagnosis.json", json.dumps(found.as_dict(), indent=1) + "\n")
     picture = plot_distances([row.L for row in found.rows], found.curves(), found.L, folder / "diagnosis.png")
     typer.echo(f"wrote {picture} and diagnosis.json beside it")

@@ -18,7 +18,7 @@ from torch import Tensor
 from .. import checks
 from ..errors import InputError, RunError
 from ..field.distributed.sharding import together
-from ..files import remove_leftovers, write_text
+from ..files import naming, remove_leftovers, write_text
 from ..processes import Processes, served_devices, shared, why_no_messages
 from .job import Job
 from .lines import FieldLines
@@ -108,10 +108,8 @@ def couple(
         return load(done)
 
     def prepare() -> None:
-        try:
+        with naming(folder):
             folder.mkdir(parents=True, exist_ok=True)
-        except OSError as problem:
-            raise RunError(f"cache: cannot make the folder {folder}: {problem.strerror}") from None
         remove_leftovers(folder, f"{name}.unfinished.safetensors")
 
     processes.by_first(prepare)

@@ -16,7 +16,7 @@ Draw = Literal["sample", "hardest"]
 _NEGLIGIBLE = (
     -60.0
 )  # a logit below it counts as this: numbers too small to be normal slow exp and products tenfold
-_TINY = 1e-300
+_TINY = 1e-300  # least factor that is divided by
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class Plan:
         return partners, self.strips.all_rows(masses, columns), self.strips.all_rows(potentials, columns)
 
     def _strips(self, columns: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
-        """For every strip: e^(logits less the row's largest), their sums, the plan.s factor, the rows. potential."""
+        """For every strip: e^(logits less the row's largest), their sums, the plan's factor, the rows' potential."""
         strips, epsilon = self.strips, self.epsilon
         offset = (columns - strips.column_square) / epsilon - math.log(len(columns))
         largest = offset.max()

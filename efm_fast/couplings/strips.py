@@ -128,7 +128,7 @@ class Strips:
 
     def _centred(self, data: Tensor) -> Tensor:
         """The data less the centre, in ``unit``: squares of very small or large numbers are none of ``dtype``."""
-        return (data.to(self.dtype) - self.centre) / self.unit
+        return (data.to(self.dtype) - self.centre).div_(self.unit)
 
     def _squares(self, data: Tensor) -> Tensor:
         parts = [(data[part].double() - self.centre).square().sum(1) for part in _chunks(data)]

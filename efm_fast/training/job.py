@@ -84,17 +84,17 @@ def _begin(config: Config) -> None:
             f"WORLD_SIZE asks for many processes without {', '.join(missing)}: start them by torchrun"
         )
     library = "gloo"
-    with contextlib.suppress(
-        InputError
-    ):  # a device that is not there is told when all have met, in check_job
+    # check_job tells of a device that is not there, when all processes have met
+    with contextlib.suppress(InputError):
         device = resolve_device(local_device(config.device))
         if device.type == "cuda":
             torch.cuda.set_device(device)
             library = "cpu:gloo,cuda:nccl"
     patience = datetime.timedelta(seconds=config.train.timeout)
     try:
-        meet = lambda: next(dist.rendezvous("env://", timeout=patience))  # noqa: E731
-        store, rank, size = _within(config.train.timeout, meet)
+        store, rank, size = _within(
+            config.train.timeout, lambda: next(dist.rendezvous("env://", timeout=patience))
+        )
         store = keys_of_this_start(store, rank, size, config.train.timeout)
         dist.init_process_group(library, store=store, rank=rank, world_size=size, timeout=patience)
     except (RuntimeError, ValueError) as problem:
@@ -122,9 +122,8 @@ def _within(seconds: float, meet: Callable[[], _Result]) -> _Result:
         except Exception as problem:
             answer.set_exception(problem)
 
-    threading.Thread(
-        target=call, daemon=True
-    ).start()  # no thread of a pool: the end of a program waits for these
+    # a program waits at its end for threads of a pool, but not for this one
+    threading.Thread(target=call, daemon=True).start()
     try:
         return answer.result(seconds + _MORE)
     except FutureTimeout:
