@@ -33,10 +33,9 @@ class Sharding:
 
     Attributes:
         group: of torch.distributed; None for all processes.
-        points: "replicated" if every process has the same points, "sharded" if each has its own. It also decides what
-        is
-            differentiated: with replicated points every process computes the same loss; with sharded points the loss is
-            the sum of the processes' losses.
+        points: "replicated" if every process has the same points, "sharded" if each has its own. It also decides
+            what is differentiated: with replicated points every process computes the same loss; with sharded points
+            the loss is the sum of the processes' losses.
         mode: "reduce" sums the charges of each process at replicated points and merges the sums of all processes. For
             sharded points, "ring" passes the charges from process to process, and "gather" sends the points to every
             process and their sums back. "auto" takes the mode that sends the fewest bytes, and logs it under
