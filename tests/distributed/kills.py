@@ -47,8 +47,8 @@ def restarted(folder: Path, options: argparse.Namespace, die: str) -> bool:
     code, said = torchrun(folder, options, "die", die)
     good = code == 0 and "exitcode: -9" in said
     if options.launcher:
-        told = said.count("torchrun, which started this process, has ended") == options.processes
-        good = code == -9 and told
+        told_once = said.count("torchrun, which started this process, has ended") == 1
+        good = code == -9 and told_once
         if good:
             code, said = torchrun(folder, options, "go_on", NEVER)
             good = code == 0
