@@ -1,7 +1,7 @@
 """Checkpoints of a network that is sharded over processes: one folder each, a generation, published by one rename.
 
     state-00002000/                 the state after step 2000
-        shard-00001-....safetensors     what each process had of it
+        shard-00001-....safetensors     the part of one process
         manifest.json                   the step, and the SHA-256 of every shard
 
 shards.py writes and reads them by torch.distributed.checkpoint, which takes long to import. Nothing is pickled.
@@ -26,7 +26,7 @@ _PART = 1 << 22  # bytes that are read at once
 
 
 def generations(folder: Path) -> dict[int, Path]:
-    """The generations in a run folder by their step; each is whole, for a rename has put it there."""
+    """The generations in a run folder, by step. Each is whole, since it was published by a rename."""
     found = ((_NAME.fullmatch(path.name), path) for path in folder.glob("state-*"))
     return {int(name[1]): path for name, path in found if name and path.is_dir()}
 
@@ -39,7 +39,7 @@ def remove_generations(folder: Path, but: int | None = None) -> None:
 
 
 def prove(path: Path, processes: Processes) -> None:
-    """Compare the shards of a generation with their checksums; each process reads some of them.
+    """Check the shards of a generation against their checksums; each process reads some of the shards.
 
     Raises:
         RunError: the manifest or a shard is missing or damaged; every process raises it.

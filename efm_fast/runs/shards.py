@@ -1,6 +1,6 @@
 """Writes and reads the shards of a generation, see generations.py, by torch.distributed.checkpoint.
 
-Any number of processes can read one: torch.distributed.checkpoint finds out which parts of which shards each needs.
+Any number of processes can read a generation: torch.distributed.checkpoint finds which parts of the shards each needs.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ with extra("train"):
 
 
 class _Writer(dcp.HuggingFaceStorageWriter):
-    """Writes the shards of one generation, seals them and gives the whole its name when all processes have written."""
+    """Writes the shards of one generation with their checksums, and publishes it when all processes have written."""
 
     def __init__(self, made: Path, folder: Path, step: int) -> None:
         super().__init__(str(made), save_distributed=True)
@@ -63,17 +63,20 @@ class _Writer(dcp.HuggingFaceStorageWriter):
 def begin_generation(
     folder: Path, step: int, tensors: dict[str, Tensor], processes: Processes, group: dist.ProcessGroup
 ) -> Future[None]:
-    """Write a generation from a copy of ``tensors``, while this process goes on.
+    """Copy ``tensors`` and write a generation from the copies in the background.
 
     Args:
         folder: the run folder.
         step: of the state.
-        tensors: by name; DTensors where they are sharded. Every process comes here with its own.
-        processes: who they are.
-        group: of the same processes, on the CPU, on which nothing else is sent.
+        tensors: of this process, by name; DTensors where they are sharded.
+        processes: those of the job; all of them must call this.
+        group: the same processes, on the CPU; it must carry no other messages.
 
     Returns:
-        What ends when the generation is there, or raises what :func:`ended` tells.
+        A future that is done when the generation is published; give it to :func:`ended`.
+
+    Raises:
+        RunError: a tensor is not finite; every process raises it, and nothing is written.
     """
     target = folder / f"state-{step:08d}"
     problem = None
@@ -94,10 +97,10 @@ def begin_generation(
 
 
 def ended(future: Future[None], folder: Path) -> None:
-    """Wait for a generation.
+    """Wait until a generation is published.
 
     Raises:
-        RunError: a process could not write its part; every process raises it. The last generation is whole.
+        RunError: a process could not write its shard; every process raises it. The last generation is whole.
     """
     try:
         future.result()
@@ -120,7 +123,7 @@ def read_generation(
         group: of the processes that read together; None for this process alone.
 
     Raises:
-        RunError: a shard is missing or damaged, or the tensors are not those of ``into``.
+        RunError: a shard is missing or damaged, or the generation holds other tensors than ``into``.
     """
     reader = dcp.HuggingFaceStorageReader(str(path))
     try:
@@ -150,5 +153,5 @@ def kept(path: Path) -> dict[str, TensorStorageMetadata]:
 
 
 def local(value: Tensor) -> Tensor:
-    """What this process has of a tensor."""
+    """The part of a DTensor that lies on this process; any other tensor as it is."""
     return value.to_local() if hasattr(value, "to_local") else value
