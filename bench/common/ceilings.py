@@ -172,12 +172,14 @@ def limit(d: int, n: int, m: int, ceilings: Ceilings, device: str) -> Limit:
             seconds["special functions"] = 1.0 / ceilings.rsqrt
     else:
         way = "matrix products"
-        matrix = max(ceilings.gemm_fp32, ceilings.gemm_bf16 / MATRIX_PRODUCTS)
-        seconds["matrix products"] = 4.0 * d / matrix
+        on_lanes, on_matrix_units = ceilings.gemm_fp32, ceilings.gemm_bf16 / MATRIX_PRODUCTS
+        products = seconds["matrix products"] = 4.0 * d / max(on_lanes, on_matrix_units)
         if gpu:
             seconds["special functions"] = 1.0 / ceilings.exp + 1.0 / ceilings.log
         else:
-            seconds["vector instructions"] = WEIGHT_INSTRUCTIONS / ceilings.vector
+            # a CPU without matrix units multiplies matrices on the lanes that also compute the weights
+            weights = WEIGHT_INSTRUCTIONS / ceilings.vector
+            seconds["vector instructions"] = weights + (products if on_matrix_units <= on_lanes else 0.0)
     bound = max(seconds, key=lambda name: seconds[name])
     if not math.isfinite(seconds[bound]):
         raise ValueError(f"a ceiling is zero: {ceilings}")

@@ -141,8 +141,12 @@ def test_the_limit_counts_instructions_and_products() -> None:
     small, large = (ceilings.limit(d, 4096, 4096, RATES, "cpu") for d in (2, 3072))
     assert small.bound == "vector instructions"
     assert small.pairs_per_second == pytest.approx(1e11 / 2 / 15)
-    assert large.bound == "matrix products"
-    assert large.pairs_per_second == pytest.approx(1e11 / (4 * 3072))
+    # without matrix units the products and the 34 instructions of a weight share the lanes
+    assert large.bound == "vector instructions"
+    assert large.pairs_per_second == pytest.approx(1 / (4 * 3072 / 1e11 + 34 / 5e10))
+    with_units = ceilings.limit(3072, 4096, 4096, dataclasses.replace(RATES, gemm_bf16=6e11), "cpu")
+    assert with_units.bound == "matrix products"
+    assert with_units.pairs_per_second == pytest.approx(2e11 / (4 * 3072))
 
 
 def test_the_command_writes_result_and_picture(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
