@@ -4,6 +4,7 @@
     python -m bench.couplings kinds      # cost, hubs and colour of every kind, on coloured digits; minutes
     python -m bench.couplings whole      # 20,000 + 20,000 at D = 768, beside the rate of a matrix product; minutes
     python -m bench.couplings geomloss   # 2000 + 2000, beside GeomLoss over KeOps (pip install both); minutes
+    python -m bench.couplings predicted  # 50,000 + 50,000 at D = 3072 on an H200, from counts and `whole`; at once
 
 Seconds are the processor's, of all threads, so that other work on the machine counts little. Each study is written to
 bench/results/couplings_<study>.json.
@@ -12,6 +13,7 @@ bench/results/couplings_<study>.json.
 from __future__ import annotations
 
 import argparse
+import json
 import time
 from collections.abc import Callable
 from typing import Any
@@ -20,7 +22,8 @@ import torch
 from torch import Tensor
 
 from bench.common.memory import PeakMemory
-from bench.common.record import print_table, write_result
+from bench.common.record import RESULTS, print_table, write_result
+from bench.gpu.prediction import H200, Problem, predict
 from bench.lines.images import image_like
 from bench.lines.study import as_text
 from efm_fast import couple
@@ -28,6 +31,7 @@ from efm_fast.data.colour import rgb_to_hue
 from efm_fast.metrics.strokes import hue_difference
 
 Row = dict[str, Any]
+_EVALUATIONS = 120  # of a field line
 
 
 def spent(call: Any) -> tuple[float, float, Any]:
@@ -169,12 +173,36 @@ def geomloss(options: argparse.Namespace) -> list[Row]:
     return [*ours, row | {"cpu seconds": cpu, "seconds": wall, "epsilon": epsilon}]
 
 
-#: What each study runs, and how many data of each set.
-STUDIES: dict[str, tuple[Callable[[argparse.Namespace], list[Row]], int]] = {
-    "exact": (exact, 1000),
-    "kinds": (kinds, 1200),
-    "whole": (whole, 20000),
-    "geomloss": (geomloss, 2000),
+def predicted(options: argparse.Namespace) -> list[Row]:
+    """Seconds of Sinkhorn and of exact lines on an H200, from counted operations; measured on no GPU."""
+    measured = json.loads((RESULTS / "couplings_whole.json").read_text(encoding="utf-8"))["rows"][0]
+    n, d = options.data, options.features
+    share = measured["share of the product's rate"]
+    strips = 2.0 * n * n * d * measured["passes"]
+    rate = share * H200.gemm_fp32
+    sums = Problem(n, 2 * n, d)  # all lines at once, among the charges of both plates
+    lines = sums.work * _EVALUATIONS
+    seconds = predict(sums, H200).bound * _EVALUATIONS
+    return [
+        {
+            "pairs by": name,
+            "data": n,
+            "D": d,
+            "operations": work,
+            "TFLOP/s": work / took / 1e12,
+            "seconds": took,
+        }
+        for name, work, took in (("Sinkhorn", strips, strips / rate), ("exact lines", lines, seconds))
+    ]
+
+
+#: What each study runs, how many data of each set, and of how many features.
+STUDIES: dict[str, tuple[Callable[[argparse.Namespace], list[Row]], int, int]] = {
+    "exact": (exact, 1000, 768),
+    "kinds": (kinds, 1200, 768),
+    "whole": (whole, 20_000, 768),
+    "geomloss": (geomloss, 2000, 768),
+    "predicted": (predicted, 50_000, 3072),
 }
 
 
@@ -183,12 +211,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("study", choices=tuple(STUDIES))
     parser.add_argument("--data", type=int, help="data of each set")
-    parser.add_argument("--features", type=int, default=768)
+    parser.add_argument("--features", type=int)
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
-    options.data = options.data or STUDIES[options.study][1]
+    study, data, features = STUDIES[options.study]
+    options.data, options.features = options.data or data, options.features or features
     torch.set_num_threads(options.threads)
-    rows = STUDIES[options.study][0](options)
+    rows = study(options)
     text = as_text(rows)
     print_table([dict(zip(text["columns"], row, strict=True)) for row in text["rows"]], text["columns"])
     print(f"wrote {write_result(f'couplings_{options.study}', {'rows': rows, 'tables': {'rows': text}})}")

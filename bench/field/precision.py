@@ -44,30 +44,24 @@ at 12288, 1e-3 at 196608 and at *far* points; log norm within 1e-3 up to 12288 |
 | `"exact"` | every pair by direct difference, squares and sums in float64 | the rounding of the result's own \
 dtype |
 
-The power D + 1 multiplies the relative error of a squared distance by about (D + 1) / 2, so a distance that is \
-exact to seven
-digits may give a field that is wrong in the third. The error is visible where two charges balance, and where \
-the fields of
-whole plates nearly cancel, but not at points that one charge dominates. The tables therefore have six kinds of \
-points
-(`efm_fast.field.queries`):
+The power D + 1 multiplies the relative error of a squared distance by about (D + 1) / 2. So a distance that is
+exact to seven digits may give a field that is wrong in the third. The error is visible where two charges balance,
+and where the fields of whole plates nearly cancel, but not at points that one charge dominates. The tables
+therefore have six kinds of points (`efm_fast.field.queries`):
 
 - *interpolated*: anywhere on the segment between a positive and a negative charge;
 - *tie*: midway between two positive charges;
-- *plate_tie*: equally far from the nearest positive and the nearest negative charge; every field line has such \
-a point;
+- *plate_tie*: equally far from the nearest positive and the nearest negative charge; every field line has such a
+  point;
 - *twin*: a thousandth of the distance between charges away from two almost equal charges;
-- *flux*: where the flux of a charge crosses a height h, at y + h g / |g0| with Gaussian g and |g0| >= 0.05, \
-for h from
-  0.001 L to L: the points that a network learns from;
+- *flux*: where the flux of a charge crosses a height h, at y + h g / |g0| with Gaussian g and |g0| >= 0.05, for h
+  from 0.001 L to L: the points that a network learns from;
 - *far*: the same for h from L to 10 L. There the sum of both fields is as small as a ten-thousandth of either.
 
 An entry is the median and the largest length of the error of the unit direction, then the largest error of
-log |E|, both against float64 direct differences on the same float32 inputs; charges are standard normal, L is \
-the
-rms distance between charges. The gradients of `"exact"` are computed in float64, those of the others in the \
-dtype
-of the points. float32 matmul settings and autocast of the caller do not reach the sums.
+log |E|, both against float64 direct differences on the same float32 inputs. Charges are standard normal, and L is
+the root mean square distance between charges. The gradients of `"exact"` are computed in float64, those of the
+others in the dtype of the points. float32 matmul settings and autocast of the caller do not reach the sums.
 """
 
 

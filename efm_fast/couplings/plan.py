@@ -13,9 +13,8 @@ from torch import Tensor
 from .strips import Strips
 
 Draw = Literal["sample", "hardest"]
-_NEGLIGIBLE = (
-    -60.0
-)  # a logit below it counts as this: numbers too small to be normal slow exp and products tenfold
+# a smaller logit counts as this one: subnormal numbers slow exp and products tenfold
+_NEGLIGIBLE = -60.0
 _TINY = 1e-300  # least factor that is divided by
 
 

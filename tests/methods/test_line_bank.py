@@ -37,8 +37,8 @@ def test_lines_of_repeated_charges_arrive() -> None:
     assert len(bank.points) > 64 * 5  # of nearly all lines
 
 
-def test_lines_leave_charges_as_they_were_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also where there are more charges than lines, and each as often as it was drawn."""
+def test_a_line_leaves_every_charge_that_was_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first ones where there are more charges than lines, and each as often as it was drawn."""
     monkeypatch.setattr(line_bank, "_PATH_ELEMENTS", 3 * 40)
     launched = []
 
