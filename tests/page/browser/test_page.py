@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import io
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
+from bench.lines.slider import SWEEP
 from efm_fast.page.report import write_report
 
 if TYPE_CHECKING:
     from conftest import Opener
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Page
 
 PATIENCE = 60_000  # milliseconds, for a machine that is busy
 PHONE = {"viewport": {"width": 390, "height": 844}, "is_mobile": True, "has_touch": True}
@@ -325,50 +325,12 @@ def test_a_report_opens_from_a_file(open_page: Opener, runs: Path, tmp_path: Pat
     assert picture(page) != before
 
 
-SWEEP = """async () => {
-  const slider = document.getElementById("distance"), picture = document.getElementById("stage").dataset;
-  const first = Number(picture.traced), painted = Number(picture.drawn), begun = performance.now();
-  let now = begun, lines = 0, frames = 0, seen = first;
-  while (now - begun < 2500) {
-    slider.value = 300 + ((now - begun) / 2500) * 400;
-    slider.dispatchEvent(new Event("input", { bubbles: true }));
-    now = await new Promise(requestAnimationFrame);
-    if (Number(picture.traced) !== seen) (seen = Number(picture.traced)), (lines += Number(picture.lines)), frames++;
-  }
-  const drawn = Number(picture.drawn) - painted, seconds = (performance.now() - begun) / 1000;
-  return { frames: seen - first, drawn, lines: lines / Math.max(1, frames), seconds };
-}"""
-
-
-def test_lines_of_two_thousand_charges_follow_a_slider(
-    page: Page, browser: Browser, served: tuple[str, int]
-) -> None:
-    """At 10 frames a second; on a machine that others use too, in as little processor time as that takes."""
+def test_lines_of_two_thousand_charges_follow_a_slider(page: Page) -> None:
+    """How many a second is measured by `python -m bench.lines.slider`."""
     after(page, lambda: page.locator("#charges").fill("1000"))
     assert page.inner_text("#charges-said") == "2000"
-    metrics = page.context.new_cdp_session(page)
-    metrics.send("Performance.enable", {"timeDomain": "threadTicks"})
-
-    def spent() -> tuple[float, float]:
-        fields = Path(f"/proc/{served[1]}/stat").read_text().rpartition(")")[2].split()
-        rows = metrics.send("Performance.getMetrics")["metrics"]
-        drawn = next(row["value"] for row in rows if row["name"] == "TaskDuration")
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK"), drawn
-
-    found = []
-    for _ in range(4):
-        before = spent()
-        swept = page.evaluate(SWEEP)
-        engine, drawing = (1000 * (b - a) for a, b in zip(before, spent(), strict=True))
-        # what is drawn while the engine computes takes its processor
-        assert swept["drawn"] <= 2 * swept["frames"] + 2
-        # a slow engine is asked for fewer lines, and the page may draw more often than lines come
-        engine, drawing = engine / swept["frames"] * 60 / swept["lines"], drawing / swept["drawn"]
-        found.append((swept["frames"] / swept["seconds"], swept["lines"], engine, drawing))
-        print(
-            "{:.1f} frames a second of {:.0f} lines; {:.0f} ms of the engine's processor for 60, "
-            "{:.0f} ms of the page's for one picture".format(*found[-1])
-        )
-    fast = any(rate >= 10 and lines > 59 for rate, lines, *_ in found)
-    # one after the other: what the engine and the page compute for one frame fits into a tenth of a second
-    assert fast or min(engine + drawing for *_, engine, drawing in found) <= 100
+    swept = page.evaluate(SWEEP)
+    assert swept["frames"] >= 2
+    # what is drawn while the engine computes takes its processor
+    assert swept["drawn"] <= 2 * swept["frames"] + 2
+    assert swept["lines"] >= 15
