@@ -101,6 +101,11 @@ class PageServer(ThreadingHTTPServer):
         with self.engine:
             lines_of(pack({**facts, "lines": 10, "draft": True}, **arrays))
 
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Tell a fault on the terminal; a browser that hangs up is none."""
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, client_address)
+
     def server_close(self) -> None:
         """Let go of the port, and wait until the engine rests: threads of C++ must not outlive Python."""
         super().server_close()

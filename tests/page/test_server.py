@@ -7,6 +7,7 @@ import json
 import re
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import time
@@ -217,3 +218,15 @@ def test_ctrl_c_ends_it_with_a_line_while_it_computes_too(tmp_path: Path) -> Non
     rest, errors = process.communicate(timeout=60)
     assert (process.returncode, rest) == (130, "")
     assert errors == "efm-fast: stopped\n"
+
+
+def test_a_browser_that_hangs_up_is_not_told_as_a_fault(
+    server: PageServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with socket.create_connection(("127.0.0.1", server.server_port)) as connection:
+        connection.sendall(b"GET ")
+        # lingering for no time sends a reset instead of an end
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    assert within(server, "")[0] == 200
+    time.sleep(0.2)
+    assert capsys.readouterr().err == ""
