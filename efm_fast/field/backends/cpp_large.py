@@ -21,6 +21,7 @@ _CHUNK_BYTES = 32 << 20  # of centred charges
 _CHUNK_CHARGES = 8192
 _CHUNK_PAIRS = 1 << 22
 _SPARSE = 0.7  # if fewer than this fraction of the charges have a weight, gathering them is faster
+_ASKED = 8  # rows that may show that most charges have one
 
 
 def centred_sum(pairs: Pairs, out: CentredSum, result: Any, nearest: int) -> None:
@@ -49,7 +50,15 @@ def centred_sum(pairs: Pairs, out: CentredSum, result: Any, nearest: int) -> Non
 
 def _displace(rest: Tensor, weights: Tensor, y: Tensor) -> None:
     """rest -= weights y, over the charges that have a weight for any point."""
-    live = weights.abs().amax(0).nonzero()[:, 0]
-    if len(live) < _SPARSE * len(y):
-        weights, y = weights[:, live], y[live]
+    # in few features looking for them in all rows takes a tenth of the sum's time, so some rows are asked first
+    some = weights[:: max(1, len(weights) // _ASKED)]
+    if len(_live(some)) < _SPARSE * len(y):
+        live = _live(weights)
+        if len(live) < _SPARSE * len(y):
+            weights, y = weights[:, live], y[live]
     rest.addmm_(weights, y, alpha=-1.0)
+
+
+def _live(weights: Tensor) -> Tensor:
+    """Indices of the columns with a weight."""
+    return weights.abs().amax(0).nonzero()[:, 0]
