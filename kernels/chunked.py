@@ -158,8 +158,11 @@ def combine(
     per_split = tl.cdiv(listed, tl.num_programs(2))
     begin = tl.minimum(split * per_split, listed)
     end = tl.minimum(begin + per_split, listed)
-    w_place = row[:, None] * columns + tl.arange(0, BLOCK_M)[None, :]
-    y_place = tl.arange(0, BLOCK_M).to(tl.int64)[:, None] * width + feature[None, :]
+    # places in a tile are 32 bits, which saves registers; where the tile begins is a 64-bit scalar
+    w_place = tl.arange(0, BLOCK_N)[:, None] * columns + tl.arange(0, BLOCK_M)[None, :]
+    y_place = tl.arange(0, BLOCK_M)[:, None] * width + tl.arange(0, BLOCK_D)[None, :]
+    w_begin = block * BLOCK_N * columns
+    y_begin = tl.program_id(1).to(tl.int64) * BLOCK_D
     place = (split.to(tl.int64) * rows + row)[:, None] * width + feature[None, :]
     acc = tl.load(sums + place) * tl.load(rescales + row)[:, None]
     # the number of the next tile is read one step ahead, so that its address does not wait for it
@@ -167,11 +170,12 @@ def combine(
     for at in range(begin, end):
         first = following.to(tl.int64) * BLOCK_M
         following = tl.load(own + 2 + at)
-        w_high = tl.load(high + w_place + first)
-        y_high = tl.load(yh + y_place + first * width)
+        w_first, y_first = w_begin + first, y_begin + first * width
+        w_high = tl.load(high + w_first + w_place)
+        y_high = tl.load(yh + y_first + y_place)
         # tensor cores truncate when they add, so they add one tile, and a rounded addition here adds the tiles
-        part = dot(tl.load(low + w_place + first), y_high, tl.zeros([BLOCK_N, BLOCK_D], tl.float32))
+        part = dot(tl.load(low + w_first + w_place), y_high, tl.zeros([BLOCK_N, BLOCK_D], tl.float32))
         if HAS_YL:
-            part = dot(w_high, tl.load(yl + y_place + first * width), part)
+            part = dot(w_high, tl.load(yl + y_first + y_place), part)
         acc += dot(w_high, y_high, part)
     tl.store(sums + place, acc)

@@ -89,8 +89,9 @@ def sum_fused(
     [S, rows] float32, rests (signed, without marked pairs) [S, rows] float64, sums [S, rows, WIDTH] float32. Marks
     [rows, words] int32 are overwritten. VANISHES says that the kernel of an absent pair is 0 in float32 without a mask.
     """
-    row = tl.program_id(0).to(tl.int64) * BLOCK_N + tl.arange(0, BLOCK_N)
-    split = tl.program_id(1).to(tl.int64)
+    # a plan's workspace keeps all places within 32 bits, which saves registers
+    row = tl.program_id(0) * BLOCK_N + tl.arange(0, BLOCK_N)
+    split = tl.program_id(1)
     feature = tl.arange(0, WIDTH)
     place = split * rows + row
     x_high = tl.load(xh + row[:, None] * WIDTH + feature[None, :])
@@ -105,18 +106,23 @@ def sum_fused(
     lost = (kept - rest).to(tl.float32)
     acc = tl.load(sums + place[:, None] * WIDTH + feature[None, :])
     cut = tl.load(cuts)
+    if HAS_SELF:
+        own = row - self_offset
+        own_charge = tl.where((own >= 0) & (own < chunk), own, -1).to(tl.int32)
     column = tl.arange(0, BLOCK_M)
+    y_place = column[:, None] * WIDTH + feature[None, :]
     word = tl.arange(0, BLOCK_M // 32)
-    begin = (split * per_split).to(tl.int32)
+    begin = split * per_split
     end = tl.minimum(begin + per_split, chunk)
+    tl.assume(begin < end)  # or the sums before and after the loop would have registers of their own
     for start in range(begin, end, BLOCK_M):
         j = start + column
-        j64 = j.to(tl.int64)
-        y_high = tl.load(yh + j64[:, None] * WIDTH + feature[None, :])
-        y_low = tl.load(yl + j64[:, None] * WIDTH + feature[None, :]) if HAS_YL else y_high
+        place_of_tile = start * WIDTH + y_place
+        y_high = tl.load(yh + place_of_tile)
+        y_low = tl.load(yl + place_of_tile) if HAS_YL else y_high
         s = tl.load(y2 + j)[None, :] - 2.0 * product_of(x_high, x_low, y_high, y_low, HAS_XL, HAS_YL)
         if HAS_SELF:
-            s = tl.where(j64[None, :] + self_offset == row[:, None], BIG, s)
+            s = tl.where(j[None, :] == own_charge[:, None], BIG, s)
         charge = tl.load(q + j, mask=j < charges, other=0.0)[None, :] if HAS_Q else None
         lowest = tl.min(s, 1, keep_dims=True)
         need = need_of(lowest, pivot, total, own_c, own_near, cut, rate, second, KIND)
@@ -143,7 +149,7 @@ def sum_fused(
                 part = dot(high, y_low, part)
             part = dot(high, y_high, part)
             acc = acc + part if WIDTH <= 128 else part
-        tl.store(marks + row[:, None] * words + start // 32 + word[None, :], packed)
+        tl.store(marks + (row[:, None] * words + (start // 32 + word)[None, :]), packed)
     tl.store(pivots + place[:, None], pivot)
     tl.store(totals + place[:, None], total)
     tl.store(rests + place[:, None], rest.to(tl.float64) + lost)

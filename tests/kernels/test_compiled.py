@@ -21,14 +21,11 @@ ahead = kernels.ahead
 #: The kernels that take a sum's time, and what they must be made of.
 HOT = ("sum_small", "sum_fused", "distances", "combine")
 MATRIX = {8: "mma.sync", 9: "wgmma.mma_async", 10: "tcgen05.mma", 12: "mma.sync"}
-#: Bytes on the stack beyond none. The fused pass on Hopper reads four values per tile of charges from there, to let
-#: three programs share a multiprocessor; with tiles of half the charges it needs no stack, and twice the operands.
-STACK = {("sum_fused", 90): 128}
-if kernels.VERSION < (
-    3,
-    9,
-):  # they keep more of a step in registers; tiles of half the charges would need no stack,
-    STACK["combine", 100] = 80  # but add up twice as often outside the tensor cores
+#: Bytes on the stack, beyond none. With options the fused pass on Hopper reads a few values per tile from there, to let
+#: three programs share a multiprocessor. Triton 3.9 makes ptxas allocate registers in another way; then it always does.
+LATER = kernels.VERSION >= (3, 9)
+STACK = {("sum_fused", 90): 128} if LATER else {}
+STACK_WITH_OPTIONS = {("sum_fused", 90): 128 if LATER else 32}
 
 
 def compile_call(
@@ -98,7 +95,8 @@ def test_every_option_compiles_within_its_limits(arch: int, d: int, options: tup
     for launch in {launch.name: launch for launch in launches}.values():
         kernel = ahead.compiled(launch, arch)
         assert kernel.shared <= ahead.SHARED_LIMIT[arch], kernel.name
-        assert kernel.spilled is None or kernel.spilled <= STACK.get((kernel.name, arch), 0), (
+        allowed = STACK_WITH_OPTIONS.get((kernel.name, arch), 0)
+        assert kernel.spilled is None or kernel.spilled <= allowed, (
             f"{kernel.name} has {kernel.spilled} bytes of stack"
         )
         assert not kernel.serialized, kernel.name
