@@ -200,6 +200,13 @@ def cell(value: object) -> str:
     return str(value)
 
 
+def as_text(rows: Sequence[Mapping[str, object]]) -> dict[str, Any]:
+    """Rows as a table for people, as a payload has it: "columns" and "rows" of cells, "" where a row has no value."""
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    cells = [[cell(row.get(name, "")) for name in names] for row in rows]
+    return {"columns": [name.replace("_", " ") for name in names], "rows": cells}
+
+
 def format_table(rows: Sequence[Row], columns: Sequence[str], width: int = WIDTH) -> str:
     """A table of plain text that is never wider than ``width`` characters.
 

@@ -22,10 +22,9 @@ import torch
 from torch import Tensor
 
 from bench.common.memory import PeakMemory
-from bench.common.record import RESULTS, print_table, write_result
+from bench.common.record import RESULTS, as_text, print_table, write_result
 from bench.gpu.prediction import H200, Problem, predict
 from bench.lines.images import image_like
-from bench.lines.study import as_text
 from efm_fast import couple
 from efm_fast.data.colour import rgb_to_hue
 from efm_fast.metrics.strokes import hue_difference

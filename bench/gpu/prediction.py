@@ -1,7 +1,8 @@
 """Predicted times of the Triton kernels, from counted bytes and operations and a machine's ceilings.
 
 A prediction says what the machine could do at best and what it would take if nothing overlapped; it is no
-measurement. ``python -m bench.gpu.prediction`` prints it for the data sheet of an H200.
+measurement. ``python -m bench.gpu.prediction`` prints it for the data sheet of an H200 and writes
+bench/results/gpu_prediction.json.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from dataclasses import dataclass
 import torch
 
 from bench.common.ceilings import Ceilings
-from bench.common.record import print_table
+from bench.common.record import as_text, print_table, write_result
 from efm_fast import kernels
 
 plan = kernels.plan
@@ -137,10 +138,6 @@ PROBLEMS = (
     Problem(65536, 1 << 20, 2),
     Problem(4096, 65536, 2),
 )
-COLUMNS = (
-    *("sum", "matrix_ms", "memory_ms", "special_ms", "plain_ms", "bound_ms", "serial_ms", "rate", "unit"),
-    "launches",
-)
 
 
 def row(problem: Problem, ceilings: Ceilings) -> dict[str, object]:
@@ -148,15 +145,21 @@ def row(problem: Problem, ceilings: Ceilings) -> dict[str, object]:
     found = predict(problem, ceilings)
     return {
         "sum": problem.name,
-        **{f"{name}_ms": 1e3 * getattr(found, name) for name in ("matrix", "memory", "special", "plain")},
-        "bound_ms": 1e3 * found.bound,
-        "serial_ms": 1e3 * found.serial,
-        "rate": problem.work / found.bound / 1e12,
-        "unit": problem.unit,
+        **{f"{name} ms": 1e3 * getattr(found, name) for name in ("matrix", "memory", "special", "plain")},
+        "bound ms": 1e3 * found.bound,
+        "serial ms": 1e3 * found.serial,
+        "rate of the bound": f"{problem.work / found.bound / 1e12:.3g} {problem.unit}",
         "launches": launches(problem),
     }
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Predict, print and write."""
     print(f"Prediction, not measurement, from: {H200.source}")
-    print_table([row(problem, H200) for problem in PROBLEMS], COLUMNS)
+    table = as_text([row(problem, H200) for problem in PROBLEMS])
+    print_table(table["rows"], table["columns"])
+    print(f"wrote {write_result('gpu_prediction', {'tables': {'H200': table}})}")
+
+
+if __name__ == "__main__":
+    main()

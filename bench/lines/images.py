@@ -17,9 +17,8 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from bench.common.record import print_table, write_result
+from bench.common.record import as_text, print_table, write_result
 from bench.lines.cost import Row
-from bench.lines.study import as_text
 from efm_fast import capacitor_field
 from efm_fast.lines import Lines, launch, trace_lines
 from efm_fast.types import Plates

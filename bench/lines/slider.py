@@ -17,9 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.common.browser import missing, opened_browser, served_page
-from bench.common.record import print_table, write_result
+from bench.common.record import as_text, print_table, write_result
 from bench.lines.cost import Row
-from bench.lines.study import as_text
 from efm_fast.page.scenes import MOST_CHARGES
 
 if TYPE_CHECKING:

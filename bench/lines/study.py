@@ -12,14 +12,13 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import ot
 import torch
 from torch import Tensor
 
-from bench.common.record import print_table, write_result
+from bench.common.record import as_text, print_table, write_result
 from bench.lines.cost import Row, algorithm_2_rows, bank_rows, image_bank_rows, pair_rate_rows
 from efm_fast.data import make_source
 from efm_fast.lines import ExactField, Lines, Support, full_map, launch, trace_lines
@@ -134,19 +133,6 @@ def full_map_rows(n: int, n_charges: int, seeds: int) -> list[Row]:
 def _toy(n: int, seed: int) -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(seed)
     return make_source("gaussian").draw(n, generator), make_source("swiss_roll").draw(n, generator)
-
-
-def as_text(rows: list[Row]) -> dict[str, Any]:
-    """Rows as a table for people: columns and cells."""
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    cells = [[_cell(row.get(name, "")) for name in names] for row in rows]
-    return {"columns": [name.replace("_", " ") for name in names], "rows": cells}
-
-
-def _cell(value: float | int | str | bool) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def main() -> None:
