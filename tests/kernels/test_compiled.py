@@ -22,10 +22,10 @@ ahead = kernels.ahead
 HOT = ("sum_small", "sum_fused", "distances", "combine")
 MATRIX = {8: "mma.sync", 9: "wgmma.mma_async", 10: "tcgen05.mma", 12: "mma.sync"}
 #: Bytes on the stack, beyond none. With options the fused pass on Hopper reads a few values per tile from there, to let
-#: three programs share a multiprocessor. Triton 3.9 makes ptxas allocate registers in another way; then it always does.
-LATER = kernels.VERSION >= (3, 9)
-STACK = {("sum_fused", 90): 128} if LATER else {}
-STACK_WITH_OPTIONS = {("sum_fused", 90): 128 if LATER else 32}
+#: three programs share a multiprocessor. Other versions of Triton allocate registers otherwise; then it always does.
+OTHER = not (3, 8) <= kernels.VERSION < (3, 9)
+STACK = {("sum_fused", 90): 128, ("combine", 100): 80} if OTHER else {}
+STACK_WITH_OPTIONS = {("sum_fused", 90): 128 if OTHER else 32}
 
 
 def compile_call(
