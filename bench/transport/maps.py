@@ -140,6 +140,6 @@ generated_digit_maps = Trained(
     [("full map", {"map": "full"}), ("forward map", {"map": "forward", "steps": 6})]
 )
 #: Flow matching on digits.
-flow_digit_maps = Trained([("{} evaluations", {"steps": steps}) for steps in (20, 160)], _FLOW)
+flow_digit_maps = Trained([("{} evaluations", {"steps": steps}) for steps in (5, 20, 160)], _FLOW)
 #: PFGM on digits. An adaptive solver's count differs between seeds, so the name of the map does not hold it.
 pfgm_digit_maps = Trained([("Runge-Kutta", {}), ("{} evaluations", {"steps": 20})], _PFGM)
