@@ -14,7 +14,7 @@ from ..data.tools import to_images
 from ..errors import InputError
 from .reader import DigitReader
 from .shape_reader import ShapeReader
-from .strokes import hue_difference, nearest_shape, stroke_colour
+from .strokes import hue_difference, nearest_shape, painted_distances, stroke_colour
 
 # held-out shapes are painted in so many evenly spaced hues, so that the reference does not depend on random hues
 _HUES = 12
@@ -133,7 +133,7 @@ def translation_report(
     turns = hue_difference(rgb_to_hue(colours[0]), rgb_to_hue(colours[1]))
     repainted = _painted(held_out[torch.arange(len(before)) % len(held_out)], rgb_to_hue(colours[0]), every)
     distance, index = nearest_shape(after, train.flatten(1))
-    real = _real_distances(train, held_out, every).median().item()
+    real = _real_distances(train, held_out, every.name).median().item()
     return TranslationReport(
         samples=len(after),
         read_as_wanted=(judge.read(outputs) == wanted_label).double().mean().item(),
@@ -175,7 +175,7 @@ def generation_report(
     steps = torch.arange(len(hue) + 1, dtype=hue.dtype) / len(hue)
     hue_gap = torch.maximum((hue - steps[:-1]).abs().max(), (hue - steps[1:]).abs().max())
     distance, index = nearest_shape(after, target.shapes("train").flatten(1))
-    real_distance = _real_distances(target.shapes("train"), target.shapes("test"), target)
+    real_distance = _real_distances(target.shapes("train"), target.shapes("test"), target.name)
     real = real_distance.median().item()
     return GenerationReport(
         samples=len(after),
@@ -222,13 +222,13 @@ def _class_shapes(source: ColouredShapes, split: str, label: int) -> Tensor:
     return shapes
 
 
-def _real_distances(train: Tensor, held_out: Tensor, source: ColouredShapes) -> Tensor:
+def _real_distances(train: Tensor, held_out: Tensor, name: str) -> Tensor:
     """Distances of held-out real digits, in every reference hue, to the training shapes."""
     if len(held_out) == 0:
-        raise InputError(f"target: expected held-out shapes in {source.name} to compare with, got none")
-    hue = torch.arange(_HUES).repeat(len(held_out)) / _HUES
-    real = _painted(held_out.repeat_interleave(_HUES, 0), hue, source)
-    return nearest_shape(real, train.flatten(1))[0]
+        raise InputError(f"target: expected held-out shapes in {name} to compare with, got none")
+    # a third of a turn exchanges the channels and leaves the distance as it is
+    hue = torch.arange(_HUES // 3, dtype=torch.float64) / _HUES
+    return painted_distances(held_out.flatten(1), hue, train.flatten(1)).flatten()
 
 
 def _shares(labels: Tensor, classes: Tensor) -> Tensor:

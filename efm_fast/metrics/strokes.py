@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from .. import checks
+from ..data.colour import hue_to_rgb
 from ..errors import InputError
 
 # pairs of a picture and a shape that are computed together, in a few float64 arrays of this size
@@ -65,21 +66,65 @@ def nearest_shape(images: Tensor, shapes: Tensor) -> tuple[Tensor, Tensor]:
         InputError: other shapes of the arguments, no shapes, NaN or infinity.
     """
     x = _pictures(images)
-    grey = checks.tensor("shapes", shapes, ndim=2, columns=x.shape[2]).to(torch.float64)
-    if len(grey) == 0:
-        raise InputError("shapes: expected at least one, got none")
-    size = grey.square().sum(1).clamp_min(1e-12)  # [M]
+    grey, size = _sized(shapes, x.shape[2])
     distance, index = [], []
     for part in x.split(max(1, _PAIRS // len(grey))):
         red, green, blue = (channel @ grey.T for channel in part.unbind(1))  # picture . shape, [N, M] each
         high, low = torch.maximum(red, green), torch.minimum(red, green)
         first, second = torch.maximum(high, blue), torch.maximum(low, torch.minimum(high, blue))
-        t = (second / size).clamp(0, 1)
-        best = (size - 2 * first + t * (t * size - 2 * second)).min(1)
-        squared = part.square().sum((1, 2)) + best.values
-        distance.append(squared.clamp_min(0).sqrt())
-        index.append(best.indices)
+        squared, nearest = _least(part.square().sum((1, 2)), first, second, size)
+        distance.append(squared.sqrt())
+        index.append(nearest)
     return torch.cat(distance), torch.cat(index)
+
+
+def painted_distances(drawn: Tensor, hue: Tensor, shapes: Tensor) -> Tensor:
+    """The distances of :func:`nearest_shape` for shapes painted in several hues, from one product for all hues.
+
+    Args:
+        drawn: grey shapes to be painted, [N, P], values in [0, 1].
+        hue: turns, [K].
+        shapes: grey shapes to be found, [M, P], values in [0, 1].
+
+    Returns:
+        Distances [N, K], float64, in [0, 1] image units.
+
+    Raises:
+        InputError: other shapes of the arguments, no shapes, NaN or infinity.
+    """
+    x = checks.finite("drawn", checks.tensor("drawn", drawn, ndim=2)).to(torch.float64)
+    grey, size = _sized(shapes, x.shape[1])
+    colour = hue_to_rgb(hue.to(torch.float64)).sort(1, descending=True).values
+    parts = []
+    for part in x.split(max(1, _PAIRS // len(grey))):
+        product, squared = part @ grey.T, part.square().sum(1)
+        channels = [
+            _least(c.square().sum() * squared, c[0] * product, c[1] * product, size)[0].sqrt() for c in colour
+        ]
+        parts.append(torch.stack(channels, 1))
+    return torch.cat(parts)
+
+
+def _sized(shapes: Tensor, pixels: int) -> tuple[Tensor, Tensor]:
+    """Shapes in float64, and their squared lengths [M]."""
+    grey = checks.tensor("shapes", shapes, ndim=2, columns=pixels).to(torch.float64)
+    if len(grey) == 0:
+        raise InputError("shapes: expected at least one, got none")
+    return grey, grey.square().sum(1).clamp_min(1e-12)
+
+
+def _least(squared: Tensor, first: Tensor, second: Tensor, size: Tensor) -> tuple[Tensor, Tensor]:
+    """Squared distance [N] of each picture to the nearest shape, and its number.
+
+    Args:
+        squared: squared lengths of the pictures, [N].
+        first: largest product of a channel and a shape, [N, M].
+        second: second largest, [N, M].
+        size: squared lengths of the shapes, [M].
+    """
+    t = (second / size).clamp(0, 1)
+    best = (size - 2 * first + t * (t * size - 2 * second)).min(1)
+    return (squared + best.values).clamp_min(0), best.indices
 
 
 def _pictures(images: Tensor) -> Tensor:

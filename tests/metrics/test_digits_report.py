@@ -16,6 +16,7 @@ from efm_fast.metrics import (
     stroke_colour,
     translation_report,
 )
+from efm_fast.metrics.strokes import painted_distances
 
 
 def generator(seed=0):
@@ -95,6 +96,21 @@ def test_nearest_shape_is_zero_on_real_pictures(twos):
     assert torch.equal(index, torch.arange(len(images)))
     with pytest.raises(InputError, match="shapes: expected at least one"):
         nearest_shape(images, torch.zeros(0, 64))
+
+
+def test_painted_distances_are_those_of_the_painted_pictures():
+    g = generator()
+    drawn, shapes = torch.rand(7, 9, generator=g).double(), torch.rand(5, 9, generator=g).double()
+    hue = torch.arange(12).double() / 12
+    painted = hue_to_rgb(hue)[None, :, :, None] * drawn[:, None, None]  # [7, 12, 3, 9]
+    expected = nearest_shape(painted.flatten(0, 1), shapes)[0].reshape(7, 12)
+    found = painted_distances(drawn, hue, shapes)
+    torch.testing.assert_close(found, expected)
+    # a third of a turn exchanges the channels
+    torch.testing.assert_close(found[:, :4], found[:, 4:8])
+    assert (found[:, 0] - found[:, 1]).abs().max() > 1e-3
+    with pytest.raises(InputError, match="shapes: expected at least one"):
+        painted_distances(drawn, hue, torch.zeros(0, 9))
 
 
 def translated(twos, count=240):
