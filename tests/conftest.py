@@ -17,6 +17,15 @@ def pytest_configure() -> None:
 
 
 @pytest.fixture(autouse=True)
+def default_device() -> Iterator[None]:
+    """Forgets a default device that was taken back: torch 2.9 then fails to name one, also for other packages."""
+    yield
+    held = torch._GLOBAL_DEVICE_CONTEXT
+    if getattr(held, "device_context", held) is None:
+        del held.device_context
+
+
+@pytest.fixture(autouse=True)
 def threads() -> Iterator[None]:
     """Restores torch's number of threads: matrix products of the next test would have other bits."""
     before = torch.get_num_threads()
