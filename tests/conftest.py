@@ -20,7 +20,7 @@ def pytest_configure() -> None:
 def default_device() -> Iterator[None]:
     """Forgets a default device that was taken back: torch 2.9 then fails to name one, also for other packages."""
     yield
-    held = torch._GLOBAL_DEVICE_CONTEXT
+    held = getattr(torch, "_GLOBAL_DEVICE_CONTEXT", None)
     if getattr(held, "device_context", held) is None:
         del held.device_context
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
-MISSING = (
+_MISSING = (
     "the page's browser needs {}: `apt-get install chromium` on Debian and Ubuntu, `pip install playwright`"
 )
 # a container has no sandbox for root and no GPU; the rest keeps Chromium from asking the network for anything
@@ -39,8 +39,8 @@ def missing() -> str | None:
     try:
         import playwright.sync_api  # noqa: F401
     except ImportError:
-        return MISSING.format("playwright")
-    return None if chromium() else MISSING.format("Chromium")
+        return _MISSING.format("playwright")
+    return None if chromium() else _MISSING.format("Chromium")
 
 
 @contextmanager

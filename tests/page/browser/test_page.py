@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from bench.lines.slider import SWEEP
+from bench.lines.slider import PATIENCE, SWEEP
 from efm_fast.page.report import write_report
 
 if TYPE_CHECKING:
     from conftest import Opener
     from playwright.sync_api import Page
 
-PATIENCE = 60_000  # milliseconds, for a machine that is busy
 PHONE = {"viewport": {"width": 390, "height": 844}, "is_mobile": True, "has_touch": True}
 
 
