@@ -1,0 +1,272 @@
+"""What tensor descriptors, warp specialisation and other tiles would change in the kernels with matrix products.
+
+``python -m bench.gpu.variants`` needs no GPU. A variant is a kernel with a few lines of its source replaced. It is
+compiled for compute capability 9.0 and 10.0, and the instructions of its hot loop are counted; a model then says how
+many clocks of a multiprocessor each resource takes for 64 x 64 pairs and 64 features (charges, in ``combine``).
+It writes bench/results/gpu_variants.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import multiprocessing
+import re
+import sys
+import tempfile
+from collections import Counter
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+import triton
+from triton.tools.tensor_descriptor import TensorDescriptor
+
+from bench.common.record import print_table, write_result
+from efm_fast import kernels
+
+ahead = kernels.ahead
+_DISTANCES = (
+    ("        x_first, y_first = first_row * width + at, first_column * width + at\n", ""),
+    ("    product = tl", "    at_row, at_column = tl.program_id(0) * BLOCK_N, tl.program_id(1) * BLOCK_M\n    product = tl"),
+    ("tl.load(xh + x_first + x_place)", "xh.load([at_row, at])"),
+    ("tl.load(xl + x_first + x_place)", "xl.load([at_row, at])"),
+    ("tl.load(yh + y_first + y_place)", "yh.load([at_column, at])"),
+    ("tl.load(yl + y_first + y_place)", "yl.load([at_column, at])"),
+)  # fmt: skip
+_COMBINE = (
+    ("        w_first, y_first = w_begin + first, y_begin + first * width\n", ""),
+    ("first = following.to(tl.int64) * BLOCK_M", "first = following * BLOCK_M"),
+    ("    w_begin = block * BLOCK_N * columns\n", "    w_row = tl.program_id(0) * BLOCK_N\n"),
+    (
+        "    y_begin = tl.program_id(1).to(tl.int64) * BLOCK_D\n",
+        "    y_column = tl.program_id(1) * BLOCK_D\n",
+    ),
+    ("tl.load(high + w_first + w_place)", "high.load([w_row, first])"),
+    ("tl.load(low + w_first + w_place)", "low.load([w_row, first])"),
+    ("tl.load(yh + y_first + y_place)", "yh.load([first, y_column])"),
+    ("tl.load(yl + y_first + y_place)", "yl.load([first, y_column])"),
+)
+_FUSED = (
+    ("        place_of_tile = start * WIDTH + y_place\n", ""),
+    ("    y_place = column[:, None] * WIDTH + feature[None, :]\n", ""),
+    ("tl.load(yh + place_of_tile)", "yh.load([start, 0])"),
+    ("tl.load(yl + place_of_tile)", "yl.load([start, 0])"),
+)
+#: A product with the unit matrix leaves the points in the registers where the tensor cores read their first operand.
+_REGISTERS = ((
+    "    own_c = tl.load(c + row)[:, None]\n",
+    """    unit = (feature[:, None] == feature[None, :]).to(x_high.dtype)
+    x_high = dot(x_high, unit, tl.zeros([BLOCK_N, WIDTH], tl.float32)).to(x_high.dtype)
+    if HAS_XL:
+        x_low = dot(x_low, unit, tl.zeros([BLOCK_N, WIDTH], tl.float32)).to(x_high.dtype)
+    own_c = tl.load(c + row)[:, None]
+""",
+),)  # fmt: skip
+#: Leaves out the branch for unseen pairs, which hardly any tile takes, so that the rest can be counted.
+_PLAIN = (("            if need == UNSEEN:\n", "            if False:\n"),)
+_SPECIALISED = {
+    "distances": (("in range(begin, end, BLOCK_D)", "in tl.range(begin, end, BLOCK_D, warp_specialize=True)"),),
+    "combine": (("in range(begin, end)", "in tl.range(begin, end, warp_specialize=True)"),),
+    "sum_fused": (("in range(begin, end, BLOCK_M)", "in tl.range(begin, end, BLOCK_M, warp_specialize=True)"),),
+}  # fmt: skip
+#: The arguments that become descriptors, and the tile of each.
+_TILES = {
+    "distances": {name: ("BLOCK_N" if name[0] == "x" else "BLOCK_M", "BLOCK_D") for name in ("xh", "xl", "yh", "yl")},
+    "combine": {name: ("BLOCK_M", "BLOCK_D") if name[0] == "y" else ("BLOCK_N", "BLOCK_M")
+                for name in ("high", "low", "yh", "yl")},
+    "sum_fused": {name: ("BLOCK_M", "WIDTH") for name in ("yh", "yl")},
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A kernel of a sum in ``d`` features with lines replaced, and other arguments and options of its launch."""
+
+    kernel: str
+    d: int
+    name: str
+    lines: tuple[tuple[str, str], ...] = ()
+    descriptors: bool = False
+    blocks: dict[str, int] = field(default_factory=dict)
+    options: dict[str, Any] = field(default_factory=dict)
+
+    def launch(self, arch: int, extra: tuple[tuple[str, str], ...] = ()) -> ahead.Launch:
+        """The launch of this variant, with ``extra`` lines replaced."""
+        x, y = (torch.empty(n, self.d, device="meta") for n in (512, 20_000))
+        with ahead.recorded(arch) as launches:
+            height = torch.empty(512, device="meta")
+            kernels.log_sum(kernels.Request(x, y, "riesz", (self.d + 1.0,), height=height))
+        launch = next(launch for launch in launches if launch.name == self.kernel)
+        arguments = launch.arguments | self.blocks
+        if self.descriptors:
+            for name, tile in _TILES[self.kernel].items():
+                buffer = arguments[name]
+                arguments[name] = TensorDescriptor(
+                    buffer, list(buffer.shape), list(buffer.stride()), [arguments[side] for side in tile]
+                )
+        options = {key: value for key, value in (launch.options | self.options).items() if value is not None}
+        return ahead.Launch(rewritten(launch.kernel, self.lines + extra), launch.grid, arguments, options)
+
+
+def rewritten(kernel: Any, lines: tuple[tuple[str, str], ...]) -> Any:
+    """``kernel`` with lines of its source replaced, each of which must occur once."""
+    if not lines:
+        return kernel
+    home = sys.modules[kernel.fn.__module__]
+    text = Path(str(home.__file__)).read_text(encoding="utf-8")
+    before, start, rest = text.partition(f"def {kernel.__name__}(")
+    body, following, after = rest.partition("\n@triton.jit")
+    for old, new in lines:
+        if body.count(old) != 1:
+            raise ValueError(f"{kernel.__name__}: expected once, found {body.count(old)} times: {old!r}")
+        body = body.replace(old, new)
+    folder = Path(tempfile.mkdtemp())
+    path = folder / "variant.py"
+    path.write_text(before + start + body + following + after, encoding="utf-8")
+    # inside the package, so that its relative imports hold
+    spec = importlib.util.spec_from_file_location(f"{home.__name__}_{folder.name}", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return getattr(module, kernel.__name__)
+
+
+def variants(arch: int) -> list[Variant]:
+    """What is compiled for ``arch``."""
+    found = []
+    for kernel, d, lines in (
+        ("distances", 3072, _DISTANCES),
+        ("combine", 3072, _COMBINE),
+        ("sum_fused", 64, _FUSED),
+    ):
+        found.append(Variant(kernel, d, "as it is"))
+        found.append(Variant(kernel, d, "descriptors", lines, True))
+        found.append(Variant(kernel, d, "descriptors, specialised warps", lines + _SPECIALISED[kernel], True))
+    if arch == 90:
+        free = {"maxnreg": None}
+        found += [
+            Variant("sum_fused", 64, "points in registers", _REGISTERS),
+            Variant("sum_fused", 64, "points in registers, no limit", _REGISTERS, options=free),
+            Variant("sum_fused", 64, "descriptors, 128 charges, no limit", _FUSED, True, {"BLOCK_M": 128}, free),
+            Variant("sum_fused", 64, "128 points, 8 warps, no limit", (), False, {"BLOCK_N": 128},
+                    free | {"num_warps": 8}),
+        ]  # fmt: skip
+    return found
+
+
+MATRIX = {90: "HGMMA", 100: "UTCHMMA"}
+_FLOAT32 = {"FADD": 1, "FMUL": 1, "FFMA": 1, "FADD2": 2, "FMUL2": 2, "FFMA2": 2}
+COLUMNS = (
+    "architecture", "kernel", "D", "variant", "warps", "registers", "stack", "shared KiB", "instructions", "copies",
+    "waits", "moves", "issue", "matrix", "shared", "float32", "special", "L2 B/clk",
+)  # fmt: skip
+
+
+def hot_loop(code: str, matrix: str) -> list[str]:
+    """The instructions of the shortest loop that holds the most matrix instructions; code is a disassembly."""
+    lines = [(int(at, 16), text) for at, text in re.findall(r"/\*([0-9a-f]{4,})\*/\s+([^/;]*?)\s*;", code)]
+    loops = []
+    for end, text in lines:
+        target = re.search(r"BRA.*?0x([0-9a-f]+)", text)
+        if target and int(target[1], 16) < end:
+            loops.append([line for at, line in lines if int(target[1], 16) <= at <= end])
+    return max(loops, key=lambda loop: (sum(matrix in line for line in loop), -len(loop)), default=[])
+
+
+def opcodes(loop: list[str]) -> Counter[str]:
+    """How often each instruction occurs, without predicates and modifiers."""
+    return Counter(re.sub(r"^@!?\w+\s+", "", line).split()[0].split(".")[0] for line in loop)
+
+
+def measure(variant: Variant, arch: int) -> list[object]:
+    """One row of the table."""
+    launch = variant.launch(arch)
+    built = ahead._built(launch, arch)
+    registers, stack = ahead._resources(built.asm["cubin"])
+    taken = launch
+    if variant.kernel == "sum_fused":
+        taken = variant.launch(arch, _PLAIN)
+    code = ahead._disassembled(ahead._built(taken, arch).asm["cubin"], "-sass") or ""
+    loop = hot_loop(code, MATRIX[arch])
+    count, warps = opcodes(loop), launch.options["num_warps"]
+    n, m, k, products, copied = work(variant.kernel, launch.arguments)
+    scale = 4096.0 * 64 / (n * m * k)
+    specialised = built.metadata.num_warps != warps
+    clocks: list[object] = ["-"] * 5
+    if not specialised:
+        multiplied = products * n * m * k / {90: 2048, 100: 4096}[arch]
+        read: object = "-"
+        if arch == 90:
+            read = scale * (operands(loop) * warps / 4 + copied) / 128
+        single = sum(weight * count[name] for name, weight in _FLOAT32.items())
+        clocks = [scale * len(loop) * warps / 4, scale * multiplied, read, scale * single * warps / 4,
+                  scale * count["MUFU"] * warps * 2]  # fmt: skip
+    busiest = max((value for value in clocks if isinstance(value, float)), default=None)
+    return [
+        f"sm_{arch}", variant.kernel, variant.d, variant.name, built.metadata.num_warps, registers, stack,
+        round(built.metadata.shared / 1024, 1), "-" if specialised else len(loop),
+        "-" if specialised else f"{count['UTMALDG']} bulk" if count["UTMALDG"] else f"{count['LDGSTS']} cp.async",
+        "-" if specialised else count["WARPGROUP"] // 2 if arch == 90 else count["UTCBAR"],
+        "-" if specialised or arch == 90 else count["LDTM"] + count["STTM"],
+        *(round(value) if isinstance(value, float) else value for value in clocks),
+        "-" if busiest is None else round(scale * copied / busiest, 1),
+    ]  # fmt: skip
+
+
+def work(kernel: str, arguments: dict[str, Any]) -> tuple[int, int, int, int, int]:
+    """A step's points, charges (or features, or both) and depth; its products of that size; bytes that it copies."""
+    n, m, low = arguments["BLOCK_N"], arguments["BLOCK_M"], arguments["HAS_YL"]
+    if kernel == "sum_fused":
+        d = arguments["WIDTH"]
+        return n, m, d, 4 + 2 * low, 2 * (1 + low) * m * d
+    d = arguments["BLOCK_D"]
+    if kernel == "distances":
+        return n, m, d, 2 + low, 2 * (2 * n + (1 + low) * m) * d
+    return n, m, d, 2 + low, 2 * (2 * n * m + (1 + low) * m * d)
+
+
+def operands(loop: list[str]) -> int:
+    """Bytes of shared memory that the wgmma of one warpgroup read: 64 x 16 of the first operand, 16 x N of the other."""
+    found = 0
+    for line in loop:
+        shape = re.search(r"HGMMA\.64x(\d+)x16\S*\s+R\d+,\s*(\w+)", line)
+        if shape:
+            found += 32 * int(shape[1]) + (2048 if shape[2].startswith("gdesc") else 0)
+    return found
+
+
+def table(architectures: tuple[int, ...]) -> list[list[object]]:
+    """The rows of all variants, compiled in another process; where the compiler fails or dies, the row says so."""
+    rows, pool = [], ProcessPoolExecutor(1, multiprocessing.get_context("spawn"))
+    for arch in architectures:
+        for variant in variants(arch):
+            try:
+                rows.append(pool.submit(measure, variant, arch).result())
+                continue
+            except BrokenProcessPool:
+                failure = "the compiler crashes"
+                pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"))
+            except Exception as cause:  # compilers raise errors of many kinds
+                failure = f"does not compile ({type(cause).__name__})"
+            head = [f"sm_{arch}", variant.kernel, variant.d, f"{variant.name}: {failure}"]
+            rows.append([*head, *["-"] * (len(COLUMNS) - len(head))])
+    pool.shutdown()
+    return rows
+
+
+def main() -> None:
+    """Compile, print and write."""
+    argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0]).parse_args()
+    rows = table((90, 100))
+    print_table([dict(zip(COLUMNS, row, strict=True)) for row in rows], COLUMNS)
+    tables = {"variants": {"columns": COLUMNS, "rows": rows}}
+    write_result("gpu_variants", {"triton": triton.__version__, "tables": tables})
+
+
+if __name__ == "__main__":
+    main()
