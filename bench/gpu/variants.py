@@ -31,11 +31,11 @@ from efm_fast import kernels
 ahead = kernels.ahead
 _DISTANCES = (
     ("        x_first, y_first = first_row * width + at, first_column * width + at\n", ""),
-    ("    product = tl", "    at_row, at_column = tl.program_id(0) * BLOCK_N, tl.program_id(1) * BLOCK_M\n    product = tl"),
-    ("tl.load(xh + x_first + x_place)", "xh.load([at_row, at])"),
-    ("tl.load(xl + x_first + x_place)", "xl.load([at_row, at])"),
-    ("tl.load(yh + y_first + y_place)", "yh.load([at_column, at])"),
-    ("tl.load(yl + y_first + y_place)", "yl.load([at_column, at])"),
+    ("    product = tl", "    x_row, y_row = tl.program_id(0) * BLOCK_N, tl.program_id(1) * BLOCK_M\n    product = tl"),
+    ("tl.load(xh + x_first + x_place)", "xh.load([x_row, at])"),
+    ("tl.load(xl + x_first + x_place)", "xl.load([x_row, at])"),
+    ("tl.load(yh + y_first + y_place)", "yh.load([y_row, at])"),
+    ("tl.load(yl + y_first + y_place)", "yl.load([y_row, at])"),
 )  # fmt: skip
 _COMBINE = (
     ("        w_first, y_first = w_begin + first, y_begin + first * width\n", ""),
@@ -78,7 +78,7 @@ _TILES = {
     "distances": {name: ("BLOCK_N" if name[0] == "x" else "BLOCK_M", "BLOCK_D") for name in ("xh", "xl", "yh", "yl")},
     "combine": {name: ("BLOCK_M", "BLOCK_D") if name[0] == "y" else ("BLOCK_N", "BLOCK_M")
                 for name in ("high", "low", "yh", "yl")},
-    "sum_fused": {name: ("BLOCK_M", "WIDTH") for name in ("yh", "yl")},
+    "sum_fused": dict.fromkeys(("yh", "yl"), ("BLOCK_M", "WIDTH")),
 }  # fmt: skip
 
 
@@ -129,7 +129,8 @@ def rewritten(kernel: Any, lines: tuple[tuple[str, str], ...]) -> Any:
     path.write_text(before + start + body + following + after, encoding="utf-8")
     # inside the package, so that its relative imports hold
     spec = importlib.util.spec_from_file_location(f"{home.__name__}_{folder.name}", path)
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)
@@ -231,7 +232,7 @@ def work(kernel: str, arguments: dict[str, Any]) -> tuple[int, int, int, int, in
 
 
 def operands(loop: list[str]) -> int:
-    """Bytes of shared memory that the wgmma of one warpgroup read: 64 x 16 of the first operand, 16 x N of the other."""
+    """Bytes of shared memory that the wgmma of a warpgroup read: 64 x 16 of one operand, 16 x N of the other."""
     found = 0
     for line in loop:
         shape = re.search(r"HGMMA\.64x(\d+)x16\S*\s+R\d+,\s*(\w+)", line)
