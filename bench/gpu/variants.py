@@ -9,14 +9,12 @@ It writes bench/results/gpu_variants.json.
 from __future__ import annotations
 
 import argparse
-import importlib.util
+import importlib
 import multiprocessing
 import re
 import sys
 import tempfile
 from collections import Counter
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -68,11 +66,7 @@ _REGISTERS = ((
 ),)  # fmt: skip
 #: Leaves out the branch for unseen pairs, which hardly any tile takes, so that the rest can be counted.
 _PLAIN = (("            if need == UNSEEN:\n", "            if False:\n"),)
-_SPECIALISED = {
-    "distances": (("in range(begin, end, BLOCK_D)", "in tl.range(begin, end, BLOCK_D, warp_specialize=True)"),),
-    "combine": (("in range(begin, end)", "in tl.range(begin, end, warp_specialize=True)"),),
-    "sum_fused": (("in range(begin, end, BLOCK_M)", "in tl.range(begin, end, BLOCK_M, warp_specialize=True)"),),
-}  # fmt: skip
+_LOOPS = {"distances": "begin, end, BLOCK_D", "combine": "begin, end", "sum_fused": "begin, end, BLOCK_M"}
 #: The arguments that become descriptors, and the tile of each.
 _TILES = {
     "distances": {name: ("BLOCK_N" if name[0] == "x" else "BLOCK_M", "BLOCK_D") for name in ("xh", "xl", "yh", "yl")},
@@ -124,30 +118,29 @@ def rewritten(kernel: Any, lines: tuple[tuple[str, str], ...]) -> Any:
         if body.count(old) != 1:
             raise ValueError(f"{kernel.__name__}: expected once, found {body.count(old)} times: {old!r}")
         body = body.replace(old, new)
-    folder = Path(tempfile.mkdtemp())
-    path = folder / "variant.py"
-    path.write_text(before + start + body + following + after, encoding="utf-8")
-    # inside the package, so that its relative imports hold
-    spec = importlib.util.spec_from_file_location(f"{home.__name__}_{folder.name}", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return getattr(module, kernel.__name__)
+    folder = tempfile.mkdtemp(prefix="variant_")
+    name = Path(folder).name
+    Path(folder, f"{name}.py").write_text(before + start + body + following + after, encoding="utf-8")
+    package = sys.modules[str(home.__package__)]
+    package.__path__.append(folder)  # inside the package, so that relative imports hold
+    return getattr(importlib.import_module(f"{package.__name__}.{name}"), kernel.__name__)
 
 
 def variants(arch: int) -> list[Variant]:
     """What is compiled for ``arch``."""
-    found = []
+    found: list[Variant] = []
     for kernel, d, lines in (
         ("distances", 3072, _DISTANCES),
         ("combine", 3072, _COMBINE),
         ("sum_fused", 64, _FUSED),
     ):
-        found.append(Variant(kernel, d, "as it is"))
-        found.append(Variant(kernel, d, "descriptors", lines, True))
-        found.append(Variant(kernel, d, "descriptors, specialised warps", lines + _SPECIALISED[kernel], True))
+        loop = _LOOPS[kernel]
+        special = (*lines, (f"in range({loop})", f"in tl.range({loop}, warp_specialize=True)"))
+        found += [
+            Variant(kernel, d, "as it is"),
+            Variant(kernel, d, "descriptors", lines, True),
+            Variant(kernel, d, "descriptors, specialised warps", special, True),
+        ]
     if arch == 90:
         free = {"maxnreg": None}
         found += [
@@ -160,6 +153,8 @@ def variants(arch: int) -> list[Variant]:
     return found
 
 
+#: Seconds after which a compiler is taken to hang.
+LIMIT = 60
 MATRIX = {90: "HGMMA", 100: "UTCHMMA"}
 _FLOAT32 = {"FADD": 1, "FMUL": 1, "FFMA": 1, "FADD2": 2, "FMUL2": 2, "FFMA2": 2}
 COLUMNS = (
@@ -179,11 +174,6 @@ def hot_loop(code: str, matrix: str) -> list[str]:
     return max(loops, key=lambda loop: (sum(matrix in line for line in loop), -len(loop)), default=[])
 
 
-def opcodes(loop: list[str]) -> Counter[str]:
-    """How often each instruction occurs, without predicates and modifiers."""
-    return Counter(re.sub(r"^@!?\w+\s+", "", line).split()[0].split(".")[0] for line in loop)
-
-
 def measure(variant: Variant, arch: int) -> list[object]:
     """One row of the table."""
     launch = variant.launch(arch)
@@ -194,16 +184,15 @@ def measure(variant: Variant, arch: int) -> list[object]:
         taken = variant.launch(arch, _PLAIN)
     code = ahead._disassembled(ahead._built(taken, arch).asm["cubin"], "-sass") or ""
     loop = hot_loop(code, MATRIX[arch])
-    count, warps = opcodes(loop), launch.options["num_warps"]
+    count = Counter(re.sub(r"^@!?\w+\s+", "", line).split()[0].split(".")[0] for line in loop)
+    warps = launch.options["num_warps"]
     n, m, k, products, copied = work(variant.kernel, launch.arguments)
     scale = 4096.0 * 64 / (n * m * k)
     specialised = built.metadata.num_warps != warps
     clocks: list[object] = ["-"] * 5
     if not specialised:
         multiplied = products * n * m * k / {90: 2048, 100: 4096}[arch]
-        read: object = "-"
-        if arch == 90:
-            read = scale * (operands(loop) * warps / 4 + copied) / 128
+        read = scale * (operands(loop) * warps / 4 + copied) / 128 if arch == 90 else "-"
         single = sum(weight * count[name] for name, weight in _FLOAT32.items())
         clocks = [scale * len(loop) * warps / 4, scale * multiplied, read, scale * single * warps / 4,
                   scale * count["MUFU"] * warps * 2]  # fmt: skip
@@ -233,30 +222,30 @@ def work(kernel: str, arguments: dict[str, Any]) -> tuple[int, int, int, int, in
 
 def operands(loop: list[str]) -> int:
     """Bytes of shared memory that the wgmma of a warpgroup read: 64 x 16 of one operand, 16 x N of the other."""
-    found = 0
-    for line in loop:
-        shape = re.search(r"HGMMA\.64x(\d+)x16\S*\s+R\d+,\s*(\w+)", line)
-        if shape:
-            found += 32 * int(shape[1]) + (2048 if shape[2].startswith("gdesc") else 0)
-    return found
+    shapes = re.findall(r"HGMMA\.64x(\d+)x16\S*\s+R\d+,\s*(\w+)", "\n".join(loop))
+    return sum(32 * int(n) + 2048 * first.startswith("gdesc") for n, first in shapes)
 
 
 def table(architectures: tuple[int, ...]) -> list[list[object]]:
-    """The rows of all variants, compiled in another process; where the compiler fails or dies, the row says so."""
-    rows, pool = [], ProcessPoolExecutor(1, multiprocessing.get_context("spawn"))
+    """The rows of all variants, compiled in another process; where the compiler fails or hangs, the row says so."""
+    rows: list[list[object]] = []
+    context = multiprocessing.get_context("spawn")
+    pool = context.Pool(1)
     for arch in architectures:
         for variant in variants(arch):
             try:
-                rows.append(pool.submit(measure, variant, arch).result())
+                rows.append(pool.apply_async(measure, (variant, arch)).get(LIMIT))
+                print(*rows[-1], sep=" | ", flush=True)
                 continue
-            except BrokenProcessPool:
-                failure = "the compiler crashes"
-                pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"))
+            except multiprocessing.TimeoutError:
+                failure = f"no end of the compiler within {LIMIT} s"
+                pool.terminate()
+                pool = context.Pool(1)
             except Exception as cause:  # compilers raise errors of many kinds
                 failure = f"does not compile ({type(cause).__name__})"
             head = [f"sm_{arch}", variant.kernel, variant.d, f"{variant.name}: {failure}"]
             rows.append([*head, *["-"] * (len(COLUMNS) - len(head))])
-    pool.shutdown()
+    pool.terminate()
     return rows
 
 
