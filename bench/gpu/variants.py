@@ -163,15 +163,16 @@ COLUMNS = (
 )  # fmt: skip
 
 
-def hot_loop(code: str, matrix: str) -> list[str]:
-    """The instructions of the shortest loop that holds the most matrix instructions; code is a disassembly."""
+def hot_loop(code: str, matrix: str, least: int) -> list[str]:
+    """The instructions of the shortest loop with ``least`` matrix instructions; code is a disassembly."""
     lines = [(int(at, 16), text) for at, text in re.findall(r"/\*([0-9a-f]{4,})\*/\s+([^/;]*?)\s*;", code)]
     loops = []
     for end, text in lines:
         target = re.search(r"BRA.*?0x([0-9a-f]+)", text)
         if target and int(target[1], 16) < end:
             loops.append([line for at, line in lines if int(target[1], 16) <= at <= end])
-    return max(loops, key=lambda loop: (sum(matrix in line for line in loop), -len(loop)), default=[])
+    whole = [loop for loop in loops if sum(matrix in line for line in loop) >= least]
+    return min(whole, key=len, default=[])
 
 
 def measure(variant: Variant, arch: int) -> list[object]:
@@ -183,10 +184,11 @@ def measure(variant: Variant, arch: int) -> list[object]:
     if variant.kernel == "sum_fused":
         taken = variant.launch(arch, _PLAIN)
     code = ahead._disassembled(ahead._built(taken, arch).asm["cubin"], "-sass") or ""
-    loop = hot_loop(code, MATRIX[arch])
+    n, m, k, products, copied = work(variant.kernel, launch.arguments)
+    deep = {"distances": k, "combine": m, "sum_fused": (k + m) // 2}[variant.kernel]
+    loop = hot_loop(code, MATRIX[arch], products * deep // 16)
     count = Counter(re.sub(r"^@!?\w+\s+", "", line).split()[0].split(".")[0] for line in loop)
     warps = launch.options["num_warps"]
-    n, m, k, products, copied = work(variant.kernel, launch.arguments)
     scale = 4096.0 * 64 / (n * m * k)
     specialised = built.metadata.num_warps != warps
     clocks: list[object] = ["-"] * 5
