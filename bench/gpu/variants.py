@@ -178,12 +178,12 @@ def hot_loop(code: str, matrix: str, least: int) -> list[str]:
 def measure(variant: Variant, arch: int) -> list[object]:
     """One row of the table."""
     launch = variant.launch(arch)
-    built = ahead._built(launch, arch)
-    registers, stack = ahead._resources(built.asm["cubin"])
+    built = ahead.built(launch, arch)
+    registers, stack = ahead.resources(built.asm["cubin"])
     taken = launch
     if variant.kernel == "sum_fused":
         taken = variant.launch(arch, _PLAIN)
-    code = ahead._disassembled(ahead._built(taken, arch).asm["cubin"], "-sass") or ""
+    code = ahead.disassembled(ahead.built(taken, arch).asm["cubin"], "-sass") or ""
     n, m, k, products, copied = work(variant.kernel, launch.arguments)
     deep = {"distances": k, "combine": m, "sum_fused": (k + m) // 2}[variant.kernel]
     loop = hot_loop(code, MATRIX[arch], products * deep // 16)
