@@ -1,4 +1,4 @@
-"""What one step of lines in image space costs beside the arithmetic of its sums: operations, launches, waits of the host.
+"""What one step of lines in image space costs beside its sums: operations, launches, and waits of the host.
 
     python -m bench.lines.steps                       # seconds; needs no GPU; writes bench/results/line_steps.json
     python -m bench.lines.steps --as line_steps_old   # the same under another name, to keep an older walk beside it

@@ -28,6 +28,8 @@ from .record import Lines
 _FAR = 20.0
 #: Up to this number of features torch searches for the nearest charges of lines; above, the sums give their distances.
 _SEARCHED = 64
+#: The same on a CUDA device, where searches wait for the host, and the extension follows lines up to this number.
+_SEARCHED_CUDA = 16
 
 
 def trace_lines(
@@ -137,8 +139,9 @@ def _follow(problem: LineProblem, rule: StepRule, choice: EngineChoice, max_step
     capture = max(0.1, 1e-8 ** (1.0 / d))
     if takes_whole_lines(problem, choice):
         return extension.trace(problem, rule, discs, capture, max_steps, every)
-    walk = SummedWalk if rule.method in PAIRS and d > _SEARCHED else ChargeWalk
-    return walk(problem, rule, discs, capture, choice.backend).run(max_steps, every)
+    if rule.method in PAIRS and d > (_SEARCHED_CUDA if problem.x.is_cuda else _SEARCHED):
+        return SummedWalk(problem, rule, discs, choice.backend).run(max_steps, every)
+    return ChargeWalk(problem, rule, discs, capture, choice.backend).run(max_steps, every)
 
 
 def launch(charges: Tensor, index: Tensor, *, seed: int = 0, share: float = 0.1) -> tuple[Tensor, Tensor]:

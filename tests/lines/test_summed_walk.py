@@ -10,6 +10,7 @@ from efm_fast.lines import Lines, LineStatus, launch, trace_lines
 from efm_fast.lines.engine import summed_walk
 from efm_fast.lines.engine.charge_sums import ChargeSums
 from efm_fast.lines.engine.choice import LineProblem
+from efm_fast.lines.engine.pace import Pace
 from efm_fast.lines.geometry.nearest import nearest_charges, nearest_of_candidates
 from efm_fast.types import Plates
 
@@ -99,7 +100,7 @@ def test_lines_are_bitwise_the_same_alone_in_any_batch_and_in_any_window(plates,
         some = traced(plates, x[part], z[part])
         for name in names:
             assert torch.equal(getattr(some, name), getattr(every, name)[part]), name
-    monkeypatch.setattr(summed_walk.SummedWalk, "window", 16)
+    monkeypatch.setattr(summed_walk, "CPU", Pace(16))
     narrow = traced(plates, x, z)
     for name in names:
         assert torch.equal(getattr(narrow, name), getattr(every, name)), name
