@@ -23,7 +23,9 @@ from bench.lines.cost import Row
 from bench.lines.images import image_like
 from efm_fast import kernels
 from efm_fast.lines import launch, trace_lines
+from efm_fast.lines.engine import summed_walk
 from efm_fast.lines.engine.charge_sums import ChargeSums
+from efm_fast.lines.engine.pace import CPU, CUDA, Pace
 from efm_fast.lines.engine.summed_walk import SummedWalk
 
 #: Operations that wait until the device has computed a number or a shape that the host needs.
@@ -59,7 +61,7 @@ def _masked(args: tuple[Any, ...]) -> bool:
     return any(part is not None and part.dtype in (torch.bool, torch.uint8) for part in args[1])
 
 
-def traced(max_steps: int, method: str) -> tuple[Count, Count, int]:
+def traced(max_steps: int, method: str, pace: Pace) -> tuple[Count, Count, int]:
     """Counts of a trace that stops after ``max_steps`` steps: all of it, its sums alone; and steps it took together."""
     plates = image_like(_CHARGES, _FEATURES, 0.3)
     x, z = launch(plates.plus, torch.arange(_LINES), seed=1)
@@ -76,6 +78,7 @@ def traced(max_steps: int, method: str) -> tuple[Count, Count, int]:
         advance(self, rows)
 
     ChargeSums.__call__, SummedWalk.advance = counted, stepped  # type: ignore[method-assign]
+    summed_walk.CPU = pace
     try:
         with every:
             trace_lines(
@@ -83,12 +86,13 @@ def traced(max_steps: int, method: str) -> tuple[Count, Count, int]:
             )  # type: ignore[arg-type]
     finally:
         ChargeSums.__call__, SummedWalk.advance = evaluate, advance  # type: ignore[method-assign]
+        summed_walk.CPU = CPU
     return every, sums, steps
 
 
-def walk_row(method: str) -> Row:
+def walk_row(method: str, pace: Pace) -> Row:
     """Operations and waits of one step outside of its sums, the mean over the steps between two stops."""
-    early, late = traced(_EARLY, method), traced(_LATE, method)
+    early, late = traced(_EARLY, method, pace), traced(_LATE, method, pace)
     steps = late[2] - early[2]
 
     def per_step(of: Callable[[Count], Counter[str]]) -> float:
@@ -97,6 +101,7 @@ def walk_row(method: str) -> Row:
     waits = late[0].waits - early[0].waits
     return {
         "method": method,
+        "pace": "CUDA" if pace is CUDA else "CPU",
         "operations": per_step(lambda count: count.run),
         "waits of the host": sum(waits.values()) / steps,
         "of them": ", ".join(f"{n / steps:.1f} {name}" for name, n in waits.most_common()) or "-",
@@ -126,7 +131,7 @@ def main() -> None:
     parser.add_argument("--as", dest="name", default="line_steps", help="name of the result")
     name = parser.parse_args().name
     torch.set_num_threads(1)
-    walks = [walk_row(method) for method in ("bs23", "dopri5")]
+    walks = [walk_row(method, pace) for method in ("bs23", "dopri5") for pace in (CPU, CUDA)]
     sums = [sums_row(*size) for size in ((512, 50_000, 3072), (2048, 50_000, 3072), (512, 2000, 96))]
     tables = {"walk": as_text(walks), "sums": as_text(sums)}
     for table in tables.values():
