@@ -56,9 +56,10 @@ def trace_lines(
 
     A line ends on a negative charge as soon as every charge elsewhere is ten times as far, or its field 1e-8 times as
     strong; above D = 64, and above 16 on a CUDA device with an embedded pair, as soon as the weight of all charges
-    elsewhere is 1e-4 of that charge's. Lines beyond twenty capacitor sizes move to the mirror image where the dipole's line comes back. Every line has its own steps and
-    its own end. It has the same bits alone and in every batch; above D = 64 on the CPU this holds only if the processor
-    multiplies bfloat16, because other matrix products round differently for another number of rows.
+    elsewhere is 1e-4 of that charge's. Lines beyond twenty capacitor sizes move to the mirror image where the dipole's
+    line comes back. Every line has its own steps and its own end. It has the same bits alone and in every batch; above
+    D = 64 on the CPU this holds only if the processor multiplies bfloat16, because other matrix products round
+    differently for another number of rows.
 
     Args:
         x: features of the starts, [N, D], data units. Lines have its dtype; they are followed in float64 if float32
