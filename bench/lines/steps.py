@@ -27,6 +27,7 @@ from efm_fast.lines.engine import summed_walk
 from efm_fast.lines.engine.charge_sums import ChargeSums
 from efm_fast.lines.engine.pace import CPU, CUDA, Pace
 from efm_fast.lines.engine.summed_walk import SummedWalk
+from efm_fast.lines.integrate.steps import TraceMethod
 
 #: Operations that wait until the device has computed a number or a shape that the host needs.
 _WAITING = ("_local_scalar_dense", "nonzero", "masked_select", "_unique2", "unique_dim", "equal")
@@ -61,7 +62,7 @@ def _masked(args: tuple[Any, ...]) -> bool:
     return any(part is not None and part.dtype in (torch.bool, torch.uint8) for part in args[1])
 
 
-def traced(max_steps: int, method: str, pace: Pace) -> tuple[Count, Count, int]:
+def traced(max_steps: int, method: TraceMethod, pace: Pace) -> tuple[Count, Count, int]:
     """Counts of a trace that stops after ``max_steps`` steps: all of it, its sums alone; and steps it took together."""
     plates = image_like(_CHARGES, _FEATURES, 0.3)
     x, z = launch(plates.plus, torch.arange(_LINES), seed=1)
@@ -83,14 +84,14 @@ def traced(max_steps: int, method: str, pace: Pace) -> tuple[Count, Count, int]:
         with every:
             trace_lines(
                 x, z, plates.plus, plates.minus, plates.L, backend="torch", method=method, max_steps=max_steps
-            )  # type: ignore[arg-type]
+            )
     finally:
         ChargeSums.__call__, SummedWalk.advance = evaluate, advance  # type: ignore[method-assign]
         summed_walk.CPU = CPU
     return every, sums, steps
 
 
-def walk_row(method: str, pace: Pace) -> Row:
+def walk_row(method: TraceMethod, pace: Pace) -> Row:
     """Operations and waits of one step outside of its sums, the mean over the steps between two stops."""
     early, late = traced(_EARLY, method, pace), traced(_LATE, method, pace)
     steps = late[2] - early[2]
@@ -131,7 +132,8 @@ def main() -> None:
     parser.add_argument("--as", dest="name", default="line_steps", help="name of the result")
     name = parser.parse_args().name
     torch.set_num_threads(1)
-    walks = [walk_row(method, pace) for method in ("bs23", "dopri5") for pace in (CPU, CUDA)]
+    methods: tuple[TraceMethod, ...] = ("bs23", "dopri5")
+    walks = [walk_row(method, pace) for method in methods for pace in (CPU, CUDA)]
     sums = [sums_row(*size) for size in ((512, 50_000, 3072), (2048, 50_000, 3072), (512, 2000, 96))]
     tables = {"walk": as_text(walks), "sums": as_text(sums)}
     for table in tables.values():
