@@ -55,7 +55,6 @@ _FORWARD = Trained([("{} evaluations", {"map": "forward", "steps": steps}) for s
 #: Generation by every method; field matching takes one evaluation more than steps, to land.
 _PATHS = Trained([("{} evaluations", {"steps": steps}) for steps in (5, 10, 20)])
 _DESCENT = Trained([("{} evaluations", {"map": "forward", "steps": steps - 1}) for steps in (5, 10, 20)])
-_NOISE: dict[str, object] = {"method.name": "pfgm++", "method.sample.solver": "multistep"}
 _GENERATION_ASK: dict[str, Better] = {"frechet": "low", "recognised": "high", "coverage": "high"}
 
 
@@ -97,7 +96,6 @@ GLYPHS: dict[str, Study] = {
             "Noise to coloured digits of all fonts, ten classes, 16 x 16, D = 768: one loop, network and budget",
             (
                 _generation("field matching", _DESCENT, {}),
-                _generation("PFGM++, d = 128", _PATHS, _NOISE),
                 _generation("flow matching", _PATHS, {"method.name": "flow_matching"}),
                 _generation("OT-CFM, 128", _PATHS, {"method.name": "flow_matching", **_batch(128)}),
                 _generation(_OURS, _PATHS, {"method.name": "flow_matching", **_WHOLE}),
