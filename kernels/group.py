@@ -15,7 +15,7 @@ from .merge import merge_splits
 from .platform import INTERPRET, LAUNCH, PART_DTYPE
 from .request import Request, Sums
 from .rescore import rescore_marked
-from .split import row_limits, split_rows
+from .split import split_rows
 
 #: Typical rounding error of r2 in a split-precision product, relative to |x|^2 + max |y|^2 (centred): about the median.
 ROUNDING = 1e-6
@@ -124,7 +124,6 @@ class Group:
         self.constant = self.points.norm2.clone()
         self.constant[: self.n] += self.base
         self.c = torch.where(self.points.norm2 < ABSENT.value, self.constant, 1.0).float()
-        self.near, self.doubtful = torch.empty_like(self.c), torch.empty_like(self.c)
         self.totals = torch.zeros(count + 1, self.rows, dtype=torch.float64, device=device)
         self.sums = torch.zeros(count, self.rows, width, device=device)
         self.exact_pivot = torch.full((self.rows,), BIG.value, dtype=torch.float64, device=device)
@@ -140,15 +139,6 @@ class Group:
         unsigned = torch.zeros(count, self.rows, device=self.c.device)
         unsigned[:, self.n :] = BIG.value
         return unsigned
-
-    def limit(self, charges: Parts) -> None:
-        """Set ``near`` and ``doubtful`` for a chunk of charges, see :func:`split.row_limits`."""
-        block, form = min(128, self.tile), self.request.form
-        row_limits[(self.rows // block,)](
-            norm2=self.points.norm2, c=self.c, largest=charges.largest, near=self.near, doubtful=self.doubtful,
-            count=len(charges.largest), rounding=ROUNDING, rate=form.rate, second=form.second, KIND=form.kind,
-            FAST=self.request.precision == "fast", BLOCK_N=block, BLOCK=1024, num_warps=4, **LAUNCH,
-        )  # fmt: skip
 
     @property
     def heavy(self) -> float:

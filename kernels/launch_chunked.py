@@ -50,7 +50,7 @@ class _Chunk:
     def add(self, charges: Parts, q: Tensor | None, count: int, self_offset: int, block: slice) -> None:
         """Add ``count`` charges to the sums of the points ``block``; the marks of doubtful pairs stay in the buffer."""
         self._distances(charges, block)
-        self._weigh(q, count, self_offset, block)
+        self._weigh(charges, q, count, self_offset, block)
         self._combine(charges, block)
 
     def _distances(self, charges: Parts, block: slice) -> None:
@@ -64,17 +64,16 @@ class _Chunk:
             BLOCK_D=self.depth, **near.options, **LAUNCH,
         )  # fmt: skip
 
-    def _weigh(self, q: Tensor | None, count: int, self_offset: int, block: slice) -> None:
+    def _weigh(self, charges: Parts, q: Tensor | None, count: int, self_offset: int, block: slice) -> None:
         points, request = self.group, self.group.request
         form = request.form
         weights_of_rows[((block.stop - block.start) // ROWS_OF_WEIGHTS,)](
-            s=self.s, q=q, c=points.c[block], near=points.near[block], doubtful=points.doubtful[block],
-            pivots=self.pivots[block], totals=self.unsigned[block], rests=points.totals[0, block],
+            s=self.s, q=q, norm2=points.points.norm2[block], c=points.c[block], largest=charges.largest, pivots=self.pivots[block], totals=self.unsigned[block], rests=points.totals[0, block],
             rescales=self.rescales[block], high=self.high, low=self.low, marks=self.marks, counts=self.held,
-            rows=self.height, slices=self.slices, charges=count, self_offset=self_offset - block.start,
-            rate=form.rate, second=form.second, heavy=points.heavy, cut=request.m / group.NEGLIGIBLE,
-            ROWS=ROWS_OF_WEIGHTS, COLUMNS=self.columns, TILE=self.step, KIND=form.kind, HAS_Q=q is not None,
-            HAS_SELF=request.first_self is not None, EMULATED=INTERPRET, num_warps=8, **LAUNCH,
+            rows=self.height, slices=self.slices, charges=count, count=len(charges.largest),
+            self_offset=self_offset - block.start, rounding=group.ROUNDING, rate=form.rate, second=form.second, heavy=points.heavy, cut=request.m / group.NEGLIGIBLE,
+            ROWS=ROWS_OF_WEIGHTS, COLUMNS=self.columns, TILE=self.step, KIND=form.kind,
+            FAST=request.precision == "fast", HAS_Q=q is not None, HAS_SELF=request.first_self is not None, EMULATED=INTERPRET, num_warps=8, **LAUNCH,
         )  # fmt: skip
 
     def _combine(self, charges: Parts, block: slice) -> None:
@@ -104,7 +103,6 @@ def _group(request: Request, rows: slice, centre: Tensor, out: Sums) -> None:
     for first in range(0, request.m, columns):
         y, q = request.chunk(first, columns)
         charges.fill(y, centre, q)
-        points.limit(charges)
         for top in range(0, padded, chunk.height):
             block = slice(top, min(top + chunk.height, padded))
             chunk.add(charges, q, len(y), request.self_offset(first, rows.start), block)

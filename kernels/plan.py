@@ -222,6 +222,12 @@ def block_rows(rows: int, columns: int, count: int, tile: int) -> int:
     return min(rows, _whole(PAIRS // ((4 * count + 4) * columns), tile))
 
 
+def gradient_rows(rows: int, columns: int, count: int, tile: int, needs_y: bool, needs_weight: bool) -> int:
+    """Points whose products, each in ``count`` slices, and coefficients are held at once for the gradients."""
+    size = 8 * count + 4 * (1 + needs_y + needs_weight)
+    return min(rows, _whole(PAIRS // (size * columns), tile))
+
+
 def fused_splits(rows: int, chunk: int, width: int, shape: Shape, processors: int) -> tuple[int, int]:
     """Splits of a chunk of charges in the fused pass, and charges per split (a multiple of 64)."""
     most = min(chunk // 512, SUMS // (4 * rows * width), 256)
