@@ -93,15 +93,13 @@ def sum_fused(
     """
     # a plan's workspace keeps all places within 32 bits, which saves registers
     row = tl.program_id(0) * BLOCK_N + tl.arange(0, BLOCK_N)
+    most = largest_of(largest, count)
+    own_c = tl.load(c + row)[:, None]
     split = tl.program_id(1)
     feature = tl.arange(0, WIDTH)
     place = split * rows + row
     x_high = tl.load(xh + row[:, None] * WIDTH + feature[None, :])
     x_low = tl.load(xl + row[:, None] * WIDTH + feature[None, :]) if HAS_XL else x_high
-    own_c = tl.load(c + row)[:, None]
-    own_near, own_doubtful = limits_of(
-        tl.load(norm2 + row)[:, None], own_c, largest_of(largest, count), rounding, rate, second, KIND, FAST
-    )
     pivot = tl.load(pivots + place)[:, None]
     total = tl.load(totals + place)[:, None]
     kept = tl.load(rests + place)[:, None]
@@ -117,6 +115,9 @@ def sum_fused(
     word = tl.arange(0, BLOCK_M // 32)
     begin = split * per_split
     end = tl.minimum(begin + per_split, chunk)
+    own_near, own_doubtful = limits_of(
+        tl.load(norm2 + row)[:, None], own_c, most, rounding, rate, second, KIND, FAST
+    )
     tl.assume(begin < end)  # or the sums before and after the loop would have registers of their own
     for start in range(begin, end, BLOCK_M):
         j = start + column

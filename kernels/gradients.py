@@ -145,16 +145,16 @@ def add_transposed(
 
     Coefficients are [rows, columns] and rows [rows, width], in bfloat16 parts.
     """
-    place = tl.arange(0, BLOCK_M)[:, None] * columns + tl.arange(0, BLOCK_N)[None, :]
+    place = tl.arange(0, BLOCK_N)[:, None] + tl.arange(0, BLOCK_M)[None, :] * columns
     row_place = tl.arange(0, BLOCK_M)[:, None] * width + tl.arange(0, BLOCK_D)[None, :]
     tl.assume(rows > 0)
     for start in range(0, rows, BLOCK_M):
         at = tl.cast(start, tl.int64) * columns + first_column
         row_at = tl.cast(start, tl.int64) * width + first_feature
-        left = tl.trans(tl.load(high + at + place))
+        left = tl.load(high + at + place)
         right = tl.load(rows_high + row_at + row_place)
         # tensor cores truncate when they add, so they add one step, and a rounded addition here adds the steps
-        part = dot(tl.trans(tl.load(low + at + place)), right, tl.zeros([BLOCK_N, BLOCK_D], tl.float32))
+        part = dot(tl.load(low + at + place), right, tl.zeros([BLOCK_N, BLOCK_D], tl.float32))
         if HAS_LOW:
             part = dot(left, tl.load(rows_low + row_at + row_place), part)
         acc += dot(left, right, part)

@@ -94,7 +94,7 @@ class _Pass:
         self.tile = plan.row_tile(self.width)
         self.columns = plan.chunked_columns(request.m, self.width)
         self.near_shape, self.depth = plan.DISTANCES[index], plan.DISTANCES_DEPTH[index]
-        self.far_shape = plan.COMBINE[index]
+        self.far_shape, self.points_shape = plan.COMBINE[index], plan.COMBINE_POINTS[index]
         self.step = min(self.far_shape.block_m, self.columns)
         padded = triton.cdiv(rows.stop - rows.start, self.tile) * self.tile
         splits = plan.combine_splits(padded, self.columns, self.width, padded, self.tile, cores)
@@ -209,7 +209,7 @@ class _Pass:
         )
 
     def _add_to_charges(self, charges: Parts, y: Tensor, q: Tensor | None, here: slice, block: slice) -> None:
-        points, far, needs, size = self.points, self.far_shape, self.needs, block.stop - block.start
+        points, far, needs, size = self.points, self.points_shape, self.needs, block.stop - block.start
         out_y, out_weight = self.out.y[here], self.out.weight[here]
         sum_over_points[(triton.cdiv(self.columns, 64),)](
             b_high=self.b[0], b_low=self.b[1], rho_a=self.rho_a, b_columns=self.b_columns, grads=out_weight, rows=size,

@@ -102,6 +102,8 @@ DISTANCES_DEPTH = (32, 64, 64, 32)
 #: Weights x charges: points x charges of one step, and features.
 COMBINE = (Shape(128, 32, 8, 3), Shape(128, 64, 8, 3), Shape(128, 64, 8, 2), Shape(64, 64, 8, 2))
 COMBINE_FEATURES = 128
+#: Transposed coefficients x points: charges x points of one step, and features, as for COMBINE.
+COMBINE_POINTS = (COMBINE[0], COMBINE[1], Shape(128, 32, 8, 3), COMBINE[3])
 #: Rows of every padded buffer come in multiples of this; of 64, 32 or 16 where D is too large for so many.
 ROWS = 128
 #: Features of one slice of the distances, at least.
@@ -112,8 +114,8 @@ SEED, SEED_SHARE = 1024, 16
 
 #: Pair coefficients of the gradients.
 BACKWARD = Shape(32, 64, 8)
-#: Features up to which gradients by direct difference are quicker than matrix products in plain float32.
-BACKWARD_D = 256
+#: Features up to which gradients by direct difference, some ten instructions per feature, are quicker than products.
+BACKWARD_D = 32
 #: Steps of one program that reduces pair coefficients, at least, and bytes of the partial sums of all of them.
 GATHER_STEPS, GRADIENTS = 64, 32 << 20
 
