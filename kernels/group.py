@@ -13,6 +13,7 @@ from . import plan
 from .kernel import ABSENT, BIG
 from .merge import merge_splits
 from .platform import INTERPRET, LAUNCH, PART_DTYPE
+from .repeat import Repeated
 from .request import Request, Sums
 from .rescore import rescore_marked
 from .split import split_rows
@@ -75,16 +76,25 @@ class Parts:
             torch.empty(programs, dtype=torch.float32, device=device),
         )
 
-    def fill(self, source: Tensor, centre: Tensor, q: Tensor | None, step: int = 1) -> None:
-        """Store every ``step``-th row of ``source - centre``, as many as fit; rows of weight 0 are absent."""
+    def filling(self, centre: Tensor, *, weighted: bool, step: int = 1) -> Repeated:
+        """The launch that stores every ``step``-th row of a source less ``centre``.
+
+        It is given the ``source``, how many ``rows`` to take, and their weights ``q`` if ``weighted``, otherwise None.
+        Rows of weight 0 become absent.
+        """
         rows, width = self.high.shape
         together = _rows_together(rows, width)
-        split_rows[(rows // together,)](
-            source=source, centre=centre, q=q, high=self.high, low=self.low, norm2=self.norm2, largest=self.largest,
-            rows=min(rows, triton.cdiv(len(source), step)), step=step, D=source.shape[1], width=width,
-            HAS_Q=q is not None, HAS_LOW=self.low is not None, WIDE=self.norm2.dtype == torch.float64,
-            EMULATED=INTERPRET, ROWS=together, BLOCK=_block(width), num_warps=4, **LAUNCH,
+        return Repeated(
+            split_rows, (rows // together,), {"num_warps": 4},
+            centre=centre, high=self.high, low=self.low, norm2=self.norm2, largest=self.largest, step=step,
+            D=len(centre), width=width, HAS_Q=weighted, HAS_LOW=self.low is not None,
+            WIDE=self.norm2.dtype == torch.float64, EMULATED=INTERPRET, ROWS=together, BLOCK=_block(width),
         )  # fmt: skip
+
+    def fill(self, source: Tensor, centre: Tensor, q: Tensor | None, step: int = 1) -> None:
+        """Store every ``step``-th row of ``source - centre``, as many as fit; rows of weight 0 are absent."""
+        rows = min(len(self.high), triton.cdiv(len(source), step))
+        self.filling(centre, weighted=q is not None, step=step)(source=source, q=q, rows=rows)
 
 
 def _block(width: int) -> int:
@@ -145,18 +155,17 @@ class Group:
         """Share of a row's weight above which a pair is marked; no pair is marked if it is above 1."""
         return 2.0 if self.request.precision == "fast" else HEAVY
 
-    def rescore(self, y: Tensor, q: Tensor | None, marks: Tensor, first: int, n: int) -> None:
-        """Add the marked pairs of ``n`` points of this group, from point ``first`` on."""
-        if n <= 0:
-            return
+    def rescoring(self, marks: Tensor, first: int, n: int) -> Repeated:
+        """The launch that adds marked pairs of ``n`` points from ``first`` on, given charges ``y`` of weights ``q``."""
         d, form = self.request.d, self.request.form
         block = min(2048, triton.next_power_of_2(d))
-        rescore_marked[(n,)](
-            x=self.x[first:], y=y, q=q, base=self.base[first:], marks=marks, pivots=self.exact_pivot[first:],
+        return Repeated(
+            rescore_marked, (n,), {"num_warps": 1 if block <= 256 else 4},
+            x=self.x[first:], base=self.base[first:], marks=marks, pivots=self.exact_pivot[first:],
             totals=self.totals[self.count, first:], sums=self.v[first:], D=d, width=d, words=marks.shape[1],
             per_split=marks.shape[1], mark_stride=marks.shape[1], self_offset=0, rate=form.rate, second=form.second,
-            KIND=form.kind, HAS_Q=q is not None, HAS_SELF=False, EXACT=False, ONE_BLOCK=block >= d, BLOCK=block,
-            WORDS=128, num_warps=1 if block <= 256 else 4, **LAUNCH,
+            KIND=form.kind, HAS_Q=self.request.weight is not None, HAS_SELF=False, EXACT=False, ONE_BLOCK=block >= d,
+            BLOCK=block, WORDS=128,
         )  # fmt: skip
 
     def finish(self, pivots: Tensor, out: Sums) -> None:

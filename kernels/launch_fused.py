@@ -10,6 +10,7 @@ from . import group, plan
 from .fused import sum_fused
 from .group import Group, Parts, by_groups
 from .platform import INTERPRET, LAUNCH, processors, shape_index
+from .repeat import Repeated
 from .request import Request, Sums
 from .seed import seed_rows
 
@@ -61,20 +62,23 @@ def _group(request: Request, rows: slice, centre: Tensor, out: Sums) -> None:
     pivots = points.pivots(count)
     unsigned = points.unsigned(count)
     marks = torch.empty(padded, chunk // 32, dtype=torch.int32, device=device)
-    cut = _cut(request)
     _seed(points, shape, centre, pivots, unsigned)
+    fill = charges.filling(centre, weighted=request.weight is not None)
+    add = Repeated(
+        sum_fused, (padded // shape.block_n, count), shape.options,
+        xh=points.points.high, xl=points.points.low, norm2=points.points.norm2, c=points.c, largest=charges.largest,
+        yh=charges.high, yl=charges.low, y2=charges.norm2, cuts=_cut(request), marks=marks, pivots=pivots,
+        totals=unsigned, rests=points.totals, sums=points.sums, rows=padded, count=len(charges.largest),
+        per_split=per_split, chunk=chunk, words=chunk // 32, rounding=group.ROUNDING, rate=form.rate,
+        second=form.second, heavy=points.heavy, WIDTH=width, KIND=form.kind, VANISHES=form.vanishes(),
+        FAST=request.precision == "fast", HAS_XL=points.points.low is not None, HAS_YL=charges.low is not None,
+        HAS_Q=request.weight is not None, HAS_SELF=request.first_self is not None, EMULATED=INTERPRET,
+        BLOCK_N=shape.block_n, BLOCK_M=shape.block_m,
+    )  # fmt: skip
+    rescore = points.rescoring(marks, 0, n)
     for first in range(0, request.m, chunk):
         y, q = request.chunk(first, chunk)
-        charges.fill(y, centre, q)
-        sum_fused[(padded // shape.block_n, count)](
-            xh=points.points.high, xl=points.points.low, norm2=points.points.norm2, c=points.c, largest=charges.largest,
-            yh=charges.high, yl=charges.low, y2=charges.norm2, q=q, cuts=cut, marks=marks, pivots=pivots,
-            totals=unsigned, rests=points.totals, sums=points.sums, rows=padded, charges=len(y),
-            count=len(charges.largest), per_split=per_split, chunk=chunk, words=chunk // 32, self_offset=request.self_offset(first, rows.start),
-            rounding=group.ROUNDING, rate=form.rate, second=form.second, heavy=points.heavy, WIDTH=width, KIND=form.kind,
-            VANISHES=form.vanishes(), FAST=request.precision == "fast", HAS_XL=points.points.low is not None, HAS_YL=charges.low is not None, HAS_Q=q is not None,
-            HAS_SELF=request.first_self is not None, EMULATED=INTERPRET, BLOCK_N=shape.block_n, BLOCK_M=shape.block_m,
-            **shape.options, **LAUNCH,
-        )  # fmt: skip
-        points.rescore(y, q, marks, 0, n)
+        fill(source=y, q=q, rows=len(y))
+        add(q=q, charges=len(y), self_offset=request.self_offset(first, rows.start))
+        rescore(y=y, q=q)
     points.finish(pivots, out)

@@ -9,7 +9,6 @@ import triton
 from torch import Tensor
 
 from . import group, plan
-from .chunked import combine, distances, list_tiles
 from .gradients import (
     add_marked,
     coefficients_of_rows,
@@ -20,7 +19,9 @@ from .gradients import (
 )
 from .group import Group, Parts
 from .kernel import ABSENT
+from .launch_chunked import Tiling
 from .platform import INTERPRET, LAUNCH, PART_DTYPE, processors, shape_index
+from .repeat import Repeated
 from .request import Request
 
 #: Rows of one program of coefficients_of_rows; more in the interpreter, whose cost is per program.
@@ -70,11 +71,11 @@ def launch_gradients(
         rows = slice(first, min(first + size, request.n))
         part = Upstream(upstream.w[rows], upstream.v[rows])
         mine = Gradients(out.x[rows], out.y, out.weight, out.height[rows])
-        _Pass(request, rows, centre, pivots[rows], part, needs, mine).run()
+        _pass(request, rows, centre, pivots[rows], part, needs, mine)
 
 
-class _Pass:
-    """A group of points in its pass over all charges: parts of points and g_v, and the coefficients of a chunk."""
+class _Points:
+    """A group of points and what depends on them alone: parts of g_v, a without the charges' part, and the pivots."""
 
     def __init__(
         self,
@@ -83,39 +84,22 @@ class _Pass:
         centre: Tensor,
         pivots: Tensor,
         upstream: Upstream,
-        needs: Needs,
         out: Gradients,
     ) -> None:
-        device, index, cores = request.x.device, shape_index(request.x), processors(request.x)
-        self.request, self.rows, self.centre, self.upstream, self.needs, self.out = (
-            request, rows, centre, upstream, needs, out,
-        )  # fmt: skip
-        self.width = plan.padded_width(request.d, {})
-        self.tile = plan.row_tile(self.width)
-        self.columns = plan.chunked_columns(request.m, self.width)
-        self.near_shape, self.depth = plan.DISTANCES[index], plan.DISTANCES_DEPTH[index]
-        self.far_shape, self.points_shape = plan.COMBINE[index], plan.COMBINE_POINTS[index]
-        self.step = min(self.far_shape.block_m, self.columns)
-        padded = triton.cdiv(rows.stop - rows.start, self.tile) * self.tile
-        splits = plan.combine_splits(padded, self.columns, self.width, padded, self.tile, cores)
-        self.points = Group(request, rows, centre, self.width, self.tile, splits, out.x)
-        self.slices, self.per_slice = plan.slices(
-            padded, self.columns, self.width, self.near_shape, self.depth, cores
-        )
-        self.height = plan.gradient_rows(padded, self.columns, self.slices, self.tile, needs.y, needs.weight)
-        self._points(pivots)
-        self._room(device)
-
-    def _points(self, pivots: Tensor) -> None:
-        """Prepare what depends on the points alone: parts of g_v, a without the charges' part, and the pivots."""
-        points, upstream, request = self.points, self.upstream, self.request
+        width = plan.padded_width(request.d, {})
+        tile = plan.row_tile(width)
+        padded = triton.cdiv(rows.stop - rows.start, tile) * tile
+        columns = plan.chunked_columns(request.m, width)
+        splits = plan.combine_splits(padded, columns, width, padded, tile, processors(request.x))
+        self.request, self.first, self.upstream, self.out = request, rows.start, upstream, out
+        self.group = points = Group(request, rows, centre, width, tile, splits, out.x)
         device = points.c.device
-        self.zero = torch.zeros(max(request.d, self.columns), device=device)
-        self.g = Parts.empty(points.rows, self.width, device, low=True, wide=False)
-        self.g.fill(upstream.v, self.zero, None)
+        self.zero = torch.zeros(max(request.d, columns), device=device)
+        self.g = Parts.empty(points.rows, width, device, low=True, wide=False)
+        self.g.fill(upstream.v, self.zero[: request.d], None)
         self.a = torch.zeros(points.rows, device=device)
         project_rows[(points.n,)](
-            x=points.x, centre=self.centre, g_w=upstream.w, g_v=upstream.v, a=self.a, D=request.d,
+            x=points.x, centre=centre, g_w=upstream.w, g_v=upstream.v, a=self.a, D=request.d,
             BLOCK=min(1024, triton.next_power_of_2(request.d)), num_warps=4, **LAUNCH,
         )  # fmt: skip
         self.pivots = torch.zeros(points.rows, dtype=torch.float64, device=device)
@@ -127,142 +111,164 @@ class _Pass:
         self.b_sums, self.q_sums, self.marked = torch.zeros(
             3, points.rows, dtype=torch.float64, device=device
         )
+        self.tiling = Tiling(points, columns)
 
-    def _room(self, device: torch.device) -> None:
-        """Take memory for the coefficients of a chunk of charges and a block of points."""
-        height, columns, needs = self.height, self.columns, self.needs
-        self.s, self.t = torch.empty(2, self.slices, height, columns, device=device)
+    def finish(self) -> None:
+        """Add what was summed to the gradients of the points and their heights."""
+        points, d, n = self.group, self.request.d, self.group.n
+        self.out.height.copy_((self.b_sums + self.marked)[:n])
+        block_d = min(64, triton.next_power_of_2(d))
+        finish_points[(triton.cdiv(n, 32), triton.cdiv(d, block_d))](
+            x=points.x, centre=points.centre, g_v=self.upstream.v, sums=points.sums, b_sums=self.b_sums,
+            q_sums=self.q_sums, grads=self.out.x, N=n, D=d, rows=points.rows, width=points.width, splits=points.count,
+            BLOCK_N=32, BLOCK_D=block_d, num_warps=4, **LAUNCH,
+        )  # fmt: skip
+
+
+class _Chunk:
+    """The buffers of a chunk of charges and a block of points: products, coefficients in parts, marks, held tiles."""
+
+    def __init__(self, points: _Points, needs: Needs) -> None:
+        tiling, device = points.tiling, points.a.device
+        columns = tiling.columns
+        self.height = height = plan.gradient_rows(
+            tiling.rows, columns, tiling.slices, tiling.tile, needs.y, needs.weight
+        )
+        low = points.request.y.dtype != torch.uint8
+        self.charges = Parts.empty(columns, tiling.width, device, low=low, wide=False)
+        self.s, self.t = torch.empty(2, tiling.slices, height, columns, device=device)
         self.b = torch.empty(2, height, columns, dtype=PART_DTYPE, device=device)
         self.q = torch.empty_like(self.b) if needs.y else (None, None)
         self.rho_a = torch.empty(height, columns, device=device) if needs.weight else None
         self.marks = torch.empty(height, columns // 32, dtype=torch.int32, device=device)
-        self.held = torch.empty(height, columns // self.step, dtype=torch.int8, device=device)
-        self.tiles = torch.empty(
-            height // self.tile, columns // self.step + 2, dtype=torch.int32, device=device
-        )
+        self.held = torch.empty(height, columns // tiling.step, dtype=torch.int8, device=device)
         self.b_columns = torch.empty(columns, device=device)
         self.ones = torch.ones(height, device=device)
 
-    def run(self) -> None:
-        """Go over all charges."""
-        request, points, columns = self.request, self.points, self.columns
-        charges = Parts.empty(
-            columns, self.width, points.c.device, low=request.y.dtype != torch.uint8, wide=False
+
+class _Block:
+    """The launches that add the gradients of a chunk of charges and the points ``block``."""
+
+    def __init__(self, points: _Points, chunk: _Chunk, needs: Needs, block: slice) -> None:
+        self.points, self.chunk, self.needs, self.block = points, chunk, needs, block
+        self.count = min(block.stop, points.group.n) - block.start
+        own, tiling, charges = points.group, points.tiling, chunk.charges
+        self.products = (
+            tiling.product(own.points, block, charges, charges.norm2, chunk.s),
+            tiling.product(points.g, block, charges, points.zero, chunk.t),
         )
-        for first in range(0, request.m, columns):
-            y, q = request.chunk(first, columns)
-            # a charge of weight 0 has a gradient of its weight
-            charges.fill(y, self.centre, None)
-            for top in range(0, points.rows, self.height):
-                block = slice(top, min(top + self.height, points.rows))
-                self._coefficients(charges, q, len(y), request.self_offset(first, self.rows.start), block)
-                here = slice(first, first + len(y))
-                if self.needs.x:
-                    self._add_to_points(charges, y, q, block)
-                if self.needs.y or self.needs.weight:
-                    self._add_to_charges(charges, y, q, here, block)
-        if self.needs.x:
-            self._finish()
-
-    def _coefficients(
-        self, charges: Parts, q: Tensor | None, count: int, self_offset: int, block: slice
-    ) -> None:
-        request, points, needs, near = self.request, self.points, self.needs, self.near_shape
-        size, form = block.stop - block.start, request.form
-        block_n, block_m = min(near.block_n, self.tile), min(near.block_m, self.columns)
-        for own, norm2, product in ((points.points, charges.norm2, self.s), (self.g, self.zero, self.t)):
-            low = None if own.low is None else own.low[block]
-            distances[(size // block_n, self.columns // block_m, self.slices)](
-                xh=own.high[block], xl=low, yh=charges.high, yl=charges.low, y2=norm2, s=product, rows=self.height,
-                columns=self.columns, width=self.width, depth=self.per_slice, HAS_XL=low is not None,
-                HAS_YL=charges.low is not None, BLOCK_N=block_n, BLOCK_M=block_m, BLOCK_D=self.depth, **near.options,
-                **LAUNCH,
-            )  # fmt: skip
-        coefficients_of_rows[(size // ROWS_OF_COEFFICIENTS,)](
-            s=self.s, t=self.t, q=q, norm2=points.points.norm2[block], c=points.c[block], largest=charges.largest,
-            constant=self.constant[block], pivots=self.pivots[block], a=self.a[block], totals=self.totals[block],
-            b_sums=self.b_sums[block], q_sums=self.q_sums[block], b_high=self.b[0], b_low=self.b[1], q_high=self.q[0],
-            q_low=self.q[1], rho_a=self.rho_a, marks=self.marks, counts=self.held, rows=self.height,
-            slices=self.slices, charges=count, count=len(charges.largest), self_offset=self_offset - block.start,
-            rounding=group.ROUNDING, rate=form.rate, second=form.second, heavy=points.heavy,
-            cut=request.m / group.NEGLIGIBLE, ROWS=ROWS_OF_COEFFICIENTS, COLUMNS=self.columns, TILE=self.step,
-            KIND=form.kind, FAST=request.precision == "fast", HAS_Q=q is not None,
-            HAS_SELF=request.first_self is not None, NEEDS_Y=needs.y, NEEDS_Q=needs.weight, EMULATED=INTERPRET,
-            num_warps=16, **LAUNCH,
-        )  # fmt: skip
-
-    def _add_to_points(self, charges: Parts, y: Tensor, q: Tensor | None, block: slice) -> None:
-        points, far, size = self.points, self.far_shape, block.stop - block.start
-        block_n, tiles = min(far.block_n, self.tile), self.columns // self.step
-        list_tiles[(size // block_n,)](
-            counts=self.held, tiles=self.tiles, BLOCK_N=block_n, TILES=tiles, num_warps=4, **LAUNCH
+        self.coefficients = self._coefficients()
+        self.reduction = tiling.reduction(block, chunk.b, chunk.held, charges, chunk.ones, own.sums)
+        self.add_to_points = self._marked(
+            (self.count,), chunk.marks.shape[1], POINTS=True, NEEDS_GRAD=True, NEEDS_SUM=True
         )
-        combine[(size // block_n, self.width // plan.COMBINE_FEATURES, points.count)](
-            high=self.b[0], low=self.b[1], yh=charges.high, yl=charges.low, rescales=self.ones, tiles=self.tiles,
-            sums=points.sums[0, block.start :], rows=points.rows, columns=self.columns, width=self.width,
-            HAS_YL=charges.low is not None, TILES=tiles, BLOCK_N=block_n, BLOCK_D=plan.COMBINE_FEATURES,
-            BLOCK_M=self.step, **far.options, **LAUNCH,
-        )  # fmt: skip
-        count = min(block.stop, points.n) - block.start
-        self._add_marked(
-            y, q, block, self.out.x[block], self.marked[block], count, points=True, grad=True, total=True
-        )
+        #: by the number of charges, which differs in the last chunk
+        self.add_to_charges: dict[int, Repeated] = {}
+        self.sum_over_points = self._sum_over_points()
+        self.combine_points = self._combine_points() if needs.y else None
 
-    def _add_to_charges(self, charges: Parts, y: Tensor, q: Tensor | None, here: slice, block: slice) -> None:
-        points, far, needs, size = self.points, self.points_shape, self.needs, block.stop - block.start
-        out_y, out_weight = self.out.y[here], self.out.weight[here]
-        sum_over_points[(triton.cdiv(self.columns, 64),)](
-            b_high=self.b[0], b_low=self.b[1], rho_a=self.rho_a, b_columns=self.b_columns, grads=out_weight, rows=size,
-            columns=self.columns, charges=len(y), NEEDS_Y=needs.y, NEEDS_Q=needs.weight, BLOCK_N=32, BLOCK_M=64,
-            num_warps=4, **LAUNCH,
-        )  # fmt: skip
-        if needs.y:
-            block_n, low = min(far.block_n, self.columns), points.points.low
-            combine_points[(self.columns // block_n, self.width // plan.COMBINE_FEATURES)](
-                b_high=self.b[0], b_low=self.b[1], q_high=self.q[0], q_low=self.q[1], xh=points.points.high[block],
-                xl=None if low is None else low[block], gh=self.g.high[block], gl=self.g.low[block], yh=charges.high,
-                yl=charges.low, b_columns=self.b_columns, grads=out_y, rows=size, columns=self.columns,
-                width=self.width, charges=len(y), D=self.request.d, HAS_XL=low is not None,
-                HAS_YL=charges.low is not None, FIRST=self.rows.start + block.start == 0, BLOCK_N=block_n,
-                BLOCK_D=plan.COMBINE_FEATURES, BLOCK_M=min(far.block_m, self.tile), **far.options, **LAUNCH,
-            )  # fmt: skip
-        self._add_marked(
-            y, q, block, out_y, out_weight, len(y), points=False, grad=needs.y, total=needs.weight
-        )
-
-    def _add_marked(
-        self,
-        y: Tensor,
-        q: Tensor | None,
-        block: slice,
-        grads: Tensor,
-        sums: Tensor,
-        programs: int,
-        *,
-        points: bool,
-        grad: bool,
-        total: bool,
-    ) -> None:
-        mine, form, words = self.points, self.request.form, self.marks.shape[1]
-        count = min(block.stop, mine.n) - block.start
-        if count <= 0:
-            return
-        rows = slice(block.start, block.start + count)
-        block_d = min(2048, triton.next_power_of_2(self.request.d))
-        add_marked[(programs,)](
-            x=mine.x[rows], y=y, q=q, base=mine.base[rows], pivots=self.pivots[rows], g_w=self.upstream.w[rows],
-            g_v=self.upstream.v[rows], marks=self.marks, grads=grads, sums=sums, D=self.request.d,
-            entries=words if points else count, words=words, rate=form.rate, second=form.second, POINTS=points,
-            KIND=form.kind, HAS_Q=q is not None, NEEDS_GRAD=grad, NEEDS_SUM=total, BLOCK=block_d, LANES=128,
-            num_warps=4, **LAUNCH,
+    def _coefficients(self) -> Repeated:
+        points, chunk, block, needs = self.points, self.chunk, self.block, self.needs
+        request, own, form = points.request, points.group, points.request.form
+        return Repeated(
+            coefficients_of_rows, ((block.stop - block.start) // ROWS_OF_COEFFICIENTS,), {"num_warps": 16},
+            s=chunk.s, t=chunk.t, norm2=own.points.norm2[block], c=own.c[block], largest=chunk.charges.largest,
+            constant=points.constant[block], pivots=points.pivots[block], a=points.a[block],
+            totals=points.totals[block], b_sums=points.b_sums[block], q_sums=points.q_sums[block], b_high=chunk.b[0],
+            b_low=chunk.b[1], q_high=chunk.q[0], q_low=chunk.q[1], rho_a=chunk.rho_a, marks=chunk.marks,
+            counts=chunk.held, rows=chunk.height, slices=points.tiling.slices, count=len(chunk.charges.largest),
+            rounding=group.ROUNDING, rate=form.rate, second=form.second, heavy=own.heavy,
+            cut=request.m / group.NEGLIGIBLE, ROWS=ROWS_OF_COEFFICIENTS, COLUMNS=points.tiling.columns,
+            TILE=points.tiling.step, KIND=form.kind, FAST=request.precision == "fast",
+            HAS_Q=request.weight is not None, HAS_SELF=request.first_self is not None, NEEDS_Y=needs.y,
+            NEEDS_Q=needs.weight, EMULATED=INTERPRET,
         )  # fmt: skip
 
-    def _finish(self) -> None:
-        points, d, n = self.points, self.request.d, self.points.n
-        self.out.height.copy_((self.b_sums + self.marked)[:n])
-        block_d = min(64, triton.next_power_of_2(d))
-        finish_points[(triton.cdiv(n, 32), triton.cdiv(d, block_d))](
-            x=points.x, centre=self.centre, g_v=self.upstream.v, sums=points.sums, b_sums=self.b_sums,
-            q_sums=self.q_sums, grads=self.out.x, N=n, D=d, rows=points.rows, width=self.width, splits=points.count,
-            BLOCK_N=32, BLOCK_D=block_d, num_warps=4, **LAUNCH,
+    def _marked(self, grid: tuple[int, ...], entries: int, **options: bool) -> Repeated:
+        points, own, form = self.points, self.points.group, self.points.request.form
+        rows, d = slice(self.block.start, self.block.start + self.count), self.points.request.d
+        if options["POINTS"]:
+            options |= {"grads": points.out.x[rows], "sums": points.marked[rows]}
+        return Repeated(
+            add_marked, grid, {"num_warps": 4},
+            x=own.x[rows], base=own.base[rows], pivots=points.pivots[rows], g_w=points.upstream.w[rows],
+            g_v=points.upstream.v[rows], marks=self.chunk.marks, D=d, entries=entries,
+            words=self.chunk.marks.shape[1], rate=form.rate, second=form.second, KIND=form.kind,
+            HAS_Q=points.request.weight is not None, BLOCK=min(2048, triton.next_power_of_2(d)), LANES=128, **options,
         )  # fmt: skip
+
+    def _sum_over_points(self) -> Repeated:
+        chunk, columns = self.chunk, self.points.tiling.columns
+        return Repeated(
+            sum_over_points, (triton.cdiv(columns, 64),), {"num_warps": 4},
+            b_high=chunk.b[0], b_low=chunk.b[1], rho_a=chunk.rho_a, b_columns=chunk.b_columns,
+            rows=self.block.stop - self.block.start, columns=columns, NEEDS_Y=self.needs.y, NEEDS_Q=self.needs.weight,
+            BLOCK_N=32, BLOCK_M=64,
+        )  # fmt: skip
+
+    def _combine_points(self) -> Repeated:
+        points, chunk, block = self.points, self.chunk, self.block
+        own, charges, tiling = points.group.points, chunk.charges, points.tiling
+        shape = plan.COMBINE_POINTS[shape_index(points.request.x)]
+        block_n = min(shape.block_n, tiling.columns)
+        return Repeated(
+            combine_points, (tiling.columns // block_n, tiling.width // plan.COMBINE_FEATURES), shape.options,
+            b_high=chunk.b[0], b_low=chunk.b[1], q_high=chunk.q[0], q_low=chunk.q[1], xh=own.high[block],
+            xl=None if own.low is None else own.low[block], gh=points.g.high[block], gl=points.g.low[block],
+            yh=charges.high, yl=charges.low, b_columns=chunk.b_columns, rows=block.stop - block.start,
+            columns=tiling.columns, width=tiling.width, D=points.request.d, HAS_XL=own.low is not None,
+            HAS_YL=charges.low is not None, FIRST=points.first + block.start == 0, BLOCK_N=block_n,
+            BLOCK_D=plan.COMBINE_FEATURES, BLOCK_M=min(shape.block_m, tiling.tile),
+        )  # fmt: skip
+
+    def add(self, first: int, y: Tensor, q: Tensor | None) -> None:
+        """Add the gradients of the charges ``y`` of weights ``q``, the first of them ``first``."""
+        needs, points = self.needs, self.points
+        for product in self.products:
+            product()
+        offset = points.request.self_offset(first, points.first + self.block.start)
+        self.coefficients(q=q, charges=len(y), self_offset=offset)
+        if needs.x:
+            for launch in self.reduction:
+                launch()
+            self.add_to_points(y=y, q=q)
+        if needs.y or needs.weight:
+            here = slice(first, first + len(y))
+            grads, sums = points.out.y[here], points.out.weight[here]
+            self.sum_over_points(grads=sums, charges=len(y))
+            if self.combine_points is not None:
+                self.combine_points(grads=grads, charges=len(y))
+            if len(y) not in self.add_to_charges:
+                self.add_to_charges[len(y)] = self._marked(
+                    (len(y),), self.count, POINTS=False, NEEDS_GRAD=needs.y, NEEDS_SUM=needs.weight
+                )
+            self.add_to_charges[len(y)](y=y, q=q, grads=grads, sums=sums)
+
+
+def _pass(
+    request: Request,
+    rows: slice,
+    centre: Tensor,
+    pivots: Tensor,
+    upstream: Upstream,
+    needs: Needs,
+    out: Gradients,
+) -> None:
+    """Add the gradients of the points ``rows`` and of all charges; all arguments but the request are of these rows."""
+    points = _Points(request, rows, centre, pivots, upstream, out)
+    chunk = _Chunk(points, needs)
+    padded = points.group.rows
+    blocks = [
+        _Block(points, chunk, needs, slice(top, min(top + chunk.height, padded)))
+        for top in range(0, padded, chunk.height)
+    ]
+    # a charge of weight 0 is not absent: its weight has a gradient
+    fill = chunk.charges.filling(centre, weighted=False)
+    columns = points.tiling.columns
+    for first in range(0, request.m, columns):
+        y, q = request.chunk(first, columns)
+        fill(source=y, q=None, rows=len(y))
+        for block in blocks:
+            block.add(first, y, q)
+    if needs.x:
+        points.finish()
