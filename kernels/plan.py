@@ -115,7 +115,7 @@ SEED, SEED_SHARE = 1024, 16
 #: Pair coefficients of the gradients.
 BACKWARD = Shape(32, 64, 8)
 #: Features up to which gradients by direct difference, some ten instructions per feature, are quicker than products.
-BACKWARD_D = 32
+BACKWARD_D = 64
 #: Steps of one program that reduces pair coefficients, at least, and bytes of the partial sums of all of them.
 GATHER_STEPS, GRADIENTS = 64, 32 << 20
 
