@@ -39,76 +39,137 @@ def project_rows(x, centre, g_w, g_v, a, D, BLOCK: tl.constexpr):
     tl.store(a + row, tl.load(g_w + row) + tl.sum(total, 0))
 
 
+@triton.jit
+def sum_of_slices(parts, place, rows, columns, slices):
+    """Numbers at ``place`` of the first of ``slices`` [rows, columns], summed over all of them."""
+    total = tl.load(parts + place)
+    for part in range(1, slices):
+        total += tl.load(parts + tl.cast(part, tl.int64) * rows * columns + place)
+    return total
+
+
+@triton.jit
+def weights_of_pairs(
+    values, row, column, q, charges, self_offset, near, pivot, shift, rate, second,
+    KIND: tl.constexpr, HAS_Q: tl.constexpr, HAS_SELF: tl.constexpr,
+):  # fmt: skip
+    """rho and q rho of pairs with r2 less ``c`` = ``values``, their r2 less ``pivot``, and whether they are unseen.
+
+    ``shift`` is the pivot's ``values``. rho is 0 where a pair is unseen, absent or left out, or where the pivot is 0.
+    """
+    real = (values < ABSENT) & (pivot > 0.0)
+    if HAS_SELF:
+        real = real & (column + self_offset != row)
+    seen = real & (values >= near)
+    excess = tl.where(seen, values - shift, 0.0)
+    scale = tl.where(pivot > 0.0, pivot, 1.0)
+    if HAS_Q:
+        rho = excess_weight_far(excess, scale, rate, second, KIND)
+    else:
+        rho = excess_weight(excess, scale, rate, second, KIND)
+    rho = tl.where(seen, rho, 0.0)
+    signed = rho
+    if HAS_Q:
+        charge = tl.load(q + column, mask=column < charges, other=0.0)
+        # a charge of weight 0 that is nearer than all others may have an infinite rho
+        signed = tl.where(charge == 0.0, 0.0, rho * charge)
+    return rho, signed, excess, real & (values < near)
+
+
 @triton.jit(do_not_specialize=["slices", "charges", "count", "self_offset"])
 def coefficients_of_rows(
     s, t, q, norm2, c, largest, constant, pivots, a, totals, b_sums, q_sums, b_high, b_low, q_high, q_low, rho_a,
     marks, counts, rows, slices, charges, count, self_offset, rounding, rate, second, heavy, cut,
-    ROWS: tl.constexpr, COLUMNS: tl.constexpr, TILE: tl.constexpr, KIND: tl.constexpr, FAST: tl.constexpr,
-    HAS_Q: tl.constexpr, HAS_SELF: tl.constexpr, NEEDS_Y: tl.constexpr, NEEDS_Q: tl.constexpr, EMULATED: tl.constexpr,
+    ROWS: tl.constexpr, COLUMNS: tl.constexpr, BLOCK: tl.constexpr, TILE: tl.constexpr, KIND: tl.constexpr,
+    FAST: tl.constexpr, HAS_Q: tl.constexpr, HAS_SELF: tl.constexpr, NEEDS_Y: tl.constexpr, NEEDS_Q: tl.constexpr,
+    EMULATED: tl.constexpr,
 ):  # fmt: skip
     """b and (NEEDS_Y) q rho of ROWS rows of a chunk as bfloat16 parts, (NEEDS_Q) rho a, and the marks.
 
     ``s`` and ``t`` [slices, rows, COLUMNS] are |y|^2 - 2 x.y and -2 g_v.y of centred x and y; ``a`` is that of
     :func:`project_rows`. ``pivots`` is the r2 whose log kernel is m, and ``constant`` is r2 less ``s``, both float64;
     rows with a pivot of 0 are left out. ``totals`` are sums of the sizes of the weights so far, from which a pair is
-    marked or left out as in :func:`chunked.weights_of_rows`. ``b_sums`` and ``q_sums`` are float64.
+    marked or left out as in :func:`chunked.weights_of_rows`. ``b_sums`` and ``q_sums`` are float64. BLOCK charges are
+    in registers at a time: weights are computed twice, first for the total.
     """
     row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)[:, None]
-    column = tl.arange(0, COLUMNS)[None, :]
-    place = row * COLUMNS + column
-    values = tl.load(s + place)
-    product = tl.load(t + place)
-    for part in range(1, slices):
-        offset = tl.cast(part, tl.int64) * rows * COLUMNS
-        values += tl.load(s + offset + place)
-        product += tl.load(t + offset + place)
-    pivot = tl.load(pivots + row)
+    pivot64 = tl.load(pivots + row)
+    pivot = pivot64.to(tl.float32)
+    shift = (pivot64 - tl.load(constant + row)).to(tl.float32)
     near, doubtful = limits_of(
         tl.load(norm2 + row), tl.load(c + row), largest_of(largest, count), rounding, rate, second, KIND, FAST
     )
-    real = (values < ABSENT) & (pivot > 0.0)
-    if HAS_SELF:
-        real = real & (column + self_offset != row)
-    unseen = real & (values < near)
-    seen = real & (values >= near)
-    origin = tl.where(pivot > 0.0, pivot, 1.0)
-    excess = tl.where(seen, values - (origin - tl.load(constant + row)).to(tl.float32), 0.0)
-    scale = origin.to(tl.float32)
-    if HAS_Q:
-        rho = excess_weight_far(excess, scale, rate, second, KIND)
-    else:
-        rho = excess_weight(excess, scale, rate, second, KIND)
-    rho = tl.where(seen, rho, 0.0)
-    limit = tl.where(values < doubtful, 9.5367431640625e-07, heavy)
-    signed = rho
-    if HAS_Q:
-        charge = tl.load(q + column, mask=column < charges, other=0.0)
-        # a charge of weight 0 that is nearer than all others may have an infinite rho
-        signed = tl.where(charge == 0.0, 0.0, rho * charge)
-    total = tl.load(totals + row) + tl.sum(tl.abs(signed), 1, keep_dims=True)
+    total = tl.load(totals + row)
+    for start in range(0, COLUMNS, BLOCK):
+        column = start + tl.arange(0, BLOCK)[None, :]
+        values = sum_of_slices(s, row * COLUMNS + column, rows, COLUMNS, slices)
+        _rho, signed, _excess, _unseen = weights_of_pairs(
+            values,
+            row,
+            column,
+            q,
+            charges,
+            self_offset,
+            near,
+            pivot,
+            shift,
+            rate,
+            second,
+            KIND,
+            HAS_Q,
+            HAS_SELF,
+        )
+        total += tl.sum(tl.abs(signed), 1, keep_dims=True)
     tl.store(totals + row, total)
-    mark = unseen | (tl.abs(signed) > total * limit)
-    if HAS_Q and NEEDS_Q:
-        mark = mark | (seen & (charge == 0.0) & (rho > limit))
-    a_pair = tl.load(a + row) + 0.5 * product
-    if NEEDS_Q:
-        tl.store(rho_a + place, tl.where(mark, 0.0, rho * a_pair))
-    signed = tl.where(mark | (tl.abs(signed) * cut <= total), 0.0, signed)
-    b = signed * (2.0 * slope(scale + excess, rate, second, KIND)) * a_pair
-    b = tl.where(signed == 0.0, 0.0, b)
-    first, rest = truncated_parts(b, EMULATED)
-    tl.store(b_high + place, first)
-    tl.store(b_low + place, rest)
-    if NEEDS_Y:
-        first, rest = truncated_parts(signed, EMULATED)
-        tl.store(q_high + place, first)
-        tl.store(q_low + place, rest)
-    words = row * (COLUMNS // 32) + tl.arange(0, COLUMNS // 32)[None, :]
-    tl.store(marks + words, pack_marks(mark, ROWS, COLUMNS))
-    held = tl.max(tl.reshape((b != 0.0).to(tl.int32), [ROWS, COLUMNS // TILE, TILE]), 2)
-    tl.store(counts + row * (COLUMNS // TILE) + tl.arange(0, COLUMNS // TILE)[None, :], held.to(tl.int8))
-    tl.store(b_sums + row, tl.load(b_sums + row) + tl.sum(b, 1, keep_dims=True))
-    tl.store(q_sums + row, tl.load(q_sums + row) + tl.sum(signed, 1, keep_dims=True))
+    own_a = tl.load(a + row)
+    b_sum = tl.load(b_sums + row)
+    q_sum = tl.load(q_sums + row)
+    for start in range(0, COLUMNS, BLOCK):
+        column = start + tl.arange(0, BLOCK)[None, :]
+        place = row * COLUMNS + column
+        values = sum_of_slices(s, place, rows, COLUMNS, slices)
+        rho, signed, excess, mark = weights_of_pairs(
+            values,
+            row,
+            column,
+            q,
+            charges,
+            self_offset,
+            near,
+            pivot,
+            shift,
+            rate,
+            second,
+            KIND,
+            HAS_Q,
+            HAS_SELF,
+        )
+        limit = tl.where(values < doubtful, 9.5367431640625e-07, heavy)
+        mark = mark | (tl.abs(signed) > total * limit)
+        if HAS_Q and NEEDS_Q:
+            # a charge of weight 0, whose weight has a gradient all the same
+            mark = mark | ((signed == 0.0) & (rho > limit))
+        a_pair = own_a + 0.5 * sum_of_slices(t, place, rows, COLUMNS, slices)
+        if NEEDS_Q:
+            tl.store(rho_a + place, tl.where(mark, 0.0, rho * a_pair))
+        signed = tl.where(mark | (tl.abs(signed) * cut <= total), 0.0, signed)
+        b = signed * (2.0 * slope(tl.where(signed == 0.0, 1.0, pivot + excess), rate, second, KIND)) * a_pair
+        first, rest = truncated_parts(b, EMULATED)
+        tl.store(b_high + place, first)
+        tl.store(b_low + place, rest)
+        if NEEDS_Y:
+            first, rest = truncated_parts(signed, EMULATED)
+            tl.store(q_high + place, first)
+            tl.store(q_low + place, rest)
+        words = row * (COLUMNS // 32) + start // 32 + tl.arange(0, BLOCK // 32)[None, :]
+        tl.store(marks + words, pack_marks(mark, ROWS, BLOCK))
+        held = tl.max(tl.reshape((b != 0.0).to(tl.int32), [ROWS, BLOCK // TILE, TILE]), 2)
+        tiles = row * (COLUMNS // TILE) + start // TILE + tl.arange(0, BLOCK // TILE)[None, :]
+        tl.store(counts + tiles, held.to(tl.int8))
+        b_sum += tl.sum(b, 1, keep_dims=True)
+        q_sum += tl.sum(signed, 1, keep_dims=True)
+    tl.store(b_sums + row, b_sum)
+    tl.store(q_sums + row, q_sum)
 
 
 @triton.jit(do_not_specialize=["rows", "charges"])
