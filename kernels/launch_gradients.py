@@ -171,7 +171,7 @@ class _Block:
         points, chunk, block, needs = self.points, self.chunk, self.block, self.needs
         request, own, form = points.request, points.group, points.request.form
         return Repeated(
-            coefficients_of_rows, ((block.stop - block.start) // ROWS_OF_COEFFICIENTS,), {"num_warps": 8},
+            coefficients_of_rows, ((block.stop - block.start) // ROWS_OF_COEFFICIENTS,), plan.COEFFICIENTS.options,
             s=chunk.s, t=chunk.t, norm2=own.points.norm2[block], c=own.c[block], largest=chunk.charges.largest,
             constant=points.constant[block], pivots=points.pivots[block], a=points.a[block],
             totals=points.totals[block], b_sums=points.b_sums[block], q_sums=points.q_sums[block], b_high=chunk.b[0],
@@ -179,9 +179,9 @@ class _Block:
             counts=chunk.held, rows=chunk.height, slices=points.tiling.slices, count=len(chunk.charges.largest),
             rounding=group.ROUNDING, rate=form.rate, second=form.second, heavy=own.heavy,
             cut=request.m / group.NEGLIGIBLE, ROWS=ROWS_OF_COEFFICIENTS, COLUMNS=points.tiling.columns,
-            BLOCK=min(2048, points.tiling.columns), TILE=points.tiling.step, KIND=form.kind,
-            FAST=request.precision == "fast", HAS_Q=request.weight is not None, HAS_SELF=request.first_self is not None, NEEDS_Y=needs.y,
-            NEEDS_Q=needs.weight, EMULATED=INTERPRET,
+            BLOCK=min(plan.COEFFICIENTS.block_m, points.tiling.columns), TILE=points.tiling.step, KIND=form.kind,
+            FAST=request.precision == "fast", HAS_Q=request.weight is not None,
+            HAS_SELF=request.first_self is not None, NEEDS_Y=needs.y, NEEDS_Q=needs.weight, EMULATED=INTERPRET,
         )  # fmt: skip
 
     def _marked(self, grid: tuple[int, ...], entries: int, **options: bool) -> Repeated:

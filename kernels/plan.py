@@ -114,6 +114,8 @@ SEED, SEED_SHARE = 1024, 16
 
 #: Pair coefficients of the gradients.
 BACKWARD = Shape(32, 64, 8)
+#: Coefficients of many features: charges in registers at a time. Left alone, ptxas takes too few registers.
+COEFFICIENTS = Shape(1, 1024, 8, registers=80)
 #: Features up to which gradients by direct difference, some ten instructions per feature, are quicker than products.
 BACKWARD_D = 64
 #: Steps of one program that reduces pair coefficients, at least, and bytes of the partial sums of all of them.

@@ -32,9 +32,9 @@ def test_gradient(arguments: dict[str, object]) -> None:
 def test_many_chunks_slices_and_groups_of_points(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plan, "CHARGE_PARTS", 4 * 128 * 32)
     monkeypatch.setattr(plan, "SLICE", 64)
-    monkeypatch.setattr(plan, "POINT_PARTS", 4 * 128 * 32)
+    monkeypatch.setattr(plan, "POINT_PARTS", 4 * 128 * 16)
     monkeypatch.setattr(plan, "PAIRS", 1)
-    compare(100, 36, 70, 5e-5, power=101.0, first_self=10, positive=True)
+    compare(100, 20, 40, 5e-5, power=101.0, first_self=10, positive=True)
 
 
 def test_only_what_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
