@@ -90,7 +90,7 @@ def coefficients_of_rows(
     :func:`project_rows`. ``pivots`` is the r2 whose log kernel is m, and ``constant`` is r2 less ``s``, both float64;
     rows with a pivot of 0 are left out. ``totals`` are sums of the sizes of the weights so far, from which a pair is
     marked or left out as in :func:`chunked.weights_of_rows`. ``b_sums`` and ``q_sums`` are float64. BLOCK charges are
-    in registers at a time: weights are computed twice, first for the total.
+    in registers at a time, and the total so far is that of them and the ones before.
     """
     row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)[:, None]
     pivot64 = tl.load(pivots + row)
@@ -100,27 +100,6 @@ def coefficients_of_rows(
         tl.load(norm2 + row), tl.load(c + row), largest_of(largest, count), rounding, rate, second, KIND, FAST
     )
     total = tl.load(totals + row)
-    for start in range(0, COLUMNS, BLOCK):
-        column = start + tl.arange(0, BLOCK)[None, :]
-        values = sum_of_slices(s, row * COLUMNS + column, rows, COLUMNS, slices)
-        _rho, signed, _excess, _unseen = weights_of_pairs(
-            values,
-            row,
-            column,
-            q,
-            charges,
-            self_offset,
-            near,
-            pivot,
-            shift,
-            rate,
-            second,
-            KIND,
-            HAS_Q,
-            HAS_SELF,
-        )
-        total += tl.sum(tl.abs(signed), 1, keep_dims=True)
-    tl.store(totals + row, total)
     own_a = tl.load(a + row)
     b_sum = tl.load(b_sums + row)
     q_sum = tl.load(q_sums + row)
@@ -144,6 +123,7 @@ def coefficients_of_rows(
             HAS_Q,
             HAS_SELF,
         )
+        total += tl.sum(tl.abs(signed), 1, keep_dims=True)
         limit = tl.where(values < doubtful, 9.5367431640625e-07, heavy)
         mark = mark | (tl.abs(signed) > total * limit)
         if HAS_Q and NEEDS_Q:
@@ -168,6 +148,7 @@ def coefficients_of_rows(
         tl.store(counts + tiles, held.to(tl.int8))
         b_sum += tl.sum(b, 1, keep_dims=True)
         q_sum += tl.sum(signed, 1, keep_dims=True)
+    tl.store(totals + row, total)
     tl.store(b_sums + row, b_sum)
     tl.store(q_sums + row, q_sum)
 

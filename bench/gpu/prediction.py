@@ -140,9 +140,9 @@ def predict_gradients(problem: Problem, ceilings: Ceilings, charges: bool) -> Pr
     memory = groups * ((1 if problem.uint8 else 4) * m * d + parts * (5 if charges else 4))
     memory += 4.0 * m * d * (2 * -(-n // height) - 1) if charges else 0.0
     # coefficients, counted for compute capability 9.0; a rounded addition for every 64 terms of a product
-    plain = (95.0 if charges else 91.0) + (5.0 if charges else 3.0) * width / 64
+    plain = (108.0 if charges else 104.0) + (5.0 if charges else 3.0) * width / 64
     return Prediction(
-        matrix, (memory + pairs / 4) / ceilings.bandwidth, 3.1 * pairs / ceilings.special,
+        matrix, (memory + pairs / 4) / ceilings.bandwidth, 3.0 * pairs / ceilings.special,
         plain * pairs / ceilings.vector,
     )  # fmt: skip
 
