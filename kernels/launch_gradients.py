@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import triton
@@ -184,7 +184,7 @@ class _Block:
             HAS_SELF=request.first_self is not None, NEEDS_Y=needs.y, NEEDS_Q=needs.weight, EMULATED=INTERPRET,
         )  # fmt: skip
 
-    def _marked(self, grid: tuple[int, ...], entries: int, **options: bool) -> Repeated:
+    def _marked(self, grid: tuple[int, ...], entries: int, **options: Any) -> Repeated:
         points, own, form = self.points, self.points.group, self.points.request.form
         rows, d = slice(self.block.start, self.block.start + self.count), self.points.request.d
         if options["POINTS"]:
