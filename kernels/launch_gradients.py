@@ -214,8 +214,8 @@ class _Block:
         return Repeated(
             combine_points, (tiling.columns // block_n, tiling.width // plan.COMBINE_FEATURES), shape.options,
             b_high=chunk.b[0], b_low=chunk.b[1], q_high=chunk.q[0], q_low=chunk.q[1], xh=own.high[block],
-            xl=None if own.low is None else own.low[block], gh=points.g.high[block], gl=points.g.low[block],
-            yh=charges.high, yl=charges.low, b_columns=chunk.b_columns, rows=block.stop - block.start,
+            xl=None if own.low is None else own.low[block], gh=points.g.high[block],
+            gl=None if points.g.low is None else points.g.low[block], yh=charges.high, yl=charges.low, b_columns=chunk.b_columns, rows=block.stop - block.start,
             columns=tiling.columns, width=tiling.width, D=points.request.d, HAS_XL=own.low is not None,
             HAS_YL=charges.low is not None, FIRST=points.first + block.start == 0, BLOCK_N=block_n,
             BLOCK_D=plan.COMBINE_FEATURES, BLOCK_M=min(shape.block_m, tiling.tile),
