@@ -181,6 +181,21 @@ def built(launch: Launch, arch: int) -> Any:
         return launch.kernel.run(grid=launch.grid, warmup=True, **launch.arguments, **launch.options)
 
 
+@contextmanager
+def idle(launch: Launch, arch: int, received: Callable[..., None]) -> Iterator[None]:
+    """A context in which launches like ``launch`` end at ``received``, in place of the driver, with its arguments."""
+    with _standing_in(arch):
+        compiled = launch.kernel.run(grid=launch.grid, warmup=True, **launch.arguments, **launch.options)
+        held = {name: getattr(compiled, name) for name in ("module", "function", "_run")}
+        # its machine code counts as loaded
+        compiled.module, compiled.function, compiled._run = launch, 0, received
+        try:
+            yield
+        finally:
+            for name, value in held.items():
+                setattr(compiled, name, value)
+
+
 def machine_code(launch: Launch, arch: int) -> list[str]:
     """The instructions of one recorded launch on compute capability ``arch``; empty without a disassembler."""
     text = disassembled(built(launch, arch).asm["cubin"], "-sass") or ""

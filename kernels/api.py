@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from .group import centre_of
-from .launch_backward import Gradients, launch_backward
+from .launch_backward import launch_backward
+from .launch_gradients import Gradients, Needs, Upstream
 from .platform import on_device
 from .regimes import REGIMES
 from .request import Request, Sums
@@ -37,8 +38,8 @@ def log_sum_backward(
 ) -> Gradients:
     """Gradients of :func:`log_sum` at fixed log scale ``m``, which carries no gradient itself.
 
-    A function of (m, w, v) that depends only on e^m w and e^m v then gets its true gradient. Pairs are direct
-    differences for every D. These are exact, but do not use the tensor cores.
+    A function of (m, w, v) that depends only on e^m w and e^m v then gets its true gradient. Up to D = plan.BACKWARD_D
+    all pairs are direct differences. Above, matrix products serve all pairs but the near and the heavy ones.
 
     Args:
         request: the sum.
@@ -62,10 +63,8 @@ def log_sum_backward(
             f"got {list(m.shape)}, {list(g_w.shape)} and {list(g_v.shape)}"
         )
     with on_device(request.x):
-        return launch_backward(
-            request, m.double(), g_w.float().contiguous(), g_v.float().contiguous(), needs_x=needs_x,
-            needs_y=needs_y, needs_weight=needs_weight,
-        )  # fmt: skip
+        upstream = Upstream(g_w.float().contiguous(), g_v.float().contiguous())
+        return launch_backward(request, m.double(), upstream, Needs(needs_x, needs_y, needs_weight))
 
 
 def representable_points(x: Tensor, y: Tensor) -> Tensor:

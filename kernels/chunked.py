@@ -14,6 +14,7 @@ import triton.language as tl
 from .arithmetic import dot, pack_marks, truncated_parts
 from .kernel import ABSENT, BIG, excess_weight
 from .merge import lowered
+from .split import largest_of, limits_of
 
 
 @triton.jit
@@ -86,18 +87,20 @@ def distances(
     tl.store(s + (part.to(tl.int64) * rows + row)[:, None] * columns + column[None, :], result)
 
 
-@triton.jit(do_not_specialize=["slices", "charges", "self_offset"])
+@triton.jit(do_not_specialize=["slices", "charges", "count", "self_offset"])
 def weights_of_rows(
-    s, q, c, near, doubtful, pivots, totals, rests, rescales, high, low, marks, counts, rows, slices, charges,
-    self_offset, rate, second, heavy, cut,
-    ROWS: tl.constexpr, COLUMNS: tl.constexpr, TILE: tl.constexpr, KIND: tl.constexpr, HAS_Q: tl.constexpr,
-    HAS_SELF: tl.constexpr, EMULATED: tl.constexpr,
+    s, q, norm2, c, largest, pivots, totals, rests, rescales, high, low, marks, counts, rows, slices, charges, count,
+    self_offset, rounding, rate, second, heavy, cut,
+    ROWS: tl.constexpr, COLUMNS: tl.constexpr, TILE: tl.constexpr, KIND: tl.constexpr, FAST: tl.constexpr,
+    HAS_Q: tl.constexpr, HAS_SELF: tl.constexpr, EMULATED: tl.constexpr,
 ):  # fmt: skip
     """Compute the weights of ROWS rows of a chunk as two bfloat16 parts, the marks, and the new pivots and totals.
 
     ``self_offset`` gives the column that is the point itself, counted from the first row of this launch. Weights below
     the row's total / ``cut`` (2^24 times the number of charges) are set to 0, because even all charges with such
     weights would not matter. ``counts`` [rows, COLUMNS / TILE] says which tiles hold any weight. ``rests`` are float64.
+    ``norm2`` of the points, ``largest`` [count] norms of the charges and ``rounding`` are those of
+    :func:`split.limits_of`.
     """
     row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)[:, None]
     column = tl.arange(0, COLUMNS)[None, :]
@@ -108,9 +111,13 @@ def weights_of_rows(
     if HAS_SELF:
         values = tl.where(column + self_offset == row, BIG, values)
     charge = tl.load(q + column, mask=column < charges, other=0.0) if HAS_Q else None
+    own_c = tl.load(c + row)
+    near, doubtful = limits_of(
+        tl.load(norm2 + row), own_c, largest_of(largest, count), rounding, rate, second, KIND, FAST
+    )
     pivot, total, rescale, weight, mark = weigh(
-        values, tl.load(pivots + row), tl.load(totals + row), tl.load(c + row), tl.load(near + row),
-        tl.load(doubtful + row), charge, rate, second, heavy, KIND, HAS_Q,
+        values, tl.load(pivots + row), tl.load(totals + row), own_c, near, doubtful, charge, rate, second, heavy, KIND,
+        HAS_Q,
     )  # fmt: skip
     weight = tl.where(tl.abs(weight) * cut > total, weight, 0.0)
     rest = tl.load(rests + row) * rescale + tl.sum(weight, 1, keep_dims=True)

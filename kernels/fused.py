@@ -16,6 +16,7 @@ import triton.language as tl
 from .arithmetic import add_compensated, dot, pack_marks, truncated_parts
 from .kernel import ABSENT, BIG, excess_weight, excess_weight_far
 from .merge import lowered
+from .split import largest_of, limits_of
 
 #: The work that a tile needs: none, its sums, or its sums after marking pairs whose distance the product cannot
 #: resolve.
@@ -76,12 +77,13 @@ def weigh(
     return new_pivot, total, rescale, tl.where(mark, 0.0, signed), mark
 
 
-@triton.jit(do_not_specialize=["charges", "self_offset"])
+@triton.jit(do_not_specialize=["charges", "count", "self_offset"])
 def sum_fused(
-    xh, xl, c, near, doubtful, yh, yl, y2, q, cuts, marks, pivots, totals, rests, sums,
-    rows, charges, per_split, chunk, words, self_offset, rate, second, heavy,
-    WIDTH: tl.constexpr, KIND: tl.constexpr, VANISHES: tl.constexpr, HAS_XL: tl.constexpr, HAS_YL: tl.constexpr,
-    HAS_Q: tl.constexpr, HAS_SELF: tl.constexpr, EMULATED: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_M: tl.constexpr,
+    xh, xl, norm2, c, largest, yh, yl, y2, q, cuts, marks, pivots, totals, rests, sums,
+    rows, charges, count, per_split, chunk, words, self_offset, rounding, rate, second, heavy,
+    WIDTH: tl.constexpr, KIND: tl.constexpr, VANISHES: tl.constexpr, FAST: tl.constexpr, HAS_XL: tl.constexpr,
+    HAS_YL: tl.constexpr, HAS_Q: tl.constexpr, HAS_SELF: tl.constexpr, EMULATED: tl.constexpr, BLOCK_N: tl.constexpr,
+    BLOCK_M: tl.constexpr,
 ):  # fmt: skip
     """Add one split of a chunk of charges to the state of one block of points.
 
@@ -91,14 +93,13 @@ def sum_fused(
     """
     # a plan's workspace keeps all places within 32 bits, which saves registers
     row = tl.program_id(0) * BLOCK_N + tl.arange(0, BLOCK_N)
+    most = largest_of(largest, count)
+    own_c = tl.load(c + row)[:, None]
     split = tl.program_id(1)
     feature = tl.arange(0, WIDTH)
     place = split * rows + row
     x_high = tl.load(xh + row[:, None] * WIDTH + feature[None, :])
     x_low = tl.load(xl + row[:, None] * WIDTH + feature[None, :]) if HAS_XL else x_high
-    own_c = tl.load(c + row)[:, None]
-    own_near = tl.load(near + row)[:, None]
-    own_doubtful = tl.load(doubtful + row)[:, None]
     pivot = tl.load(pivots + place)[:, None]
     total = tl.load(totals + place)[:, None]
     kept = tl.load(rests + place)[:, None]
@@ -114,6 +115,9 @@ def sum_fused(
     word = tl.arange(0, BLOCK_M // 32)
     begin = split * per_split
     end = tl.minimum(begin + per_split, chunk)
+    own_near, own_doubtful = limits_of(
+        tl.load(norm2 + row)[:, None], own_c, most, rounding, rate, second, KIND, FAST
+    )
     tl.assume(begin < end)  # or the sums before and after the loop would have registers of their own
     for start in range(begin, end, BLOCK_M):
         j = start + column

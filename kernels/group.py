@@ -13,9 +13,10 @@ from . import plan
 from .kernel import ABSENT, BIG
 from .merge import merge_splits
 from .platform import INTERPRET, LAUNCH, PART_DTYPE
+from .repeat import Repeated
 from .request import Request, Sums
 from .rescore import rescore_marked
-from .split import row_limits, split_rows
+from .split import split_rows
 
 #: Typical rounding error of r2 in a split-precision product, relative to |x|^2 + max |y|^2 (centred): about the median.
 ROUNDING = 1e-6
@@ -75,16 +76,25 @@ class Parts:
             torch.empty(programs, dtype=torch.float32, device=device),
         )
 
-    def fill(self, source: Tensor, centre: Tensor, q: Tensor | None, step: int = 1) -> None:
-        """Store every ``step``-th row of ``source - centre``, as many as fit; rows of weight 0 are absent."""
+    def filling(self, centre: Tensor, *, weighted: bool, step: int = 1) -> Repeated:
+        """The launch that stores every ``step``-th row of a source less ``centre``.
+
+        It is given the ``source``, how many ``rows`` to take, and their weights ``q`` if ``weighted``, otherwise None.
+        Rows of weight 0 become absent.
+        """
         rows, width = self.high.shape
         together = _rows_together(rows, width)
-        split_rows[(rows // together,)](
-            source=source, centre=centre, q=q, high=self.high, low=self.low, norm2=self.norm2, largest=self.largest,
-            rows=min(rows, triton.cdiv(len(source), step)), step=step, D=source.shape[1], width=width,
-            HAS_Q=q is not None, HAS_LOW=self.low is not None, WIDE=self.norm2.dtype == torch.float64,
-            EMULATED=INTERPRET, ROWS=together, BLOCK=_block(width), num_warps=4, **LAUNCH,
+        return Repeated(
+            split_rows, (rows // together,), {"num_warps": 4},
+            centre=centre, high=self.high, low=self.low, norm2=self.norm2, largest=self.largest, step=step,
+            D=len(centre), width=width, HAS_Q=weighted, HAS_LOW=self.low is not None,
+            WIDE=self.norm2.dtype == torch.float64, EMULATED=INTERPRET, ROWS=together, BLOCK=_block(width),
         )  # fmt: skip
+
+    def fill(self, source: Tensor, centre: Tensor, q: Tensor | None, step: int = 1) -> None:
+        """Store every ``step``-th row of ``source - centre``, as many as fit; rows of weight 0 are absent."""
+        rows = min(len(self.high), triton.cdiv(len(source), step))
+        self.filling(centre, weighted=q is not None, step=step)(source=source, q=q, rows=rows)
 
 
 def _block(width: int) -> int:
@@ -124,7 +134,6 @@ class Group:
         self.constant = self.points.norm2.clone()
         self.constant[: self.n] += self.base
         self.c = torch.where(self.points.norm2 < ABSENT.value, self.constant, 1.0).float()
-        self.near, self.doubtful = torch.empty_like(self.c), torch.empty_like(self.c)
         self.totals = torch.zeros(count + 1, self.rows, dtype=torch.float64, device=device)
         self.sums = torch.zeros(count, self.rows, width, device=device)
         self.exact_pivot = torch.full((self.rows,), BIG.value, dtype=torch.float64, device=device)
@@ -141,32 +150,22 @@ class Group:
         unsigned[:, self.n :] = BIG.value
         return unsigned
 
-    def limit(self, charges: Parts) -> None:
-        """Set ``near`` and ``doubtful`` for a chunk of charges, see :func:`split.row_limits`."""
-        block, form = min(128, self.tile), self.request.form
-        row_limits[(self.rows // block,)](
-            norm2=self.points.norm2, c=self.c, largest=charges.largest, near=self.near, doubtful=self.doubtful,
-            count=len(charges.largest), rounding=ROUNDING, rate=form.rate, second=form.second, KIND=form.kind,
-            FAST=self.request.precision == "fast", BLOCK_N=block, BLOCK=1024, num_warps=4, **LAUNCH,
-        )  # fmt: skip
-
     @property
     def heavy(self) -> float:
         """Share of a row's weight above which a pair is marked; no pair is marked if it is above 1."""
         return 2.0 if self.request.precision == "fast" else HEAVY
 
-    def rescore(self, y: Tensor, q: Tensor | None, marks: Tensor, first: int, n: int) -> None:
-        """Add the marked pairs of ``n`` points of this group, from point ``first`` on."""
-        if n <= 0:
-            return
+    def rescoring(self, marks: Tensor, first: int, n: int) -> Repeated:
+        """The launch that adds marked pairs of ``n`` points from ``first`` on, given charges ``y`` of weights ``q``."""
         d, form = self.request.d, self.request.form
         block = min(2048, triton.next_power_of_2(d))
-        rescore_marked[(n,)](
-            x=self.x[first:], y=y, q=q, base=self.base[first:], marks=marks, pivots=self.exact_pivot[first:],
+        return Repeated(
+            rescore_marked, (n,), {"num_warps": 1 if block <= 256 else 4},
+            x=self.x[first:], base=self.base[first:], marks=marks, pivots=self.exact_pivot[first:],
             totals=self.totals[self.count, first:], sums=self.v[first:], D=d, width=d, words=marks.shape[1],
             per_split=marks.shape[1], mark_stride=marks.shape[1], self_offset=0, rate=form.rate, second=form.second,
-            KIND=form.kind, HAS_Q=q is not None, HAS_SELF=False, EXACT=False, ONE_BLOCK=block >= d, BLOCK=block,
-            WORDS=128, num_warps=1 if block <= 256 else 4, **LAUNCH,
+            KIND=form.kind, HAS_Q=self.request.weight is not None, HAS_SELF=False, EXACT=False, ONE_BLOCK=block >= d,
+            BLOCK=block, WORDS=128,
         )  # fmt: skip
 
     def finish(self, pivots: Tensor, out: Sums) -> None:

@@ -9,7 +9,8 @@ from torch import Tensor
 from . import group, plan
 from .chunked import combine, distances, list_tiles, weights_of_rows
 from .group import Group, Parts, by_groups
-from .platform import INTERPRET, LAUNCH, PART_DTYPE, processors, shape_index
+from .platform import INTERPRET, PART_DTYPE, processors, shape_index
+from .repeat import Repeated
 from .request import Request, Sums
 
 #: Rows of one program of weights_of_rows; more in the interpreter, whose cost is per program.
@@ -21,74 +22,109 @@ def launch_chunked(request: Request) -> Sums:
     return by_groups(request, plan.padded_width(request.d, {}), _group)
 
 
-class _Chunk:
-    """The buffers of a chunk of charges and a group of points: distances, weights, marks, and tiles that matter."""
+class Tiling:
+    """How the products of a group of points with a chunk of charges are cut into tiles.
 
-    def __init__(self, points: Group, columns: int, tile: int) -> None:
+    Attributes:
+        columns: charges of a chunk.
+        tile: points of a tile.
+        step: charges of a tile of the second product.
+        slices: slices of the features in the first product, of ``per_slice`` features each.
+    """
+
+    def __init__(self, points: Group, columns: int) -> None:
         x = points.request.x
-        self.group, self.columns, self.tile = points, columns, tile
-        device, index, cores = x.device, shape_index(x), processors(x)
-        self.near_shape, self.depth = plan.DISTANCES[index], plan.DISTANCES_DEPTH[index]
-        self.far_shape = plan.COMBINE[index]
+        index = shape_index(x)
+        self.rows, self.width, self.splits = points.rows, points.width, points.count
+        self.columns, self.tile = columns, points.tile
+        self.near, self.depth = plan.DISTANCES[index], plan.DISTANCES_DEPTH[index]
+        self.far = plan.COMBINE[index]
+        self.step = min(self.far.block_m, columns)
         self.slices, self.per_slice = plan.slices(
-            points.rows, columns, points.width, self.near_shape, self.depth, cores
+            points.rows, columns, points.width, self.near, self.depth, processors(x)
         )
-        self.height = plan.block_rows(points.rows, columns, self.slices, tile)
-        self.s = torch.empty(self.slices, self.height, columns, device=device)
-        self.high = torch.empty(self.height, columns, dtype=PART_DTYPE, device=device)
-        self.low = torch.empty_like(self.high)
+
+    def product(self, own: Parts, block: slice, charges: Parts, norm2: Tensor, s: Tensor) -> Repeated:
+        """The launch that sets ``s`` [slices, ., columns] to ``norm2`` - 2 own . charges for the rows ``block``."""
+        block_n, block_m = min(self.near.block_n, self.tile), min(self.near.block_m, self.columns)
+        return Repeated(
+            distances, ((block.stop - block.start) // block_n, self.columns // block_m, self.slices),
+            self.near.options,
+            xh=own.high[block], xl=None if own.low is None else own.low[block], yh=charges.high, yl=charges.low,
+            y2=norm2, s=s, rows=s.shape[1], columns=self.columns, width=self.width, depth=self.per_slice,
+            HAS_XL=own.low is not None, HAS_YL=charges.low is not None, BLOCK_N=block_n, BLOCK_M=block_m,
+            BLOCK_D=self.depth,
+        )  # fmt: skip
+
+    def reduction(
+        self, block: slice, parts: Tensor, held: Tensor, charges: Parts, rescales: Tensor, sums: Tensor
+    ) -> tuple[Repeated, Repeated]:
+        """The launches that list the tiles ``held``, and add ``parts`` [2, ., columns] x charges to ``sums``."""
+        size, tiles = block.stop - block.start, self.columns // self.step
+        block_n = min(self.far.block_n, self.tile)
+        listed = torch.empty(size // block_n, tiles + 2, dtype=torch.int32, device=held.device)
+        listing = Repeated(
+            list_tiles, (size // block_n,), {"num_warps": 4}, counts=held, tiles=listed, BLOCK_N=block_n, TILES=tiles
+        )  # fmt: skip
+        combining = Repeated(
+            combine, (size // block_n, self.width // plan.COMBINE_FEATURES, self.splits), self.far.options,
+            high=parts[0], low=parts[1], yh=charges.high, yl=charges.low, rescales=rescales, tiles=listed,
+            sums=sums[0, block.start :], rows=self.rows, columns=self.columns, width=self.width,
+            HAS_YL=charges.low is not None, TILES=tiles, BLOCK_N=block_n, BLOCK_D=plan.COMBINE_FEATURES,
+            BLOCK_M=self.step,
+        )  # fmt: skip
+        return listing, combining
+
+
+class _Chunk:
+    """The buffers of a chunk of charges and a block of points: distances, weights in parts, marks, held tiles."""
+
+    def __init__(self, points: Group, tiling: Tiling) -> None:
+        device, columns = points.c.device, tiling.columns
+        self.height = plan.block_rows(points.rows, columns, tiling.slices, tiling.tile)
+        self.s = torch.empty(tiling.slices, self.height, columns, device=device)
+        self.weights = torch.empty(2, self.height, columns, dtype=PART_DTYPE, device=device)
         self.marks = torch.empty(self.height, columns // 32, dtype=torch.int32, device=device)
-        self.step = min(self.far_shape.block_m, columns)
-        self.held = torch.empty(self.height, columns // self.step, dtype=torch.int8, device=device)
-        self.tiles = torch.empty(
-            self.height // tile, columns // self.step + 2, dtype=torch.int32, device=device
-        )
+        self.held = torch.empty(self.height, columns // tiling.step, dtype=torch.int8, device=device)
         self.pivots = points.pivots(1)[0]
         self.unsigned = points.unsigned(1)[0]
         self.rescales = torch.empty(points.rows, device=device)
 
-    def add(self, charges: Parts, q: Tensor | None, count: int, self_offset: int, block: slice) -> None:
-        """Add ``count`` charges to the sums of the points ``block``; the marks of doubtful pairs stay in the buffer."""
-        self._distances(charges, block)
-        self._weigh(q, count, self_offset, block)
-        self._combine(charges, block)
 
-    def _distances(self, charges: Parts, block: slice) -> None:
-        points, near = self.group.points, self.near_shape
-        low = None if points.low is None else points.low[block]
-        block_n, block_m = min(near.block_n, self.tile), min(near.block_m, self.columns)
-        distances[((block.stop - block.start) // block_n, self.columns // block_m, self.slices)](
-            xh=points.high[block], xl=low, yh=charges.high, yl=charges.low, y2=charges.norm2, s=self.s,
-            rows=self.height, columns=self.columns, width=self.group.width, depth=self.per_slice,
-            HAS_XL=low is not None, HAS_YL=charges.low is not None, BLOCK_N=block_n, BLOCK_M=block_m,
-            BLOCK_D=self.depth, **near.options, **LAUNCH,
-        )  # fmt: skip
+class _Block:
+    """The launches that add a chunk of charges to the sums of the points ``block``."""
 
-    def _weigh(self, q: Tensor | None, count: int, self_offset: int, block: slice) -> None:
-        points, request = self.group, self.group.request
-        form = request.form
-        weights_of_rows[((block.stop - block.start) // ROWS_OF_WEIGHTS,)](
-            s=self.s, q=q, c=points.c[block], near=points.near[block], doubtful=points.doubtful[block],
-            pivots=self.pivots[block], totals=self.unsigned[block], rests=points.totals[0, block],
-            rescales=self.rescales[block], high=self.high, low=self.low, marks=self.marks, counts=self.held,
-            rows=self.height, slices=self.slices, charges=count, self_offset=self_offset - block.start,
-            rate=form.rate, second=form.second, heavy=points.heavy, cut=request.m / group.NEGLIGIBLE,
-            ROWS=ROWS_OF_WEIGHTS, COLUMNS=self.columns, TILE=self.step, KIND=form.kind, HAS_Q=q is not None,
-            HAS_SELF=request.first_self is not None, EMULATED=INTERPRET, num_warps=8, **LAUNCH,
-        )  # fmt: skip
-
-    def _combine(self, charges: Parts, block: slice) -> None:
-        points, far, size = self.group, self.far_shape, block.stop - block.start
-        block_n, tiles = min(far.block_n, self.tile), self.columns // self.step
-        list_tiles[(size // block_n,)](
-            counts=self.held, tiles=self.tiles, BLOCK_N=block_n, TILES=tiles, num_warps=4, **LAUNCH
+    def __init__(self, points: Group, tiling: Tiling, charges: Parts, chunk: _Chunk, block: slice) -> None:
+        self.start, self.request = block.start, points.request
+        self.distances = tiling.product(points.points, block, charges, charges.norm2, chunk.s)
+        self.weigh = self._weighing(points, tiling, charges, chunk, block)
+        self.list, self.combine = tiling.reduction(
+            block, chunk.weights, chunk.held, charges, chunk.rescales[block], points.sums
         )
-        combine[(size // block_n, points.width // plan.COMBINE_FEATURES, points.count)](
-            high=self.high, low=self.low, yh=charges.high, yl=charges.low, rescales=self.rescales[block],
-            tiles=self.tiles, sums=points.sums[0, block.start :], rows=points.rows, columns=self.columns,
-            width=points.width, HAS_YL=charges.low is not None, TILES=tiles, BLOCK_N=block_n,
-            BLOCK_D=plan.COMBINE_FEATURES, BLOCK_M=self.step, **far.options, **LAUNCH,
+        self.rescore = points.rescoring(chunk.marks, block.start, min(block.stop, points.n) - block.start)
+
+    @staticmethod
+    def _weighing(points: Group, tiling: Tiling, charges: Parts, chunk: _Chunk, block: slice) -> Repeated:
+        request, form = points.request, points.request.form
+        return Repeated(
+            weights_of_rows, ((block.stop - block.start) // ROWS_OF_WEIGHTS,), {"num_warps": 8},
+            s=chunk.s, norm2=points.points.norm2[block], c=points.c[block], largest=charges.largest,
+            pivots=chunk.pivots[block], totals=chunk.unsigned[block], rests=points.totals[0, block],
+            rescales=chunk.rescales[block], high=chunk.weights[0], low=chunk.weights[1], marks=chunk.marks,
+            counts=chunk.held, rows=chunk.height, slices=tiling.slices, count=len(charges.largest),
+            rounding=group.ROUNDING, rate=form.rate, second=form.second, heavy=points.heavy,
+            cut=request.m / group.NEGLIGIBLE, ROWS=ROWS_OF_WEIGHTS, COLUMNS=tiling.columns, TILE=tiling.step,
+            KIND=form.kind, FAST=request.precision == "fast", HAS_Q=request.weight is not None,
+            HAS_SELF=request.first_self is not None, EMULATED=INTERPRET,
         )  # fmt: skip
+
+    def add(self, y: Tensor, q: Tensor | None, self_offset: int) -> None:
+        """Add the charges ``y`` of weights ``q``, whose parts are in the chunk."""
+        self.distances()
+        self.weigh(q=q, charges=len(y), self_offset=self_offset - self.start)
+        self.list()
+        self.combine()
+        self.rescore(y=y, q=q)
 
 
 def _group(request: Request, rows: slice, centre: Tensor, out: Sums) -> None:
@@ -100,13 +136,16 @@ def _group(request: Request, rows: slice, centre: Tensor, out: Sums) -> None:
     count = plan.combine_splits(padded, columns, width, padded, tile, processors(request.x))
     points = Group(request, rows, centre, width, tile, count, out.v)
     charges = Parts.empty(columns, width, device, low=request.y.dtype != torch.uint8, wide=False)
-    chunk = _Chunk(points, columns, tile)
+    fill = charges.filling(centre, weighted=request.weight is not None)
+    tiling = Tiling(points, columns)
+    chunk = _Chunk(points, tiling)
+    blocks = [
+        _Block(points, tiling, charges, chunk, slice(top, min(top + chunk.height, padded)))
+        for top in range(0, padded, chunk.height)
+    ]
     for first in range(0, request.m, columns):
         y, q = request.chunk(first, columns)
-        charges.fill(y, centre, q)
-        points.limit(charges)
-        for top in range(0, padded, chunk.height):
-            block = slice(top, min(top + chunk.height, padded))
-            chunk.add(charges, q, len(y), request.self_offset(first, rows.start), block)
-            points.rescore(y, q, chunk.marks, top, min(block.stop, n) - top)
+        fill(source=y, q=q, rows=len(y))
+        for block in blocks:
+            block.add(y, q, request.self_offset(first, rows.start))
     points.finish(chunk.pivots.expand(count, padded), out)

@@ -10,6 +10,7 @@ from . import group, plan
 from .fused import sum_fused
 from .group import Group, Parts, by_groups
 from .platform import INTERPRET, LAUNCH, processors, shape_index
+from .repeat import Repeated
 from .request import Request, Sums
 from .seed import seed_rows
 
@@ -36,12 +37,12 @@ def _seed(points: Group, shape: plan.Shape, centre: Tensor, pivots: Tensor, unsi
     step = request.m // size
     sample = Parts.empty(size, points.width, centre.device, low=request.y.dtype != torch.uint8, wide=False)
     sample.fill(request.y, centre, request.weight, step)
-    points.limit(sample)
     seed_rows[(points.rows // shape.block_n,)](
-        xh=points.points.high, xl=points.points.low, c=points.c, near=points.near, yh=sample.high, yl=sample.low,
-        y2=sample.norm2, q=request.weight, pivots=pivots, totals=unsigned, rows=points.rows, sampled=size,
-        splits=points.count, step=step, self_offset=request.self_offset(0, points.first), rate=form.rate,
-        second=form.second, WIDTH=points.width, KIND=form.kind, VANISHES=form.vanishes(),
+        xh=points.points.high, xl=points.points.low, norm2=points.points.norm2, c=points.c, largest=sample.largest,
+        yh=sample.high, yl=sample.low, y2=sample.norm2, q=request.weight, pivots=pivots, totals=unsigned,
+        rows=points.rows, sampled=size, count=len(sample.largest), splits=points.count, step=step,
+        self_offset=request.self_offset(0, points.first), rounding=group.ROUNDING, rate=form.rate, second=form.second,
+        WIDTH=points.width, KIND=form.kind, VANISHES=form.vanishes(),
         HAS_XL=points.points.low is not None, HAS_YL=sample.low is not None, HAS_Q=request.weight is not None,
         HAS_SELF=request.first_self is not None, BLOCK_N=shape.block_n, BLOCK_M=shape.block_m,
         **shape.options, **LAUNCH,
@@ -61,21 +62,23 @@ def _group(request: Request, rows: slice, centre: Tensor, out: Sums) -> None:
     pivots = points.pivots(count)
     unsigned = points.unsigned(count)
     marks = torch.empty(padded, chunk // 32, dtype=torch.int32, device=device)
-    cut = _cut(request)
     _seed(points, shape, centre, pivots, unsigned)
+    fill = charges.filling(centre, weighted=request.weight is not None)
+    add = Repeated(
+        sum_fused, (padded // shape.block_n, count), shape.options,
+        xh=points.points.high, xl=points.points.low, norm2=points.points.norm2, c=points.c, largest=charges.largest,
+        yh=charges.high, yl=charges.low, y2=charges.norm2, cuts=_cut(request), marks=marks, pivots=pivots,
+        totals=unsigned, rests=points.totals, sums=points.sums, rows=padded, count=len(charges.largest),
+        per_split=per_split, chunk=chunk, words=chunk // 32, rounding=group.ROUNDING, rate=form.rate,
+        second=form.second, heavy=points.heavy, WIDTH=width, KIND=form.kind, VANISHES=form.vanishes(),
+        FAST=request.precision == "fast", HAS_XL=points.points.low is not None, HAS_YL=charges.low is not None,
+        HAS_Q=request.weight is not None, HAS_SELF=request.first_self is not None, EMULATED=INTERPRET,
+        BLOCK_N=shape.block_n, BLOCK_M=shape.block_m,
+    )  # fmt: skip
+    rescore = points.rescoring(marks, 0, n)
     for first in range(0, request.m, chunk):
         y, q = request.chunk(first, chunk)
-        charges.fill(y, centre, q)
-        points.limit(charges)
-        sum_fused[(padded // shape.block_n, count)](
-            xh=points.points.high, xl=points.points.low, c=points.c, near=points.near, doubtful=points.doubtful,
-            yh=charges.high, yl=charges.low, y2=charges.norm2, q=q, cuts=cut, marks=marks, pivots=pivots,
-            totals=unsigned, rests=points.totals, sums=points.sums, rows=padded, charges=len(y), per_split=per_split,
-            chunk=chunk, words=chunk // 32, self_offset=request.self_offset(first, rows.start), rate=form.rate,
-            second=form.second, heavy=points.heavy, WIDTH=width, KIND=form.kind, VANISHES=form.vanishes(),
-            HAS_XL=points.points.low is not None, HAS_YL=charges.low is not None, HAS_Q=q is not None,
-            HAS_SELF=request.first_self is not None, EMULATED=INTERPRET, BLOCK_N=shape.block_n, BLOCK_M=shape.block_m,
-            **shape.options, **LAUNCH,
-        )  # fmt: skip
-        points.rescore(y, q, marks, 0, n)
+        fill(source=y, q=q, rows=len(y))
+        add(q=q, charges=len(y), self_offset=request.self_offset(first, rows.start))
+        rescore(y=y, q=q)
     points.finish(pivots, out)

@@ -102,6 +102,8 @@ DISTANCES_DEPTH = (32, 64, 64, 32)
 #: Weights x charges: points x charges of one step, and features.
 COMBINE = (Shape(128, 32, 8, 3), Shape(128, 64, 8, 3), Shape(128, 64, 8, 2), Shape(64, 64, 8, 2))
 COMBINE_FEATURES = 128
+#: Transposed coefficients x points: charges x points of one step, and features, as for COMBINE.
+COMBINE_POINTS = (COMBINE[0], COMBINE[1], Shape(128, 32, 8, 3), COMBINE[3])
 #: Rows of every padded buffer come in multiples of this; of 64, 32 or 16 where D is too large for so many.
 ROWS = 128
 #: Features of one slice of the distances, at least.
@@ -112,8 +114,10 @@ SEED, SEED_SHARE = 1024, 16
 
 #: Pair coefficients of the gradients.
 BACKWARD = Shape(32, 64, 8)
-#: Features up to which gradients by direct difference are quicker than matrix products in plain float32.
-BACKWARD_D = 256
+#: Coefficients of many features: charges in registers at a time. Left alone, ptxas takes too few registers.
+COEFFICIENTS = Shape(1, 1024, 8, registers=80)
+#: Features up to which gradients by direct difference, some ten instructions per feature, are quicker than products.
+BACKWARD_D = 64
 #: Steps of one program that reduces pair coefficients, at least, and bytes of the partial sums of all of them.
 GATHER_STEPS, GRADIENTS = 64, 32 << 20
 
@@ -220,6 +224,12 @@ def slices(rows: int, columns: int, width: int, shape: Shape, step: int, process
 def block_rows(rows: int, columns: int, count: int, tile: int) -> int:
     """Points whose distances, in ``count`` slices, and weights are held at once."""
     return min(rows, _whole(PAIRS // ((4 * count + 4) * columns), tile))
+
+
+def gradient_rows(rows: int, columns: int, count: int, tile: int, needs_y: bool, needs_weight: bool) -> int:
+    """Points whose products, each in ``count`` slices, and coefficients are held at once for the gradients."""
+    size = 8 * count + 4 * (1 + needs_y + needs_weight)
+    return min(rows, _whole(PAIRS // (size * columns), tile))
 
 
 def fused_splits(rows: int, chunk: int, width: int, shape: Shape, processors: int) -> tuple[int, int]:

@@ -14,11 +14,13 @@ import triton.language as tl
 
 from .fused import product_of, weigh
 from .kernel import BIG
+from .split import largest_of, limits_of
 
 
-@triton.jit(do_not_specialize=["sampled", "splits", "step", "self_offset"])
+@triton.jit(do_not_specialize=["sampled", "count", "splits", "step", "self_offset"])
 def seed_rows(
-    xh, xl, c, near, yh, yl, y2, q, pivots, totals, rows, sampled, splits, step, self_offset, rate, second,
+    xh, xl, norm2, c, largest, yh, yl, y2, q, pivots, totals, rows, sampled, count, splits, step, self_offset, rounding,
+    rate, second,
     WIDTH: tl.constexpr, KIND: tl.constexpr, VANISHES: tl.constexpr, HAS_XL: tl.constexpr, HAS_YL: tl.constexpr,
     HAS_Q: tl.constexpr, HAS_SELF: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_M: tl.constexpr,
 ):  # fmt: skip
@@ -32,7 +34,9 @@ def seed_rows(
     x_high = tl.load(xh + row[:, None] * WIDTH + feature[None, :])
     x_low = tl.load(xl + row[:, None] * WIDTH + feature[None, :]) if HAS_XL else x_high
     own_c = tl.load(c + row)[:, None]
-    own_near = tl.load(near + row)[:, None]
+    own_near, _unused = limits_of(
+        tl.load(norm2 + row)[:, None], own_c, largest_of(largest, count), rounding, rate, second, KIND, False
+    )
     pivot = tl.load(pivots + row)[:, None]
     total = tl.load(totals + row)[:, None]
     for start in range(0, sampled, BLOCK_M):

@@ -48,27 +48,26 @@ def split_rows(
     tl.store(largest + tl.program_id(0), tl.max(tl.where(norm < ABSENT, norm, 0.0), 0).to(tl.float32))
 
 
-@triton.jit(do_not_specialize=["count"])
-def row_limits(
-    norm2, c, largest, near, doubtful, count, rounding, rate, second,
-    KIND: tl.constexpr, FAST: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK: tl.constexpr,
-):  # fmt: skip
-    """Limits of r2 less ``c`` below which a pair of a row is unseen or doubtful, [rows] float32 each.
-
-    ``norm2`` [rows] float64 are the norms of the points, ``largest`` [count] bounds those of the charges, and
-    ``rounding`` is the error of r2 relative to their sum. No pair of a padding row is unseen or doubtful.
-    """
-    row = tl.program_id(0) * BLOCK_N + tl.arange(0, BLOCK_N)
-    lane = tl.arange(0, BLOCK)
-    most = tl.zeros([BLOCK], tl.float32)
-    for start in range(0, count, BLOCK):
+@triton.jit
+def largest_of(largest, count):
+    """The largest of ``count`` numbers [count] that are at least 0; all warps of a program take part."""
+    lane = tl.arange(0, 1024)
+    most = tl.zeros([1024], tl.float32)
+    for start in range(0, count, 1024):
         most = tl.maximum(most, tl.load(largest + start + lane, mask=start + lane < count, other=0.0))
-    own = tl.load(norm2 + row)
-    real = own < ABSENT
-    own = tl.where(real, own, 0.0).to(tl.float32)
-    charges = tl.max(most, 0)
+    return tl.max(most, 0)
+
+
+@triton.jit
+def limits_of(norm2, c, charges, rounding, rate, second, KIND: tl.constexpr, FAST: tl.constexpr):
+    """Limits of r2 less ``c`` below which a pair of a row is unseen or doubtful, float32, of the rows' shape.
+
+    ``norm2`` float64 are the norms of the points, ``charges`` bounds those of the charges, and ``rounding`` is the
+    error of r2 relative to their sum. No pair of a padding row is unseen or doubtful.
+    """
+    real = norm2 < ABSENT
+    own = tl.where(real, norm2, 0.0).to(tl.float32)
     # the product computes |y|^2 - 2 x.y, without |x|^2, so far from all charges its error is smaller
     error = rounding * (charges + tl.minimum(own, 2.0 * tl.sqrt(own * charges)))
-    unseen, doubt = rounding_limits(error, tl.load(c + row), rate, second, KIND)
-    tl.store(near + row, tl.where(real, unseen, -BIG))
-    tl.store(doubtful + row, tl.where(real & (not FAST), doubt, -BIG))
+    unseen, doubt = rounding_limits(error, c, rate, second, KIND)
+    return tl.where(real, unseen, -BIG), tl.where(real & (not FAST), doubt, -BIG)

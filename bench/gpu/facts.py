@@ -19,7 +19,7 @@ from efm_fast import kernels
 ARCHITECTURES = (80, 86, 89, 90, 100, 120)
 FEATURES = (2, 4, 8, 16, 17, 64, 128, 256, 3072, 196_608)
 #: The kernels that take a sum's time: a table of their own, of all architectures.
-HOT = ("sum_small", "sum_fused", "distances", "combine")
+HOT = ("sum_small", "sum_fused", "distances", "combine", "combine_points")
 #: The last one is what small tiles fall back to on every architecture.
 MATRIX = ("wgmma.mma_async", "tcgen05.mma", "mma.sync")
 COLUMNS = (
@@ -29,10 +29,13 @@ COLUMNS = (
 
 
 def facts(arch: int, d: int, dtype: torch.dtype) -> Iterator[dict[str, object]]:
-    """One row per kernel that a sum in ``d`` features launches."""
+    """One row per kernel that a sum in ``d`` features and, for float32 charges, its gradients launch."""
     x, y, height = (torch.empty(size, device="meta") for size in ((512, d), (20_000, d), (512,)))
+    request = kernels.Request(x, y.to(dtype), "riesz", (d + 1.0,), height=height)
     with kernels.ahead.recorded(arch) as launches:
-        kernels.log_sum(kernels.Request(x, y.to(dtype), "riesz", (d + 1.0,), height=height))
+        kernels.log_sum(request)
+        if dtype == torch.float32:
+            kernels.log_sum_backward(request, height.double(), height, x)
     for launch in {launch.name: launch for launch in launches}.values():
         found = kernels.ahead.compiled(launch, arch)
         count = found.instructions("cp.async.cg", "cp.async.ca", *MATRIX)

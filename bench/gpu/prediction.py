@@ -116,15 +116,58 @@ def predict(problem: Problem, ceilings: Ceilings) -> Prediction:
     return Prediction(matrix, memory + marks, 2 * pairs / ceilings.special, plain * pairs / ceilings.vector)
 
 
+def gradient_products(problem: Problem, charges: bool) -> int:
+    """Matrix products of the gradients of points and heights, and with ``charges`` of charges: as for a sum.
+
+    They are those of r2, of a, of b with the charges; then of b and of q rho with the points and g_v.
+    """
+    points = 1 + (not problem.uint8) + (not problem.rounded) + 2 * (2 + (not problem.uint8))
+    return points + (2 + (not problem.rounded) + 3 if charges else 0)
+
+
+def predict_gradients(problem: Problem, ceilings: Ceilings, charges: bool) -> Prediction:
+    """The same for the gradients of a sum in more than plan.BACKWARD_D features, see :func:`gradient_products`."""
+    n, m, d = problem.n, problem.m, problem.d
+    pairs = float(n) * m
+    width = plan.padded_width(d, {})
+    matrix = 2.0 * gradient_products(problem, charges) * pairs * width / ceilings.gemm_bf16
+    parts = (2 if problem.uint8 else 4) * m * width
+    groups = -(-n // plan.group_rows(n, width))
+    columns = plan.chunked_columns(m, width)
+    height = plan.gradient_rows(plan.group_rows(n, width), columns, 1, plan.row_tile(width), charges, False)
+    # parts are written once and read by three products, or by four; gradients of charges are written for the first
+    # block of points, and read and written for the others
+    memory = groups * ((1 if problem.uint8 else 4) * m * d + parts * (5 if charges else 4))
+    memory += 4.0 * m * d * (2 * -(-n // height) - 1) if charges else 0.0
+    # coefficients, counted for compute capability 9.0; a rounded addition for every 64 terms of a product
+    plain = (108.0 if charges else 104.0) + (5.0 if charges else 3.0) * width / 64
+    return Prediction(
+        matrix, (memory + pairs / 4) / ceilings.bandwidth, 3.0 * pairs / ceilings.special,
+        plain * pairs / ceilings.vector,
+    )  # fmt: skip
+
+
+def request_of(problem: Problem) -> kernels.Request:
+    """The sum, of tensors without memory."""
+    x, height = torch.empty(problem.n, problem.d, device="meta"), torch.empty(problem.n, device="meta")
+    dtype = torch.uint8 if problem.uint8 else torch.float32
+    y = torch.empty(problem.m, problem.d, dtype=dtype, device="meta")
+    return kernels.Request(x, y, "riesz", (problem.d + 1.0,), height=height, rounded_points=problem.rounded)
+
+
 def launches(problem: Problem) -> int:
     """Triton kernels that the sum launches, counted by recording them."""
     with kernels.ahead.recorded() as found:
-        x, height = torch.empty(problem.n, problem.d, device="meta"), torch.empty(problem.n, device="meta")
-        dtype = torch.uint8 if problem.uint8 else torch.float32
-        y = torch.empty(problem.m, problem.d, dtype=dtype, device="meta")
-        kernels.log_sum(
-            kernels.Request(x, y, "riesz", (problem.d + 1.0,), height=height, rounded_points=problem.rounded)
-        )
+        kernels.log_sum(request_of(problem))
+    return len(found)
+
+
+def gradient_launches(problem: Problem, charges: bool) -> int:
+    """Triton kernels that the gradients of the sum launch."""
+    request = request_of(problem)
+    m, g_w = torch.empty(problem.n, dtype=torch.float64, device="meta"), torch.empty(problem.n, device="meta")
+    with kernels.ahead.recorded() as found:
+        kernels.log_sum_backward(request, m, g_w, request.x, needs_y=charges, needs_weight=False)
     return len(found)
 
 
@@ -153,12 +196,44 @@ def row(problem: Problem, ceilings: Ceilings) -> dict[str, object]:
     }
 
 
+def gradient_row(problem: Problem, ceilings: Ceilings, charges: bool) -> dict[str, object]:
+    """One line of the table of gradients; the ratios are those of forward + backward to forward."""
+    forward, backward = predict(problem, ceilings), predict_gradients(problem, ceilings, charges)
+    # the formula in torch multiplies once where the kernels multiply parts
+    flops = 2.0 * (5 if charges else 3) * float(problem.n) * problem.m * problem.d
+    return {
+        "sum": problem.name,
+        "gradients of": "points and charges" if charges else "points",
+        "products": f"{problem.products} + {gradient_products(problem, charges)}",
+        **{f"{name} ms": 1e3 * getattr(backward, name) for name in ("matrix", "memory", "special", "plain")},
+        "bound ms": 1e3 * backward.bound,
+        "serial ms": 1e3 * backward.serial,
+        "float32 products ms": 1e3 * flops / ceilings.gemm_fp32,
+        "ratio of bounds": 1.0 + backward.bound / forward.bound,
+        "ratio of serial times": 1.0 + backward.serial / forward.serial,
+        "launches": gradient_launches(problem, charges),
+    }
+
+
 def main() -> None:
     """Predict, print and write."""
     print(f"Prediction, not measurement, from: {H200.source}")
-    table = as_text([row(problem, H200) for problem in PROBLEMS])
-    print_table(table["rows"], table["columns"])
-    print(f"wrote {write_result('gpu_prediction', {'tables': {'H200': table}})}")
+    wide = [problem for problem in PROBLEMS if problem.d > plan.BACKWARD_D and not problem.near]
+    tables = {
+        "H200": as_text([row(problem, H200) for problem in PROBLEMS]),
+        # bytes have no gradient
+        "gradients": as_text(
+            [
+                gradient_row(problem, H200, charges)
+                for problem in wide
+                for charges in (False, True)
+                if not (charges and problem.uint8)
+            ]
+        ),
+    }
+    for table in tables.values():
+        print_table(table["rows"], table["columns"])
+    print(f"wrote {write_result('gpu_prediction', {'tables': tables})}")
 
 
 if __name__ == "__main__":

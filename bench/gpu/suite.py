@@ -26,7 +26,7 @@ from bench.common.record import ROOT, versions, write_result
 
 _PYTHON = sys.executable
 _CHECKS = (
-    *(f"tests/kernels/check_{name}.py" for name in ("small", "gemm", "backward", "seed")),
+    *(f"tests/kernels/check_{name}.py" for name in ("small", "gemm", "backward", "gradients", "seed")),
     "tests/lines/test_gpu.py",
 )
 _NAME = "gpu_stages"
@@ -86,9 +86,10 @@ def stages() -> tuple[Stage, ...]:
         Stage("build", build, 90, 240, {"EFM_FAST_CUDA": "1", "EFM_FAST_CUDA_ARCHS": capability}),
         Stage("tests", _pytest("-m", "gpu", "--durations=10", "tests"), 150, 400),
         _checked(
-            "memcheck", "ragged or blocks or rounded or without_charge or hard_starts or updates or exact_in"
+            "memcheck",
+            "ragged or blocks or rounded or only_what or without_charge or hard_starts or updates or exact_in",
         ),
-        _checked("racecheck", "rounded or blocks or hard_starts or point_on_a_charge"),
+        _checked("racecheck", "rounded or blocks or only_what or hard_starts or point_on_a_charge"),
         Stage("sums", (_PYTHON, "-m", "bench.gpu.sums"), 120, 240),
         Stage("lines", (_PYTHON, "-m", "bench.lines", "--device", "cuda"), 60, 300),
         Stage("step", (_PYTHON, "-m", "bench.training", "--device", "cuda", "--quick"), 60, 300),

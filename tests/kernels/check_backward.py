@@ -25,7 +25,7 @@ def compare(d: int, n: int, m: int, tolerance: float, **arguments: object) -> No
     g_w, g_v = torch.randn(n, generator=generator), torch.randn(n, d, generator=generator)
     log_scale = kernels.log_sum(asked(x, y, **arguments))[0]
     got = kernels.log_sum_backward(asked(x, y, **arguments), log_scale, g_w.to(DEVICE), g_v.to(DEVICE))
-    request = request_of(x, y, precision="exact", **arguments)
+    request = request_of(x, y, **arguments | {"precision": "exact"})
     want = log_sum_backward(
         request, log_scale.cpu(), g_w.double(), g_v.double(), Needs(True, True, True, True)
     )

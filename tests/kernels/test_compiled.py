@@ -19,7 +19,7 @@ from kernel_cases import asked, kernels
 
 ahead = kernels.ahead
 #: The kernels that take a sum's time, and what they must be made of.
-HOT = ("sum_small", "sum_fused", "distances", "combine")
+HOT = ("sum_small", "sum_fused", "distances", "combine", "combine_points")
 MATRIX = {8: "mma.sync", 9: "wgmma.mma_async", 10: "tcgen05.mma", 12: "mma.sync"}
 #: Bytes on the stack, beyond none. With options the fused pass on Hopper reads a few values per tile from there, to let
 #: three programs share a multiprocessor. Other versions of Triton allocate registers otherwise; then it always does.
@@ -161,3 +161,25 @@ def test_gradients(arch: int) -> None:
         kernel = ahead.compiled(launch, arch)
         assert kernel.shared <= ahead.SHARED_LIMIT[arch]
         assert kernel.spilled is None or kernel.spilled <= 16, f"{kernel.name} spills {kernel.spilled} bytes"
+
+
+@pytest.mark.parametrize("arch", [86, 90, 100, 120])
+def test_gradients_in_many_features(arch: int) -> None:
+    x, y, one = torch.zeros(130, 784), torch.zeros(20_000, 784), torch.zeros(130)
+    with ahead.recorded(arch) as launches:
+        kernels.log_sum_backward(asked(x, y, power=785.0, weight=torch.zeros(20_000)), one, one, x)
+    own = {"coefficients_of_rows", "combine_points", "add_marked"}
+    found = {launch.name: launch for launch in launches}
+    assert own | {"distances", "combine"} <= set(found), "its products are those of a sum, and its own"
+    for name in own:
+        kernel = ahead.compiled(found[name], arch)
+        assert kernel.shared <= ahead.SHARED_LIMIT[arch], name
+        assert kernel.spilled in (None, 0) or OTHER, f"{name} has {kernel.spilled} bytes of stack"
+        assert not kernel.serialized, f"{name}: its matrix products wait for each other"
+        if name == "combine_points":
+            count = kernel.instructions(MATRIX[arch // 10], ".bf16", "kind::f16", "tf32", "cp.async")
+            assert count[MATRIX[arch // 10]] > 0, f"{name}: {count}"
+            assert count[".bf16"] + count["kind::f16"] > 0, f"{name} does not multiply bfloat16 numbers"
+            # both of its loops
+            assert count["cp.async"] >= 32, f"{name} is not pipelined: {count}"
+            assert count["tf32"] == 0, f"{name} rounds to tf32"

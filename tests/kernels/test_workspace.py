@@ -58,13 +58,17 @@ class Watch(TorchDispatchMode):
         return out
 
 
+def on_132_multiprocessors(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("launch_chunked", "launch_fused", "launch_gradients", "launch_small"):
+        module = importlib.import_module(f"{kernels.__name__}.{name}")
+        monkeypatch.setattr(module, "processors", lambda tensor: 132)
+
+
 def peak(
     n: int, m: int, d: int, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch, **arguments: object
 ) -> int:
     """Bytes that a sum of this size needs beside its arguments and results on a machine of 132 multiprocessors."""
-    for name in ("launch_chunked", "launch_fused", "launch_small"):
-        module = importlib.import_module(f"{kernels.__name__}.{name}")
-        monkeypatch.setattr(module, "processors", lambda tensor: 132)
+    on_132_multiprocessors(monkeypatch)
     x, height = torch.empty(n, d, device="meta"), torch.empty(n, device="meta")
     y = torch.empty(m, d, device="meta", dtype=dtype)
     with (
@@ -82,6 +86,23 @@ def test_stays_under_256_mib(d: int, dtype: torch.dtype, monkeypatch: pytest.Mon
     for n in (1, 512, 16384, 65536):
         for m in (100, 100_000, 10_000_000):
             used = peak(n, m, d, dtype, monkeypatch)
+            assert used <= 256 * MIB, f"{used / MIB:.0f} MiB at {n} x {m}"
+
+
+@pytest.mark.parametrize("d", [65, 300, 3072, 12288, 196_608])
+def test_gradients_stay_under_256_mib(d: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    on_132_multiprocessors(monkeypatch)
+    for n in (1, 512, 65536):
+        for m in (100, 1_000_000):
+            x, y, height = (torch.empty(size, device="meta") for size in ((n, d), (m, d), (n,)))
+            request, log_scale = asked(x, y, power=d + 1.0, height=height), height.double()
+            with (
+                kernels.ahead.recorded() as launches,
+                Watch(400, launches, x, y, height, log_scale) as watch,
+                contextlib.suppress(Enough),
+            ):
+                kernels.log_sum_backward(request, log_scale, height, x)
+            used = watch.peak - 4 * (n * d + m * d + m + n)
             assert used <= 256 * MIB, f"{used / MIB:.0f} MiB at {n} x {m}"
 
 

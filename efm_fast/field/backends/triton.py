@@ -56,11 +56,8 @@ def log_sum(request: SumRequest) -> LogSum:
 def log_sum_backward(
     request: SumRequest, m: Tensor, g_w: Tensor, g_v: Tensor, needs: Needs
 ) -> tuple[Tensor, Tensor, Tensor, Tensor] | None:
-    """Gradients in float32; None if the features are so many that matrix products in torch are faster.
-
-    It is None for ``precision="exact"`` too, which the formula in torch then computes in float64.
-    """
-    if request.precision == "exact" or request.x.shape[1] > kernels.plan.BACKWARD_D:
+    """Gradients in float32; None for ``precision="exact"``, which the formula in torch computes in float64."""
+    if request.precision == "exact":
         return None
     found = kernels.log_sum_backward(
         _asked(request),

@@ -72,5 +72,5 @@ def test_the_sanitizer_meets_every_room_of_kernels() -> None:
         said = subprocess.run(
             command, cwd=suite.ROOT, capture_output=True, text=True, timeout=200, check=True
         ).stdout
-        for name in ("check_small", "check_gemm", "check_backward", "lines/test_gpu"):
+        for name in ("check_small", "check_gemm", "check_backward", "check_gradients", "lines/test_gpu"):
             assert f"{name}.py: " in said, f"{tool.name} runs nothing of {name}"
