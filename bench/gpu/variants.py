@@ -88,7 +88,7 @@ class Variant:
     blocks: dict[str, int] = field(default_factory=dict)
     options: dict[str, Any] = field(default_factory=dict)
 
-    def launch(self, arch: int, extra: tuple[tuple[str, str], ...] = ()) -> ahead.Launch:
+    def launch(self, arch: int, extra: tuple[tuple[str, str], ...] = ()) -> Any:
         """The launch of this variant, with ``extra`` lines replaced."""
         x, y = (torch.empty(n, self.d, device="meta") for n in (512, 20_000))
         with ahead.recorded(arch) as launches:
