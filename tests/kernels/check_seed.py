@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -31,11 +32,14 @@ def halfway(n: int, d: int, *, uint8: bool = False) -> tuple[Tensor, Tensor, Ten
 def test_fewer_pairs_are_marked(monkeypatch: pytest.MonkeyPatch) -> None:
     counts: list[int] = []
 
-    def counted(self: Any, y: Tensor, q: Tensor | None, marks: Tensor, first: int, n: int) -> None:
-        bits = marks[:n].cpu()
-        counts.append(sum(int(((bits >> place) & 1).sum()) for place in range(32)))
+    def rescoring(self: Any, marks: Tensor, first: int, n: int) -> Callable[..., None]:
+        def counted(y: Tensor, q: Tensor | None) -> None:
+            bits = marks[:n].cpu()
+            counts.append(sum(int(((bits >> place) & 1).sum()) for place in range(32)))
 
-    monkeypatch.setattr(group.Group, "rescore", counted)
+        return counted
+
+    monkeypatch.setattr(group.Group, "rescoring", rescoring)
     x, y, height = halfway(8, 64)
     for size in (plan.SEED, 0):
         monkeypatch.setattr(plan, "SEED", size)
