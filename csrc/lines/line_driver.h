@@ -29,7 +29,7 @@ public:
         for (int64_t first = 0; first < machine_.out.count; first += plan_.lines) {
             const int64_t lines = std::min(plan_.lines, machine_.out.count - first);
             const auto store = LineStore<float>::at(memory, first, lines, plates.d + 1, segments);
-            const Followed how = plan_.split ? by_segments(store) : by_lines(store);
+            const Followed how = plan_.split && segments.count > 1 ? by_segments(store) : by_lines(store);
             if (how != Followed::done) return how;
         }
         return Followed::done;
