@@ -64,32 +64,40 @@ def instructions(cubin: Path) -> dict[str, list[tuple[int, str]]]:
     }
 
 
-def per_pair(code: list[tuple[int, str]]) -> tuple[float, float]:
-    """Instructions per pair of the innermost loops that find the pivot, and of those that sum."""
+def per_pair(code: list[tuple[int, str]], features: int) -> tuple[float, float]:
+    """Instructions per pair of the loops that find the pivot, and of those that sum; the longer one of several copies.
+
+    A power that is not known to the compiler is a loop inside the sum, and takes a round per binary digit.
+    """
     jumps = [(int(hit[1], 16), at) for at, line in code if (hit := re.search(r"\bBRA\b.*?(0x[0-9a-f]+)", line))]
-    loops = [(first, last) for first, last in jumps if first < last]
-    inner = [
-        (a, b) for a, b in loops if not any(a <= c and d <= b and (a, b) != (c, d) for c, d in loops)
-    ]
-    best: dict[str, tuple[int, float]] = {}
-    for first, last in inner:
-        body = [line for at, line in code if first <= at <= last]
-        roots = sum("MUFU.RSQ" in line for line in body)
-        minima = sum("FMNMX" in line for line in body)
-        kind, pairs = ("sum", roots) if roots else ("pivot", minima)
-        doubles = any(re.search(r"\bD(?:ADD|FMA|MUL)\b", line) for line in body)
-        compared = any("FSETP.EQ" in line or "FSETP.NEU" in line for line in body) and not roots  # the nearest charges
-        if pairs and not doubles and not compared and pairs >= best.get(kind, (1, 0.0))[0]:
-            best[kind] = (pairs, len(body) / pairs)
-    return best["pivot"][1], best["sum"][1]
+    loops = sorted(((first, last) for first, last in jumps if first < last), key=lambda loop: loop[1] - loop[0])
+    found: dict[str, list[tuple[int, float]]] = {"pivot": [], "sum": []}
+    taken: set[int] = set()
+    for first, last in loops:
+        body = [(at, line) for at, line in code if first <= at <= last]
+        roots = {at for at, line in body if "MUFU.RSQ" in line and "64" not in line}
+        minima = sum("FMNMX" in line for _, line in body)
+        within = [(a, b) for a, b in loops if first <= a and b <= last and (a, b) != (first, last)]
+        turns = (features + 1).bit_length()
+        inside = sum(any(a <= at <= b for a, b in within) for at, _ in body)
+        work = len(body) + (turns - 1) * inside
+        folds = any(re.search(r"\bD(?:ADD|FMA|MUL)\b", line) for _, line in body)  # a loop around the sum
+        if roots and not roots & taken and not folds:
+            taken |= roots
+            found["sum"].append((len(roots), work / len(roots)))
+        elif minima in (1, 2, 4) and not roots and not within:
+            found["pivot"].append((minima, work / minima))
+    pivot, total = (max(kind) for kind in found.values())
+    return pivot[1], total[1]
 
 
 def count_rows(cubin: Path, when: str) -> Iterator[list[object]]:
     """One row per number of features that has a kernel of its own."""
     for name, code in instructions(cubin).items():
         if name.startswith("follow trace"):
-            pivot, total = per_pair(code)
-            yield [when, name.split("<=")[1], round(pivot, 2), round(total, 2), round(pivot + total, 2)]
+            features = int(name.split("<=")[1])
+            pivot, total = per_pair(code, features)
+            yield [when, features, round(pivot, 2), round(total, 2), round(pivot + total, 2)]
 
 
 def predicted_rows() -> Iterator[list[object]]:

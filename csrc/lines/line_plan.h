@@ -40,7 +40,7 @@ constexpr int64_t most_turns = 64;           // of split lines between two looks
 // Instructions per pair of the loops that find the pivot and sum, counted in machine code for capability 9.0
 // (bench/gpu/line_counts.py).
 inline double instructions(int d) {
-    return d <= 2 ? 28.25 : d <= 3 ? 36.0 : d <= 4 ? 44.0 : d <= 8 ? 80.0 : 160.0;
+    return d == 2 ? 27.5 : d == 3 ? 35.5 : d <= 4 ? 84.75 : d <= 8 ? 128.75 : 230.75;
 }
 
 }  // namespace line_costs
