@@ -1,18 +1,21 @@
 """What nvcc makes of the kernels that follow lines, and what that predicts for an H200; needs nvcc and no GPU.
 
-``python -m bench.gpu.line_counts`` compiles csrc/lines/lines_cuda.cu and writes bench/results/gpu_lines.json: registers,
-spills and shared memory of every kernel, instructions per pair of the two loops over charges, and the seconds of one
-answer (the field at one point of every line) by the rule that the extension plans launches with. ``--before FOLDER`` counts
-the csrc of an earlier checkout too.
+``python -m bench.gpu.line_counts`` compiles csrc/lines/lines_cuda.cu and writes bench/results/gpu_lines.json:
+registers, spills and shared memory of every kernel, instructions per pair of the two loops over charges, and the
+seconds of one answer (the field at one point of every line) by the rule that the extension plans launches with.
+``--before COMMIT`` counts the kernels of an earlier commit too.
 """
 
 from __future__ import annotations
 
 import argparse
+import io
 import re
 import subprocess
+import tarfile
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from bench.common.record import ROOT, print_table, write_result
@@ -38,15 +41,24 @@ def name_of(symbol: str) -> str | None:
     if found is None:
         return None
     kernel, machine, features = found.groups()
-    return " ".join(part for part in (kernel, (machine or "").lower(), f"D<={features}" if features else "") if part)
+    return " ".join(
+        part for part in (kernel, (machine or "").lower(), f"D<={features}" if features else "") if part
+    )
 
 
 def resource_rows(said: str, arch: int) -> Iterator[list[object]]:
     """One row per kernel: registers, spilled bytes, bytes of shared memory."""
-    pattern = r"entry function '(\w+)'.*?(\d+) bytes spill stores, (\d+) bytes spill loads.*?Used (\d+) registers(.*?)\n"
+    spills = r"(\d+) bytes spill stores, (\d+) bytes spill loads"
+    pattern = rf"entry function '(\w+)'.*?{spills}.*?Used (\d+) registers(.*?)\n"
     for symbol, stores, loads, registers, rest in re.findall(pattern, said, re.DOTALL):
         shared = re.search(r"(\d+) bytes smem", rest)
-        yield [f"sm_{arch}", name_of(symbol), int(registers), int(stores) + int(loads), int(shared[1]) if shared else 0]
+        yield [
+            f"sm_{arch}",
+            name_of(symbol),
+            int(registers),
+            int(stores) + int(loads),
+            int(shared[1]) if shared else 0,
+        ]
 
 
 def instructions(cubin: Path) -> dict[str, list[tuple[int, str]]]:
@@ -69,8 +81,12 @@ def per_pair(code: list[tuple[int, str]], features: int) -> tuple[float, float]:
 
     A power that is not known to the compiler is a loop inside the sum, and takes a round per binary digit.
     """
-    jumps = [(int(hit[1], 16), at) for at, line in code if (hit := re.search(r"\bBRA\b.*?(0x[0-9a-f]+)", line))]
-    loops = sorted(((first, last) for first, last in jumps if first < last), key=lambda loop: loop[1] - loop[0])
+    jumps = [
+        (int(hit[1], 16), at) for at, line in code if (hit := re.search(r"\bBRA\b.*?(0x[0-9a-f]+)", line))
+    ]
+    loops = sorted(
+        ((first, last) for first, last in jumps if first < last), key=lambda loop: loop[1] - loop[0]
+    )
     found: dict[str, list[tuple[int, float]]] = {"pivot": [], "sum": []}
     taken: set[int] = set()
     for first, last in loops:
@@ -111,8 +127,16 @@ def predicted_rows() -> Iterator[list[object]]:
             plan = extension.line_plan(lines, plates, _MULTIPROCESSORS)
             whole, split = extension.line_seconds(plan.lines, plates, _MULTIPROCESSORS)
             chosen = split if plan.split else whole
-            yield [charges, lines, 1e6 * whole, 1e6 * split, "segments" if plan.split else "lines", plan.lines, plan.turns,
-                   chosen * plan.turns]  # fmt: skip
+            yield [
+                charges,
+                lines,
+                1e6 * whole,
+                1e6 * split,
+                "segments" if plan.split else "lines",
+                plan.lines,
+                plan.turns,
+                chosen * plan.turns,
+            ]
 
 
 COLUMNS = {
@@ -123,22 +147,36 @@ COLUMNS = {
 }  # fmt: skip
 
 
+def csrc_of(commit: str, folder: Path) -> Path:
+    """The C++ and CUDA sources of a commit, unpacked into ``folder``."""
+    packed = subprocess.run(
+        ["git", "archive", commit, "csrc"], cwd=ROOT, capture_output=True, check=True
+    ).stdout
+    with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
+        archive.extractall(folder, filter="data")
+    return folder / "csrc"
+
+
 def main() -> None:
     """Compile, count, print and write."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--before", type=Path, help="csrc of an earlier checkout")
+    parser.add_argument("--before", help="an earlier commit")
     before = parser.parse_args().before
     rows: dict[str, list[list[object]]] = {name: [] for name in COLUMNS}
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as name, ThreadPoolExecutor() as pool:
+        here = Path(name)
+        (here / "before").mkdir()
+        earlier = pool.submit(built, csrc_of(before, here), 90, here / "before", ()) if before else None
         for arch in ARCHITECTURES:
-            cubin, said = built(ROOT / "csrc", arch, Path(folder), ("-fmad=false",))
+            cubin, said = built(ROOT / "csrc", arch, here, ("-fmad=false",))
             rows["registers"] += sorted(resource_rows(said, arch), key=str)
             if arch == 90:
-                rows["instructions"] += sorted(count_rows(cubin, "now"), key=str)
-        if before is not None:
-            cubin, said = built(before, 90, Path(folder), ())
-            rows["registers"] += [["sm_90 before", *row[1:]] for row in sorted(resource_rows(said, 90), key=str)]
-            rows["instructions"] += sorted(count_rows(cubin, "before"), key=str)
+                rows["instructions"] += sorted(count_rows(cubin, "now"), key=lambda row: row[1])
+        if earlier is not None:
+            cubin, said = earlier.result()
+            found = sorted(resource_rows(said, 90), key=str)
+            rows["registers"] += [["sm_90 before", *row[1:]] for row in found]
+            rows["instructions"] += sorted(count_rows(cubin, "before"), key=lambda row: row[1])
     rows["predicted"] = list(predicted_rows())
     for name, columns in COLUMNS.items():
         print_table([dict(zip(columns, row, strict=True)) for row in rows[name]], columns)

@@ -1,4 +1,4 @@
-"""The CUDA kernels of lines run on the host, with fibers for threads, and give the same bits however they are launched."""
+"""The CUDA kernels of lines run on the host, with fibers for threads: any launches give the same bits."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ def test_lines_have_the_same_bits_in_launches_of_any_length_and_by_segments(tmp_
     program = tmp_path / "line_kernels"
     source = CSRC / "tests" / "line_kernels.cpp"
     command = ["g++", "-std=c++17", "-O1", "-ffp-contract=off", f"-I{CSRC}", str(source), "-o", str(program)]
-    built = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert built.returncode == 0, built.stderr[-4000:]
+    made = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert made.returncode == 0, made.stderr[-4000:]
     run = subprocess.run([str(program)], capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stdout[-4000:]
     assert "0 wrong" in run.stdout
 
 
-pytest_built = pytest.mark.skipif(native.why_missing() is not None, reason="the extension is not built")
+built = pytest.mark.skipif(native.why_missing() is not None, reason="the extension is not built")
 
 
 def plates(charges: int, d: int = 2):
@@ -37,7 +37,7 @@ def plates(charges: int, d: int = 2):
     return record
 
 
-@pytest_built
+@built
 @pytest.mark.parametrize("d", [2, 8, 16])
 @pytest.mark.parametrize("charges", [100, 8193, 10**5, 10**7, 10**9])
 @pytest.mark.parametrize("lines", [1, 100, 10**4, 10**7])
@@ -53,7 +53,7 @@ def test_launches_of_a_plan_are_bounded(lines, charges, d, multiprocessors):
     assert longest < 0.3 * (1 if charges < 10**9 else 20)
 
 
-@pytest_built
+@built
 def test_few_lines_among_many_charges_are_split():
     def split(lines, charges):
         return native.extension().line_plan(lines, plates(charges), 132).split

@@ -100,9 +100,7 @@ class Bundle:
             if place.type == "cuda":
                 follow = getattr(extension, f"cuda_{kind}_lines")
                 plan = device_plan(extension, lines.stop - first, plates, place)
-                store = torch.empty(
-                    extension.line_store_bytes(plan, plates), dtype=torch.uint8, device=place
-                )
+                store = torch.empty(extension.line_store_bytes(plan, plates), dtype=torch.uint8, device=place)
                 memory = native.address(store, device="cuda", name="store"), len(store)
                 where = place.index, torch.cuda.current_stream(place).cuda_stream
                 follow(plates, rule, rows, plan, where, memory)
