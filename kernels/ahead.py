@@ -139,7 +139,7 @@ def _standing_in(arch: int) -> Iterator[None]:
         vars(driver).update(held)
 
 
-def _disassembled(cubin: bytes, option: str) -> str | None:
+def disassembled(cubin: bytes, option: str) -> str | None:
     """The output of the disassembler for machine code; None if Triton has no disassembler."""
     import triton.backends.nvidia as nvidia
 
@@ -153,8 +153,9 @@ def _disassembled(cubin: bytes, option: str) -> str | None:
     return text.stdout + text.stderr
 
 
-def _resources(cubin: bytes) -> tuple[int | None, int | None]:
-    text = _disassembled(cubin, "-res-usage") or ""
+def resources(cubin: bytes) -> tuple[int | None, int | None]:
+    """Registers and bytes of stack of a thread, from machine code; None, None without a disassembler."""
+    text = disassembled(cubin, "-res-usage") or ""
     registers, stack = re.search(r"REG:(\d+)", text), re.search(r"STACK:(\d+)", text)
     return (int(registers[1]), int(stack[1])) if registers and stack else (None, None)
 
@@ -174,20 +175,21 @@ def _serialized(ptx: str, arch: int) -> bool:
     return "are serialized" in text.stdout + text.stderr
 
 
-def _built(launch: Launch, arch: int) -> Any:
+def built(launch: Launch, arch: int) -> Any:
+    """Triton's kernel for one recorded launch on compute capability ``arch``, with all that its compiler left."""
     with _standing_in(arch):
         return launch.kernel.run(grid=launch.grid, warmup=True, **launch.arguments, **launch.options)
 
 
 def machine_code(launch: Launch, arch: int) -> list[str]:
     """The instructions of one recorded launch on compute capability ``arch``; empty without a disassembler."""
-    text = _disassembled(_built(launch, arch).asm["cubin"], "-sass") or ""
+    text = disassembled(built(launch, arch).asm["cubin"], "-sass") or ""
     return re.findall(r"/\*[0-9a-f]{4,}\*/\s+([^/;]*?)\s*;", text)
 
 
 def compiled(launch: Launch, arch: int) -> Compiled:
     """Compile one recorded launch for compute capability ``arch``, 90 for 9.0, with the types of that launch."""
-    result = _built(launch, arch)
-    registers, spilled = _resources(result.asm["cubin"])
+    result = built(launch, arch)
+    registers, spilled = resources(result.asm["cubin"])
     ptx = result.asm["ptx"]
     return Compiled(launch.name, result.metadata.shared, registers, spilled, _serialized(ptx, arch), ptx)

@@ -53,31 +53,34 @@ def distances(
     A slice has ``depth`` features, a multiple of BLOCK_D. Rows, columns and width fill whole blocks. Programs that
     share charges are neighbours, so that charges are read from device memory once.
     """
-    row = tl.program_id(0).to(tl.int64) * BLOCK_N + tl.arange(0, BLOCK_N)
-    column = tl.program_id(1).to(tl.int64) * BLOCK_M + tl.arange(0, BLOCK_M)
+    first_row = tl.program_id(0).to(tl.int64) * BLOCK_N
+    first_column = tl.program_id(1).to(tl.int64) * BLOCK_M
+    row = first_row + tl.arange(0, BLOCK_N)
+    column = first_column + tl.arange(0, BLOCK_M)
     part = tl.program_id(2)
     begin = part * depth
-    feature = begin + tl.arange(0, BLOCK_D)
-    x_place = row[:, None] * width + feature[None, :]
-    y_place = column[:, None] * width + feature[None, :]
+    # Places in a tile are 32 bits and stay the same; a 64-bit scalar says where the tile begins. With places that grew
+    # in every step, Triton waited for each copy on capability 10 before it went on.
+    feature = tl.arange(0, BLOCK_D)[None, :]
+    x_place = tl.arange(0, BLOCK_N)[:, None] * width + feature
+    y_place = tl.arange(0, BLOCK_M)[:, None] * width + feature
     product = tl.zeros([BLOCK_N, BLOCK_M], tl.float32)
     end = tl.minimum(begin + depth, width)
     # if the loop might not run at all, accumulators are merged after it, and ptxas 12.8 then serialises its products
     tl.assume(begin < end)
-    for _ in range(begin, end, BLOCK_D):
-        x_high = tl.load(xh + x_place)
-        y_high = tl.load(yh + y_place)
+    for at in range(begin, end, BLOCK_D):
+        x_first, y_first = first_row * width + at, first_column * width + at
+        x_high = tl.load(xh + x_first + x_place)
+        y_high = tl.load(yh + y_first + y_place)
         # Tensor cores truncate when they add, so they add only one step, and a rounded addition here adds the steps.
         # With one accumulator for all features the error was 45 times ROUNDING at D = 3072 if all products had one
         # sign.
         step = tl.zeros([BLOCK_N, BLOCK_M], tl.float32)
         if HAS_XL:
-            step = dot(tl.load(xl + x_place), tl.trans(y_high), step)
+            step = dot(tl.load(xl + x_first + x_place), tl.trans(y_high), step)
         if HAS_YL:
-            step = dot(x_high, tl.trans(tl.load(yl + y_place)), step)
+            step = dot(x_high, tl.trans(tl.load(yl + y_first + y_place)), step)
         product += dot(x_high, tl.trans(y_high), step)
-        x_place += BLOCK_D
-        y_place += BLOCK_D
     norm2 = tl.load(y2 + column)[None, :]
     result = tl.where(part == 0, norm2, 0.0) - 2.0 * product
     tl.store(s + (part.to(tl.int64) * rows + row)[:, None] * columns + column[None, :], result)

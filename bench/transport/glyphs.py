@@ -29,6 +29,11 @@ _ASK: dict[str, Better] = {
     "frechet": "low",
 }
 _FLOW = Trained([("{} evaluations", {"steps": steps}) for steps in (1, 5, 20)])
+_WHOLE: dict[str, object] = {
+    "method.pairs.kind": "whole_set",
+    "method.pairs.rows": 4000,
+    "method.pairs.refresh": 500,
+}
 
 
 def _batch(rows: int) -> dict[str, object]:
@@ -95,6 +100,7 @@ GLYPHS: dict[str, Study] = {
                 _generation("PFGM++, d = 128", _PATHS, _NOISE),
                 _generation("flow matching", _PATHS, {"method.name": "flow_matching"}),
                 _generation("OT-CFM, 128", _PATHS, {"method.name": "flow_matching", **_batch(128)}),
+                _generation(_OURS, _PATHS, {"method.name": "flow_matching", **_WHOLE}),
             ),
             {
                 "frechet": 1,
@@ -108,9 +114,10 @@ GLYPHS: dict[str, Study] = {
             },
             tuple(
                 q
+                for ours in ("field matching", _OURS)
                 for other in ("flow matching", "OT-CFM, 128")
                 for k in range(3)
-                for q in questions(("field matching", k), (other, k), **_GENERATION_ASK)
+                for q in questions((ours, k), (other, k), **_GENERATION_ASK)
             ),
             images=True,
         ),

@@ -114,7 +114,7 @@ def charge_rows(preset: str, measure: Measure) -> tuple[Row, ...]:
 _TOY, _DIGITS, _GENERATION = "gaussian_to_swissroll", "digits_3_to_2", "digits_generation"
 _PAPER = {"method.points.strategy": "linear", "method.parametrisation": "direct"}
 _FLUX = "flux, plate means"
-_OPTIMAL = {"method.pairs": "optimal_transport"}
+_OPTIMAL = {"method.name": "flow_matching", "method.pairs": "optimal_transport"}
 MAP_COLUMNS = {"w2": 3, "floor": 3, "outliers": 4, "unfinished": 4, "evaluations": 1, "most_evaluations": 0}
 _DIGIT_COLUMNS = {
     "read_as_wanted": 3,

@@ -28,6 +28,8 @@ from .record import Lines
 _FAR = 20.0
 #: Up to this number of features torch searches for the nearest charges of lines; above, the sums give their distances.
 _SEARCHED = 64
+#: The same on a CUDA device, where searches wait for the host, and the extension follows lines up to this number.
+_SEARCHED_CUDA = 16
 
 
 def trace_lines(
@@ -53,10 +55,11 @@ def trace_lines(
     Q to P, exchange the plates: ``trace_lines(x, L - z, minus, plus, L)``.
 
     A line ends on a negative charge as soon as every charge elsewhere is ten times as far, or its field 1e-8 times as
-    strong; above D = 64, as soon as the weight of all charges elsewhere is 1e-4 of that charge's. Lines beyond
-    twenty capacitor sizes move to the mirror image where the dipole's line comes back. Every line has its own steps and
-    its own end. It has the same bits alone and in every batch; above D = 64 on the CPU this holds only if the processor
-    multiplies bfloat16, because other matrix products round differently for another number of rows.
+    strong; above D = 64, and above 16 on a CUDA device with an embedded pair, as soon as the weight of all charges
+    elsewhere is 1e-4 of that charge's. Lines beyond twenty capacitor sizes move to the mirror image where the dipole's
+    line comes back. Every line has its own steps and its own end. It has the same bits alone and in every batch; above
+    D = 64 on the CPU this holds only if the processor multiplies bfloat16, because other matrix products round
+    differently for another number of rows.
 
     Args:
         x: features of the starts, [N, D], data units. Lines have its dtype; they are followed in float64 if float32
@@ -137,8 +140,9 @@ def _follow(problem: LineProblem, rule: StepRule, choice: EngineChoice, max_step
     capture = max(0.1, 1e-8 ** (1.0 / d))
     if takes_whole_lines(problem, choice):
         return extension.trace(problem, rule, discs, capture, max_steps, every)
-    walk = SummedWalk if rule.method in PAIRS and d > _SEARCHED else ChargeWalk
-    return walk(problem, rule, discs, capture, choice.backend).run(max_steps, every)
+    if rule.method in PAIRS and d > (_SEARCHED_CUDA if problem.x.is_cuda else _SEARCHED):
+        return SummedWalk(problem, rule, discs, choice.backend).run(max_steps, every)
+    return ChargeWalk(problem, rule, discs, capture, choice.backend).run(max_steps, every)
 
 
 def launch(charges: Tensor, index: Tensor, *, seed: int = 0, share: float = 0.1) -> tuple[Tensor, Tensor]:

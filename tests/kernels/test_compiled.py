@@ -135,6 +135,19 @@ def test_arguments_are_typed_as_a_launch_types_them() -> None:
     assert rough.instructions("cp.async.cg")["cp.async.cg"] == 0
 
 
+@pytest.mark.parametrize("arch", [90, 100])
+def test_distances_read_ahead(arch: int) -> None:
+    """Where all copies stand in the loop, it waits for each of them: so it was on capability 10."""
+    with ahead.recorded(arch) as launches:
+        kernels.log_sum(asked(torch.zeros(130, 784), torch.zeros(20_000, 784), power=785.0))
+    launch = next(launch for launch in launches if launch.name == "distances")
+    size = launch.arguments
+    step = 4 * (size["BLOCK_N"] + size["BLOCK_M"]) * size["BLOCK_D"]  # bytes: two parts of two bytes each
+    inside = step // (16 * 32 * launch.options["num_warps"])
+    found = ahead.compiled(launch, arch).instructions("cp.async.cg")["cp.async.cg"]
+    assert found > inside, f"{found} copies, of which {inside} in a step of the loop"
+
+
 @pytest.mark.parametrize("arch", [80, 90])
 def test_gradients(arch: int) -> None:
     x, y = torch.zeros(64, 40), torch.zeros(100, 40)

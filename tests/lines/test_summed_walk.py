@@ -10,6 +10,7 @@ from efm_fast.lines import Lines, LineStatus, launch, trace_lines
 from efm_fast.lines.engine import summed_walk
 from efm_fast.lines.engine.charge_sums import ChargeSums
 from efm_fast.lines.engine.choice import LineProblem
+from efm_fast.lines.engine.pace import Pace
 from efm_fast.lines.geometry.nearest import nearest_charges, nearest_of_candidates
 from efm_fast.types import Plates
 
@@ -99,7 +100,7 @@ def test_lines_are_bitwise_the_same_alone_in_any_batch_and_in_any_window(plates,
         some = traced(plates, x[part], z[part])
         for name in names:
             assert torch.equal(getattr(some, name), getattr(every, name)[part]), name
-    monkeypatch.setattr(summed_walk.SummedWalk, "window", 16)
+    monkeypatch.setattr(summed_walk, "CPU", Pace(16))
     narrow = traced(plates, x, z)
     for name in names:
         assert torch.equal(getattr(narrow, name), getattr(every, name)), name
@@ -138,3 +139,16 @@ def test_candidates_hold_the_nearest_charge():
     want, which = nearest_charges(points, charges, 0.1, 1)
     assert torch.equal(index, which[:, 0])
     assert torch.allclose(distance, want[:, 0], rtol=1e-4)
+
+
+def test_with_fewer_features_the_sums_tell_what_a_search_finds(monkeypatch):
+    plus, minus = images(150, 0, d=24), images(160, 1, 0.3, d=24)
+    plates = Plates(plus, minus, 0.3 * float(plus.std()) * 24**0.5)
+    x, z = starts(plates, 12)
+    searched = traced(plates, x, z, method="dopri5", backend="torch")
+    monkeypatch.setattr("efm_fast.lines.trace._SEARCHED", 16)  # as on a CUDA device
+    ours = traced(plates, x, z, method="dopri5", backend="torch")
+    assert not torch.equal(ours.evaluations, searched.evaluations)
+    assert torch.equal(ours.charge, searched.charge)
+    assert torch.equal(ours.status, searched.status)
+    assert torch.allclose(ours.length, searched.length, rtol=1e-3)

@@ -10,6 +10,23 @@ from torch import Tensor
 
 
 @dataclass(frozen=True)
+class Attempt:
+    """One step of every line, which is taken where its error is small enough.
+
+    Attributes:
+        accepted: whether it is taken, bool [N].
+        new: ends of the steps, [N, D+1], data units.
+        last: direction there, [N, D+1].
+        following: length of the next attempt, [N], data units.
+    """
+
+    accepted: Tensor
+    new: Tensor
+    last: Tensor
+    following: Tensor
+
+
+@dataclass(frozen=True)
 class EmbeddedPair:
     """Two methods of neighbouring order with common stages. The last stage is the first of the next step.
 
@@ -56,6 +73,32 @@ class EmbeddedPair:
             stages.append(direction(new))
         error = ds * _combine(self.error, stages).norm(dim=1)
         return new, stages[-1], error
+
+    def attempt(
+        self,
+        direction: Callable[[Tensor], Tensor],
+        points: Tensor,
+        first: Tensor,
+        ds: Tensor,
+        allowed: Tensor,
+        rejected: Tensor,
+    ) -> Attempt:
+        """Try one step of length ``ds`` and choose the next one; arguments as for :meth:`advance`.
+
+        Args:
+            direction: unit direction of the field at points.
+            points: where the lines are.
+            first: direction there.
+            ds: step of each line.
+            allowed: largest local error, [N], data units.
+            rejected: whether the attempt before was rejected, bool [N].
+        """
+        new, last, error = self.advance(direction, points, first, ds)
+        accepted = error <= allowed
+        following = self.next_step(ds, error, allowed)
+        if self.patient:
+            following = torch.where(accepted & rejected, torch.minimum(following, ds), following)
+        return Attempt(accepted, new, last, following)
 
     def next_step(self, ds: Tensor, error: Tensor, allowed: Tensor) -> Tensor:
         """The step of the next attempt, [N], data units."""

@@ -170,3 +170,9 @@ def test_a_row_that_trains_nothing_is_kept_in_a_folder_that_is_not_there_yet(tmp
     found = transport.run_row(row, 1, {"train.steps": 7}, 40, kept)
     assert transport.run_row(row, 1, {"train.steps": 7}, 40, kept) == found
     assert len(list(kept.iterdir())) == 1
+
+
+def test_every_row_of_every_study_has_a_folder_of_its_own_to_be_kept_in() -> None:
+    for study in transport.STUDIES.values():
+        names = {transport.run_name(row, {**row.overrides, "seed": 0}, 41) for row in study.rows}
+        assert len(names) == len(study.rows)
