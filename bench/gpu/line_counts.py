@@ -1,6 +1,6 @@
 """What nvcc makes of the kernels that follow lines, and what that predicts for an H200; needs nvcc and no GPU.
 
-``python -m bench.gpu.line_counts`` compiles csrc/lines/lines_cuda.cu and writes bench/results/gpu_lines.json:
+``python -m bench.gpu.line_counts`` compiles csrc/lines/lines_cuda.cu and writes bench/results/gpu_line_counts.json:
 registers, spills and shared memory of every kernel, instructions per pair of the two loops over charges, and the
 seconds of one answer (the field at one point of every line) by the rule that the extension plans launches with.
 ``--before COMMIT`` counts the kernels of an earlier commit too.
@@ -182,7 +182,7 @@ def main() -> None:
     for name, columns in COLUMNS.items():
         print_table([dict(zip(columns, row, strict=True)) for row in rows[name]], columns)
     tables = {name: {"columns": columns, "rows": rows[name]} for name, columns in COLUMNS.items()}
-    print(f"wrote {write_result('gpu_lines', {'tables': tables})}")
+    print(f"wrote {write_result('gpu_line_counts', {'tables': tables})}")
 
 
 if __name__ == "__main__":

@@ -184,7 +184,7 @@ __device__ inline Nearest merge_nearest(const double* partial, int segments) {
 
 // Merges the segments of a line and gives the line its answer. It serves every number of features.
 template <class Machine>
-__global__ void __launch_bounds__(threads)
+__global__ void __launch_bounds__(threads, 8)
     advance(const __grid_constant__ Machine machine, const __grid_constant__ LineStore<float> store, int64_t round) {
     constexpr int P = line_dimension_cuda;
     __shared__ LineBoard<P> board;
