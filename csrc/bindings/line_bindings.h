@@ -6,6 +6,7 @@
 
 #include "bindings/arguments.h"
 #include "bindings/line_records.h"
+#include "lines/line_plan.h"
 #include "lines/lines.h"
 #include "lines/slope_step.h"
 #if defined(EFM_FAST_CUDA)
@@ -145,33 +146,88 @@ inline void bind_line_rules(py::module_& module) {
         .def_readwrite("next_z", &ForwardRecord::next_z);
 }
 
+inline LineWork work_of(int64_t lines, const PlatesRecord& plates, int multiprocessors) {
+    need(plates.n_plus >= 1 && plates.n_minus >= 1 && plates.n_places >= 1 && plates.features >= 1,
+         "plates: expected charges and features");
+    return {lines, plates.n_plus, plates.n_minus, plates.features, multiprocessors};
+}
+
+inline int64_t store_bytes(const LinePlan& plan, const PlatesRecord& plates) {
+    return LineStore<float>::bytes(plan.lines, plates.features + 1, work_of(plan.lines, plates, 1).segments());
+}
+
+inline void bind_line_plan(py::module_& module) {
+    py::class_<LinePlan>(module, "LinePlan",
+                         "How lines on a device are divided into launches: whether many blocks share a line's charges, the "
+                         "lines under way at the same time, and the answers that a line gets between two looks of the host.")
+        .def_readwrite("split", &LinePlan::split)
+        .def_readwrite("lines", &LinePlan::lines)
+        .def_readwrite("turns", &LinePlan::turns);
+    module.def(
+        "line_plan",
+        [](int64_t lines, const PlatesRecord& plates, int multiprocessors) {
+            need(lines >= 0 && multiprocessors >= 1, "line_plan: expected lines and multiprocessors");
+            return plan_lines(work_of(lines, plates, multiprocessors));
+        },
+        py::arg("lines"), py::arg("plates"), py::arg("multiprocessors"), "The plan for lines between these plates.");
+    module.def(
+        "line_seconds",
+        [](int64_t lines, const PlatesRecord& plates, int multiprocessors) {
+            const LineWork work = work_of(lines, plates, multiprocessors);
+            return py::make_tuple(seconds_whole(work, lines), seconds_split(work, lines));
+        },
+        py::arg("lines"), py::arg("plates"), py::arg("multiprocessors"),
+        "Predicted seconds of one answer to each of the lines on an H200: a block for each line, and a block for each segment.");
+    module.def(
+        "line_store_bytes",
+        [](const LinePlan& plan, const PlatesRecord& plates) { return store_bytes(plan, plates); }, py::arg("plan"),
+        py::arg("plates"), "Bytes on the device for the lines that are under way.");
+}
+
 #if defined(EFM_FAST_CUDA)
-inline void bind_cuda_lines(py::module_& module) {
-    const char* text = "The same lines on a CUDA device, all steps in one launch.";
+// Binds a function that follows lines on a CUDA device by one kind of rule.
+template <class Rule, class NativeRule>
+void bind_cuda_follow(py::module_& module, const Poll& poll, const char* name,
+                      cuda::LineOutcome (*follow)(const PlateCharges<float>&, const NativeRule&, const LineRows<float>&,
+                                                  const LinePlan&, const cuda::LinePlace&, const Poll&)) {
     module.def(
-        "cuda_trace_lines",
-        [](const PlatesRecord& plates, const TraceRecord& rule, const RowsRecord& rows, int device, Address stream) {
-            raise(cuda::trace_lines(plates.as<float>(), rule.as<float>(), rows.as<float>(), device, stream));
+        name,
+        [poll, follow](const PlatesRecord& plates, const Rule& rule, const RowsRecord& rows, const LinePlan& plan,
+                       const std::pair<int, Address>& place, const std::pair<Address, int64_t>& memory) {
+            need(plan.lines >= 1 && plan.turns >= 1, "plan: expected lines and turns");
+            need(memory.first % 8 == 0 && memory.second >= store_bytes(plan, plates), "memory: expected line_store_bytes");
+            const auto p = plates.as<float>();
+            const auto how = rule.template as<float>();
+            const auto out = rows.as<float>();
+            cuda::LineOutcome outcome;
+            {
+                py::gil_scoped_release release;
+                outcome = follow(p, how, out, plan, {place.first, place.second, to<void>(memory.first)}, poll);
+            }
+            if (outcome.stopped) throw py::error_already_set();
+            raise(outcome.problem);
         },
-        py::arg("plates"), py::arg("rule"), py::arg("rows"), py::arg("device"), py::arg("stream"), text);
-    module.def(
-        "cuda_forward_lines",
-        [](const PlatesRecord& plates, const ForwardRecord& rule, const RowsRecord& rows, int device, Address stream) {
-            raise(cuda::forward_lines(plates.as<float>(), rule.as<float>(), rows.as<float>(), device, stream));
-        },
-        py::arg("plates"), py::arg("rule"), py::arg("rows"), py::arg("device"), py::arg("stream"), text);
+        py::arg("plates"), py::arg("rule"), py::arg("rows"), py::arg("plan"), py::arg("place"), py::arg("memory"),
+        "The same lines on a CUDA device, in launches of bounded length. `place` is a device and a stream, `memory` an "
+        "address on the device and its bytes. Ctrl-C stops it between two launches.");
+}
+
+inline void bind_cuda_lines(py::module_& module, const Poll& poll) {
+    bind_cuda_follow<TraceRecord, TraceRule<float>>(module, poll, "cuda_trace_lines", cuda::trace_lines);
+    bind_cuda_follow<ForwardRecord, ForwardRule<float>>(module, poll, "cuda_forward_lines", cuda::forward_lines);
 }
 #endif
 
 inline void bind_lines(py::module_& module, const Poll& poll) {
     bind_line_records(module);
     bind_line_rules(module);
+    bind_line_plan(module);
     bind_follow<TraceRecord>(module, poll, "trace_lines",
                              "Lines of the exact field from given points to the negative charges, on the CPU.");
     bind_follow<ForwardRecord>(module, poll, "forward_lines",
                                "Lines of the exact field from plate to plate by heights, on the CPU.");
 #if defined(EFM_FAST_CUDA)
-    bind_cuda_lines(module);
+    bind_cuda_lines(module, poll);
 #endif
     module.def(
         "slope_step",

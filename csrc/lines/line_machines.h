@@ -26,6 +26,9 @@ struct TraceMachine {
         return Need::nothing;
     }
 
+    // No line asks more often than this.
+    int64_t most_turns() const { return static_cast<int64_t>(rule.max_steps) * (rule.tableau.stages + 1) + 2; }
+
     // Ends the line if a place of the minus plate takes it. Otherwise keeps its nearest charge, whose distance limits the step.
     EFM_HD void approach(LineState<T>& line, const NearestCharges<T>& near) const {
         const T other = near.second_minus < near.plus ? near.second_minus : near.plus;
@@ -149,6 +152,8 @@ struct ForwardMachine {
     EFM_HD Need need(LineState<T>& line) const {
         return line.end == LineEnd::running ? Need::field : Need::nothing;
     }
+
+    int64_t most_turns() const { return static_cast<int64_t>(rule.steps) * rule.tableau.stages; }
 
     EFM_HD void approach(LineState<T>&, const NearestCharges<T>&) const {}
 

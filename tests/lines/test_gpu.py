@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import signal
+
 import pytest
 import torch
 
 from efm_fast import native
 from efm_fast.lines import ExactField, LineStatus, forward_map, launch, trace_lines
+from efm_fast.lines.engine import extension as engine
 from efm_fast.lines.integrate.slope_step import means_step, slope_step
 from efm_fast.types import PlatePosterior, Plates
 
 from .conftest import gaussian
+from .test_engines import assert_bitwise
 
 pytestmark = [
     pytest.mark.gpu,
@@ -79,6 +83,64 @@ def test_hard_starts_on_a_side_stream():
     assert lines.arrived[2]
     empty = trace_lines(x[:0], z[:0], plates.plus, plates.minus, L, backend="cpp")
     assert empty.end.shape == (0, 2)
+
+
+def plan_with(monkeypatch, **settings) -> None:
+    """Let every plan of launches have these ``settings``: split, lines, turns."""
+
+    def plan(extension, n, plates, place):
+        found = extension.line_plan(n, plates, 132)
+        for name, value in settings.items():
+            setattr(found, name, value)
+        return found
+
+    monkeypatch.setattr(engine, "device_plan", plan)
+
+
+@pytest.mark.parametrize("kind", ["trace", "forward"])
+@pytest.mark.parametrize(("d", "m"), [(2, 300), (2, 20_000), (5, 9000), (16, 9000)])
+def test_launches_of_any_length_and_segments_give_the_same_bits(monkeypatch, kind, d, m):
+    plates = on("cuda", d, m)
+    x, z = (part.cuda() for part in launch(plates.plus.cpu(), torch.arange(5), seed=3))
+
+    def follow():
+        if kind == "trace":
+            settings = {"max_steps": 60, "return_paths": True, "every": 3}
+            return trace_lines(x, z, plates.plus, plates.minus, L, backend="cpp", **settings)
+        return forward_map(ExactField(plates), x, steps=20, backend="cpp", return_paths=True, every=3)
+
+    plan_with(monkeypatch, split=False, lines=5, turns=1 << 40)
+    once = follow()
+    plans = (
+        {"split": False, "turns": 3},
+        {"split": False, "lines": 2, "turns": 50},
+        {"split": True, "turns": 7},
+    )
+    for settings in plans:
+        plan_with(monkeypatch, **settings)
+        other = follow()
+        assert_bitwise(once, other)
+        assert torch.equal(once.paths, other.paths)
+
+
+def test_ctrl_c_stops_lines_between_two_launches(monkeypatch):
+    plan_with(monkeypatch, split=False, turns=1)
+    field, x = ExactField(on("cuda", 2)), gaussian(16, 5).cuda()
+    forward_map(field, x, steps=2, backend="cpp")
+
+    def interrupt(number, frame):
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    signal.setitimer(signal.ITIMER_REAL, 0.3)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            forward_map(field, x, steps=2_000_000, backend="cpp")
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0.0)
+        signal.signal(signal.SIGALRM, before)
+    monkeypatch.undo()
+    assert forward_map(field, x, steps=2, backend="cpp").end.isfinite().all()  # the device still works
 
 
 @pytest.mark.parametrize(("n", "d"), [(1, 1), (3, 2), (17, 33), (256, 3072), (0, 4)])

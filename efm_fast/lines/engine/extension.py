@@ -1,4 +1,8 @@
-"""The extension follows whole lines of an exact field: all steps of all lines in one call."""
+"""The extension follows whole lines of an exact field: all steps of all lines in one call.
+
+On a CUDA device the call takes launches of some tenths of a second, and Ctrl-C stops it between two of them. It returns
+without waiting only where one launch is surely enough, or while a CUDA graph is captured.
+"""
 
 from __future__ import annotations
 
@@ -94,8 +98,12 @@ class Bundle:
             path = self.x.new_empty(lines.stop - first, self.capacity, d + 1) if self.capacity else None
             rows = self._native_rows(extension, lines, path)
             if place.type == "cuda":
-                stream = torch.cuda.current_stream(place).cuda_stream
-                getattr(extension, f"cuda_{kind}_lines")(plates, rule, rows, place.index, stream)
+                follow = getattr(extension, f"cuda_{kind}_lines")
+                plan = device_plan(extension, lines.stop - first, plates, place)
+                store = torch.empty(extension.line_store_bytes(plan, plates), dtype=torch.uint8, device=place)
+                memory = native.address(store, device="cuda", name="store"), len(store)
+                where = place.index, torch.cuda.current_stream(place).cuda_stream
+                follow(plates, rule, rows, plan, where, memory)
             else:
                 is_double, threads = self.x.dtype == torch.float64, torch.get_num_threads()
                 getattr(extension, f"{kind}_lines")(plates, rule, rows, is_double, threads)
@@ -145,6 +153,11 @@ class Bundle:
             length=self.length,
             paths=paths,
         )
+
+
+def device_plan(extension: ModuleType, n: int, plates: Any, place: torch.device) -> Any:
+    """The LinePlan of the extension for ``n`` lines between ``plates``, a LinePlates, on the CUDA device ``place``."""
+    return extension.line_plan(n, plates, torch.cuda.get_device_properties(place).multi_processor_count)
 
 
 def lines_at_once(x: Tensor, capacity: int) -> int:
