@@ -167,7 +167,9 @@ def main() -> None:
         here = Path(name)
         (here / "before").mkdir()
         earlier = pool.submit(built, csrc_of(before, here), 90, here / "before", ()) if before else None
-        now = {arch: pool.submit(built, ROOT / "csrc", arch, here, ("-fmad=false",)) for arch in ARCHITECTURES}
+        now = {
+            arch: pool.submit(built, ROOT / "csrc", arch, here, ("-fmad=false",)) for arch in ARCHITECTURES
+        }
         for arch in ARCHITECTURES:
             cubin, said = now[arch].result()
             rows["registers"] += sorted(resource_rows(said, arch), key=str)
