@@ -158,9 +158,7 @@ class BuildExtension(build_ext):
             Path(target).parent.mkdir(parents=True, exist_ok=True)
             command = [nvcc, "-c", str(source), "-o", target, f"-I{CSRC}", "-std=c++17", "-O3", "--threads=0"]
             command += targets
-            command += [
-                "-fmad=false"
-            ]  # the same function has the same bits in every kernel; hot loops say fmaf
+            command += ["-fmad=false"]  # the same function has the same bits in every kernel; hot loops say fmaf
             command += ["-Xcompiler=-fPIC,-fvisibility=hidden", "-DEFM_FAST_CUDA=1"]
             try:
                 subprocess.run(command, check=True)
