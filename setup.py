@@ -158,7 +158,8 @@ class BuildExtension(build_ext):
             Path(target).parent.mkdir(parents=True, exist_ok=True)
             command = [nvcc, "-c", str(source), "-o", target, f"-I{CSRC}", "-std=c++17", "-O3", "--threads=0"]
             command += targets
-            command += ["-fmad=false"]  # the same function has the same bits in every kernel; hot loops say fmaf
+            # the same function then has the same bits in every kernel; hot loops say fmaf themselves
+            command += ["-fmad=false"]
             command += ["-Xcompiler=-fPIC,-fvisibility=hidden", "-DEFM_FAST_CUDA=1"]
             try:
                 subprocess.run(command, check=True)
