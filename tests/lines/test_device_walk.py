@@ -38,12 +38,10 @@ def coinciding() -> Plates:
 
 
 def assert_same(found: Lines, want: Lines) -> None:
-    """The same ends, and the same steps, which may differ where sums round by the number of rows."""
-    for name in ("end", "status", "charge"):
+    """The same lines, bit for bit: rows of the reference's sums do not depend on how many rows there are."""
+    for name in ("end", "end_z", "status", "charge", "length", "evaluations"):
         a, b = getattr(found, name), getattr(want, name)
         assert torch.equal(a.nan_to_num(9.0), b.nan_to_num(9.0)), name
-    assert torch.allclose(found.length, want.length, rtol=1e-3)
-    assert (found.evaluations == want.evaluations).sum() >= 0.9 * len(want.evaluations)
 
 
 @pytest.mark.parametrize("method", ["bs23", "dopri5"])
@@ -51,9 +49,9 @@ def assert_same(found: Lines, want: Lines) -> None:
 def test_lines_are_those_of_the_host_s_pace(n, method, monkeypatch):
     x, z = starts(PLATES, max(n, 1))
     x, z = x[:n], z[:n]
-    want = traced(PLATES, x, z, method=method)
+    want = traced(PLATES, x, z, method=method, backend="reference")
     monkeypatch.setattr(summed_walk, "CPU", DEVICE)
-    assert_same(traced(PLATES, x, z, method=method), want)
+    assert_same(traced(PLATES, x, z, method=method, backend="reference"), want)
 
 
 def test_lines_that_fail_return_ask_in_vain_or_reach_their_limit(monkeypatch):
@@ -66,10 +64,10 @@ def test_lines_that_fail_return_ask_in_vain_or_reach_their_limit(monkeypatch):
     answer = SummedWalk._answer
     monkeypatch.setattr(SummedWalk, "_answer", lambda self, n: answers.append(answer(self, n)) or answers[-1])
     for limit in (2000, 40):
-        want = traced(plates, x, z, max_steps=limit)
+        want = traced(plates, x, z, max_steps=limit, backend="reference")
         with monkeypatch.context() as patch:
             patch.setattr(summed_walk, "CPU", DEVICE)
-            assert_same(traced(plates, x, z, max_steps=limit), want)
+            assert_same(traced(plates, x, z, max_steps=limit, backend="reference"), want)
     assert want.status[[3, 5, 7]].tolist() == [LineStatus.FAILED] * 3
     assert (want.status == LineStatus.STEP_LIMIT).any()
     assert sum(answers) > 10
@@ -122,7 +120,7 @@ def test_a_recorded_step_goes_on_as_the_walk_does(monkeypatch):
     x, z = starts(plates, 12)
     x[3] = torch.nan
     monkeypatch.setattr(summed_walk, "CPU", DEVICE)
-    want = traced(plates, x, z, backend="torch")
+    want = traced(plates, x, z, backend="reference")
     monkeypatch.setattr(torch.cuda, "CUDAGraph", Tape)
     monkeypatch.setattr(torch.cuda, "graph", lambda graph, **options: graph.capture())
     monkeypatch.setattr(torch.cuda, "device", lambda device: contextlib.nullcontext())
@@ -131,7 +129,7 @@ def test_a_recorded_step_goes_on_as_the_walk_does(monkeypatch):
         SummedWalk, "_stepper", lambda walk, at: pace.Replayed(stepper(walk, at), walk.points.device)
     )
     Tape.recorded = Tape.replayed = 0
-    assert_same(traced(plates, x, z, backend="torch"), want)
+    assert_same(traced(plates, x, z, backend="reference"), want)
     assert Tape.recorded == 3  # one for each width: 8, 4, 2
     assert Tape.replayed > 20
 
