@@ -148,8 +148,9 @@ class NoWaiting(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-def walk_of(method: str, backend: str) -> SummedWalk:
+def walk_of(method: str, backend: str, lift: float = 0.0) -> SummedWalk:
     x, z = starts(PLATES, 40)
+    z = z + lift
     support = Support.of(PLATES.plus, PLATES.minus)
     rule = StepRule(method, 0.4, 1e-2 / (D + 1) ** 0.5)
     discs = DiscGeometry(support, PLATES.L, layer=0.0, aspect=1.0, far=1e4)
@@ -157,6 +158,20 @@ def walk_of(method: str, backend: str) -> SummedWalk:
     walk.max_steps = 100
     walk._begin(walk.running(), 40)
     return walk
+
+
+@pytest.mark.parametrize("method", ["bs23", "dopri5"])
+def test_a_line_knows_the_field_where_it_is_also_at_its_mirror_image(method):
+    walk = walk_of(method, "reference", lift=-1e6)  # beyond the far radius
+    moves = 0
+    for _ in range(4):
+        walk.advance(walk._rows(16))
+        moves += int(walk.moved.sum())
+        known = torch.arange(16)[~walk.moved[:16]]
+        view = walk.sums(walk.points[known])
+        torch.testing.assert_close(walk.first[known], view.direction)
+        torch.testing.assert_close(walk.nearest[known], view.nearest)
+    assert moves > 0
 
 
 @pytest.mark.parametrize("method", ["bs23", "dopri5"])
