@@ -108,12 +108,15 @@ def per_pair(code: list[tuple[int, str]], features: int) -> tuple[float, float]:
 
 
 def count_rows(cubin: Path, when: str) -> Iterator[list[object]]:
-    """One row per number of features that has a kernel of its own."""
-    for name, code in instructions(cubin).items():
-        if name.startswith("follow trace"):
-            features = int(name.split("<=")[1])
-            pivot, total = per_pair(code, features)
-            yield [when, features, round(pivot, 2), round(total, 2), round(pivot + total, 2)]
+    """One row per number of features that has a kernel of its own, the fewest first."""
+    kernels = {
+        int(name.split("<=")[1]): code
+        for name, code in instructions(cubin).items()
+        if name.startswith("follow trace")
+    }
+    for features, code in sorted(kernels.items()):
+        pivot, total = per_pair(code, features)
+        yield [when, features, round(pivot, 2), round(total, 2), round(pivot + total, 2)]
 
 
 def predicted_rows() -> Iterator[list[object]]:
@@ -174,12 +177,12 @@ def main() -> None:
             cubin, said = now[arch].result()
             rows["registers"] += sorted(resource_rows(said, arch), key=str)
             if arch == 90:
-                rows["instructions"] += sorted(count_rows(cubin, "now"), key=lambda row: row[1])
+                rows["instructions"] += count_rows(cubin, "now")
         if earlier is not None:
             cubin, said = earlier.result()
             found = sorted(resource_rows(said, 90), key=str)
             rows["registers"] += [["sm_90 before", *row[1:]] for row in found]
-            rows["instructions"] += sorted(count_rows(cubin, "before"), key=lambda row: row[1])
+            rows["instructions"] += count_rows(cubin, "before")
     rows["predicted"] = list(predicted_rows())
     for name, columns in COLUMNS.items():
         print_table([dict(zip(columns, row, strict=True)) for row in rows[name]], columns)
