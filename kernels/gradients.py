@@ -108,21 +108,8 @@ def coefficients_of_rows(
         place = row * COLUMNS + column
         values = sum_of_slices(s, place, rows, COLUMNS, slices)
         rho, signed, excess, mark = weights_of_pairs(
-            values,
-            row,
-            column,
-            q,
-            charges,
-            self_offset,
-            near,
-            pivot,
-            shift,
-            rate,
-            second,
-            KIND,
-            HAS_Q,
-            HAS_SELF,
-        )
+            values, row, column, q, charges, self_offset, near, pivot, shift, rate, second, KIND, HAS_Q, HAS_SELF
+        )  # fmt: skip
         total += tl.sum(tl.abs(signed), 1, keep_dims=True)
         limit = tl.where(values < doubtful, 9.5367431640625e-07, heavy)
         mark = mark | (tl.abs(signed) > total * limit)
@@ -214,37 +201,11 @@ def combine_points(
     first_feature = tl.program_id(1).to(tl.int64) * BLOCK_D
     acc = tl.zeros([BLOCK_N, BLOCK_D], tl.float32)
     acc = add_transposed(
-        acc,
-        b_high,
-        b_low,
-        xh,
-        xl,
-        rows,
-        columns,
-        width,
-        first,
-        first_feature,
-        HAS_XL,
-        BLOCK_N,
-        BLOCK_D,
-        BLOCK_M,
-    )
+        acc, b_high, b_low, xh, xl, rows, columns, width, first, first_feature, HAS_XL, BLOCK_N, BLOCK_D, BLOCK_M
+    )  # fmt: skip
     acc = add_transposed(
-        acc,
-        q_high,
-        q_low,
-        gh,
-        gl,
-        rows,
-        columns,
-        width,
-        first,
-        first_feature,
-        True,
-        BLOCK_N,
-        BLOCK_D,
-        BLOCK_M,
-    )
+        acc, q_high, q_low, gh, gl, rows, columns, width, first, first_feature, True, BLOCK_N, BLOCK_D, BLOCK_M
+    )  # fmt: skip
     charge = first + tl.arange(0, BLOCK_N)
     feature = first_feature + tl.arange(0, BLOCK_D)
     own = tl.load(yh + charge[:, None] * width + feature[None, :]).to(tl.float32)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-pytest.importorskip("triton")
+pytest.importorskip("triton", reason="the kernels need triton")
 
 from bench.gpu.variants import variants
 
