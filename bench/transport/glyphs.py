@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bench.transport.maps import Trained
+from bench.transport.maps import Trained, real_samples, true_maps
 from bench.transport.studies import Row, Study
 from bench.transport.verdict import Better, questions
 
@@ -58,6 +58,10 @@ _DESCENT = Trained([("{} evaluations", {"map": "forward", "steps": steps - 1}) f
 _GENERATION_ASK: dict[str, Better] = {"frechet": "low", "recognised": "high", "coverage": "high"}
 
 
+#: What a perfect map would get, with the reader of each seed.
+_TRUTH = Row("the same fonts' 2s", _PRESET, true_maps)
+
+
 def _generation(name: str, measure: Trained, method: dict[str, object]) -> Row:
     return Row(name, "glyphs_generation", measure, method)
 
@@ -72,6 +76,7 @@ GLYPHS: dict[str, Study] = {
                 Row(_OURS, _PRESET, _FLOW),
                 Row("OT-CFM, 512", _PRESET, _FLOW, _batch(512)),
                 Row("OT-CFM, 128", _PRESET, _FLOW, _batch(128)),
+                _TRUTH,
             ),
             _COLUMNS,
             (
@@ -86,6 +91,7 @@ GLYPHS: dict[str, Study] = {
             (
                 Row("between coupled charges", _PRESET, _FORWARD, _FIELD),
                 Row("flux points", _PRESET, _FORWARD, _FLUX),
+                _TRUTH,
             ),
             _COLUMNS,
             questions(("between coupled charges", 1), ("flux points", 1), **_ASK),
@@ -99,6 +105,7 @@ GLYPHS: dict[str, Study] = {
                 _generation("flow matching", _PATHS, {"method.name": "flow_matching"}),
                 _generation("OT-CFM, 128", _PATHS, {"method.name": "flow_matching", **_batch(128)}),
                 _generation(_OURS, _PATHS, {"method.name": "flow_matching", **_WHOLE}),
+                Row("other held-out digits", "glyphs_generation", real_samples),
             ),
             {
                 "frechet": 1,

@@ -11,10 +11,10 @@ import torch
 from torch import Generator, Tensor
 
 from efm_fast.config import Config
-from efm_fast.data import Source, make_source, step_generator
+from efm_fast.data import GlyphShapes, Source, make_source, step_generator
 from efm_fast.lines import ExactField, Lines, Support, forward_map, full_map
 from efm_fast.methods.interplate import FluxPoints, InterplatePoints, InterplateStrategy
-from efm_fast.metrics import Outcome, measure
+from efm_fast.metrics import Outcome, measure, true_glyphs
 from efm_fast.runs.measure import measure as measure_lengths
 from efm_fast.runs.sources import make_sources
 from efm_fast.sampling import sample
@@ -99,6 +99,24 @@ def exact_maps(preset: str, overrides: Overrides, n: int) -> list[dict[str, Any]
         "exact, algorithm 2": forward_map(exact, held_out[0], steps=100, start=0.05 * L),
     }
     return [_numbers(kind, lines, held_out, (plus, minus)) for kind, lines in maps.items()]
+
+
+def true_maps(preset: str, overrides: Overrides, n: int) -> list[dict[str, Any]]:
+    """What a perfect map would get: nothing is learned, and the outputs are the same fonts' real characters."""
+    config = Config.load(preset, overrides)
+    plus, minus = make_sources(config)
+    assert isinstance(plus, GlyphShapes) and isinstance(minus, GlyphShapes)
+    x0, target, other = _held_out(plus, minus, n, config.seed)
+    truth = Outcome(x0, true_glyphs(x0, plus, minus), target, other, plus)
+    return [{"map": "real", **measure(minus, truth)}]
+
+
+def real_samples(preset: str, overrides: Overrides, n: int) -> list[dict[str, Any]]:
+    """What a perfect generator would get: nothing is learned, and the outputs are other held-out data."""
+    config = Config.load(preset, overrides)
+    plus, minus = make_sources(config)
+    x0, target, other = _held_out(plus, minus, n, config.seed)
+    return [{"map": "real", **measure(minus, Outcome(x0, other, target, other, plus))}]
 
 
 class ForeignTarget:

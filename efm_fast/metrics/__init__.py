@@ -14,7 +14,7 @@ from .reader import DigitReader
 from .report import GenerationReport, TranslationReport, generation_report, translation_report
 from .shape_reader import ShapeReader, frechet_distance
 from .strokes import hue_difference, nearest_shape, stroke_colour
-from .style import StyleReport, style_report
+from .style import StyleReport, style_report, true_glyphs
 
 __all__ = [
     "DigitReader",
@@ -37,5 +37,6 @@ __all__ = [
     "style_report",
     "translation_report",
     "transport_report",
+    "true_glyphs",
     "wasserstein2",
 ]

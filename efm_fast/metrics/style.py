@@ -9,9 +9,11 @@ import torch
 from torch import Tensor
 
 from .. import checks
+from ..data.colour import paint, rgb_to_hue
 from ..data.glyphs import GlyphShapes
 from ..data.tools import to_images
 from ..errors import InputError
+from .strokes import stroke_colour
 
 
 @dataclass(frozen=True)
@@ -56,12 +58,7 @@ def style_report(
     before, after = _grey("inputs", inputs, source), _grey("outputs", outputs, goal)
     if len(before) != len(after):
         raise InputError(f"outputs: expected {len(before)} rows as in inputs, got {len(after)}")
-    fonts = source.fonts(split)[_found(before, source.shapes(split).flatten(1).double())]
-    place = {font: row for row, font in enumerate(goal.fonts(split).tolist())}
-    lacking = sorted({font for font in fonts.tolist() if font not in place})
-    if lacking:
-        raise InputError(f"goal: expected the fonts of source, got none of number {lacking[0]}")
-    truth = torch.tensor([place[font] for font in fonts.tolist()])
+    truth = _partners(before, source, goal, split)
     real = goal.shapes(split).flatten(1).double()
     apart = torch.cdist(after, real)
     own = apart.gather(1, truth[:, None])
@@ -72,6 +69,41 @@ def style_report(
         distance_to_truth=(own.mean() / apart.mean()).item(),
         ink=(after.mean() / real[truth].mean()).item(),
     )
+
+
+def true_glyphs(
+    inputs: Tensor, source: GlyphShapes, goal: GlyphShapes, *, split: str = "test"
+) -> Tensor:
+    """The answers that a translation of glyphs should give: the same fonts' characters of ``goal``, in the same hues.
+
+    Measured as if they were outputs, they say what a perfect map would get in every number: a reader does not read
+    every real character of an unseen font, and such fonts do not resemble all training fonts.
+
+    Args:
+        inputs: glyphs of ``source``'s ``split`` as they were drawn, [N, 3 H W], values in [-1, 1].
+        source: the glyphs from which the map starts.
+        goal: the glyphs of the same fonts at which it should arrive.
+        split: split of both.
+
+    Returns:
+        Rows of ``goal``, [N, 3 H W], values in [-1, 1].
+
+    Raises:
+        InputError: rows are no glyphs of ``source``, or ``goal`` lacks a font.
+    """
+    truth = _partners(_grey("inputs", inputs, source), source, goal, split)
+    hue = rgb_to_hue(stroke_colour(to_images(inputs, source.shape).flatten(2)))
+    return paint(goal.shapes(split)[truth], hue)
+
+
+def _partners(before: Tensor, source: GlyphShapes, goal: GlyphShapes, split: str) -> Tensor:
+    """The row in ``goal``'s split of the font of every grey input."""
+    fonts = source.fonts(split)[_found(before, source.shapes(split).flatten(1).double())]
+    place = {font: row for row, font in enumerate(goal.fonts(split).tolist())}
+    lacking = sorted({font for font in fonts.tolist() if font not in place})
+    if lacking:
+        raise InputError(f"goal: expected the fonts of source, got none of number {lacking[0]}")
+    return torch.tensor([place[font] for font in fonts.tolist()])
 
 
 def _grey(name: str, rows: Tensor, source: GlyphShapes) -> Tensor:

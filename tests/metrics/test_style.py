@@ -8,7 +8,7 @@ import torch
 
 from efm_fast.data import GlyphShapes, paint
 from efm_fast.errors import InputError
-from efm_fast.metrics import Outcome, ShapeReader, frechet_distance, measure, style_report
+from efm_fast.metrics import Outcome, ShapeReader, frechet_distance, measure, style_report, true_glyphs
 
 FONTS = 24
 
@@ -59,6 +59,15 @@ def test_the_truth_ranks_first_and_the_least_alike_font_last(every: GlyphShapes)
     assert dim.ink == pytest.approx(0.5, abs=1e-6)
     shuffled = torch.randperm(8, generator=generator(1))
     assert style_report(inputs[shuffled], truth[shuffled], source, goal).style_mean == 0
+
+
+def test_true_glyphs_are_the_same_fonts_in_the_same_hues(every: GlyphShapes) -> None:
+    source, goal = one(every, 0), one(every, 1)
+    hue, order = torch.rand(8, generator=generator()), torch.randperm(8, generator=generator(1))
+    inputs, truth = (paint(s.shapes("test"), hue)[order] for s in (source, goal))
+    torch.testing.assert_close(true_glyphs(inputs, source, goal), truth, atol=1e-6, rtol=0)
+    with pytest.raises(InputError, match="expected glyphs of the source's split"):
+        true_glyphs(inputs + 0.1, source, goal)
 
 
 def test_inputs_that_are_no_glyphs_of_the_split_are_refused(every: GlyphShapes) -> None:
