@@ -60,6 +60,8 @@ _GENERATION_ASK: dict[str, Better] = {"frechet": "low", "recognised": "high", "c
 
 #: What a perfect map would get, with the reader of each seed.
 _TRUTH = Row("the same fonts' 2s", _PRESET, true_maps)
+_LARGER: dict[str, object] = {"plus.size": 32, "minus.size": 32, "net.patch": 4}
+_TRUTH_32 = Row("the same fonts' 2s", _PRESET, true_maps, _LARGER)
 
 
 def _generation(name: str, measure: Trained, method: dict[str, object]) -> Row:
@@ -86,11 +88,23 @@ GLYPHS: dict[str, Study] = {
             images=True,
         ),
         Study(
+            "glyphs_32",
+            "Coloured 3s to 2s of unseen font families, 32 x 32, D = 3072; the network of 16 x 16 on patches of 4",
+            (
+                Row(_OURS, _PRESET, _FLOW, _LARGER),
+                Row("OT-CFM, 128", _PRESET, _FLOW, {**_LARGER, **_batch(128)}),
+                _TRUTH_32,
+            ),
+            _COLUMNS,
+            questions((_OURS, 1), ("OT-CFM, 128", 1), **_ASK),
+            images=True,
+        ),
+        Study(
             "glyphs_field",
             "The field itself on coloured 3s to 2s of unseen font families, 16 x 16, D = 768: where it is learned",
             (
                 Row("between coupled charges", _PRESET, _FORWARD, _FIELD),
-                Row("flux points", _PRESET, _FORWARD, _FLUX),
+                Row("flux points", _PRESET, _FORWARD, _FLUX, once=True),
                 _TRUTH,
             ),
             _COLUMNS,
