@@ -105,7 +105,8 @@ def true_maps(preset: str, overrides: Overrides, n: int) -> list[dict[str, Any]]
     """What a perfect map would get: nothing is learned, and the outputs are the same fonts' real characters."""
     config = Config.load(preset, overrides)
     plus, minus = make_sources(config)
-    assert isinstance(plus, GlyphShapes) and isinstance(minus, GlyphShapes)
+    assert isinstance(plus, GlyphShapes)
+    assert isinstance(minus, GlyphShapes)
     x0, target, other = _held_out(plus, minus, n, config.seed)
     truth = Outcome(x0, true_glyphs(x0, plus, minus), target, other, plus)
     return [{"map": "real", **measure(minus, truth)}]
