@@ -67,14 +67,13 @@ _GENERATION_COLUMNS = {
 }
 _GENERATION_ASK: dict[str, Better] = {"frechet": "low", "recognised": "high", "coverage": "high"}
 
+#: 32 x 32 pixels, with as many places in the network as at 16 x 16.
+_LARGER: dict[str, object] = {"plus.size": 32, "minus.size": 32, "net.patch": 4}
+_GENERATED_32: dict[str, object] = {"plus.shape": [3, 32, 32], "minus.size": 32, "net.patch": 4}
 
 #: What a perfect map would get, with the reader of each seed.
 _TRUTH = Row("the same fonts' 2s", _PRESET, true_maps)
-_LARGER: dict[str, object] = {"plus.size": 32, "minus.size": 32, "net.patch": 4}
 _TRUTH_32 = Row("the same fonts' 2s", _PRESET, true_maps, _LARGER)
-
-
-_GENERATED_32: dict[str, object] = {"plus.shape": [3, 32, 32], "minus.size": 32, "net.patch": 4}
 
 
 def _generation(name: str, measure: Trained, method: dict[str, object]) -> Row:
