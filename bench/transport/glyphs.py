@@ -32,7 +32,7 @@ _FLOW = Trained([("{} evaluations", {"steps": steps}) for steps in (1, 5, 20)])
 _WHOLE: dict[str, object] = {
     "method.pairs.kind": "whole_set",
     "method.pairs.rows": 4000,
-    "method.pairs.refresh": 500,
+    "method.pairs.refresh": 125,
 }
 
 
