@@ -71,9 +71,7 @@ def style_report(
     )
 
 
-def true_glyphs(
-    inputs: Tensor, source: GlyphShapes, goal: GlyphShapes, *, split: str = "test"
-) -> Tensor:
+def true_glyphs(inputs: Tensor, source: GlyphShapes, goal: GlyphShapes, *, split: str = "test") -> Tensor:
     """The answers that a translation of glyphs should give: the same fonts' characters of ``goal``, in the same hues.
 
     Measured as if they were outputs, they say what a perfect map would get in every number: a reader does not read

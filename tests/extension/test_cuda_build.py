@@ -28,7 +28,10 @@ CUOBJDUMP = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "cuob
 @pytest.mark.skipif(not CUOBJDUMP.is_file(), reason="this Triton has no cuobjdump")
 def test_built_kernels_use_no_stack() -> None:
     said = subprocess.run(
-        [CUOBJDUMP, "-res-usage", str(native.extension().__file__)], capture_output=True, text=True, check=True
+        [CUOBJDUMP, "-res-usage", str(native.extension().__file__)],
+        capture_output=True,
+        text=True,
+        check=True,
     ).stdout
     parts = re.split(r"^arch = sm_", said, flags=re.MULTILINE)[1:]
     stacks: dict[str, list[tuple[str, str]]] = {}
