@@ -11,6 +11,8 @@ CODE = ("efm_fast", "kernels", "csrc", "bench", "tests")
 READS = re.compile(r"""(?:environ(?:\.get|\.setdefault)?|getenv)\s*[\[(]\s*["']([A-Z][A-Z0-9_]+)["']""")
 #: The project's own names, wherever they stand: a variable's name may be a constant, or come from a Makefile.
 OWN = re.compile(r"\bEFM_FAST_[A-Z_]*[A-Z]\b")
+#: What the Makefile sets for the programs that it starts.
+EXPORTS = re.compile(r"\bexport ([A-Z][A-Z0-9_]+) *=")
 #: Macros of the C++ sources, which look the same.
 MACROS = re.compile(r"(?:#\s*(?:define|undef|if|ifdef|ifndef|elif).*\b|-D)(EFM_FAST_[A-Z0-9_]+)")
 
@@ -25,7 +27,8 @@ def sources() -> list[Path]:
 
 def read_by_the_code() -> set[str]:
     text = "\n".join(path.read_text(encoding="utf-8") for path in sources())
-    return set(READS.findall(text)) | (set(OWN.findall(text)) - set(MACROS.findall(text)))
+    exported = EXPORTS.findall((ROOT / "Makefile").read_text(encoding="utf-8"))
+    return {*READS.findall(text), *exported} | (set(OWN.findall(text)) - set(MACROS.findall(text)))
 
 
 def on_the_page() -> set[str]:
