@@ -104,7 +104,6 @@ GLYPHS: dict[str, Study] = {
             "Coloured 3s to 2s of unseen font families, 32 x 32, D = 3072; the network of 16 x 16 on patches of 4",
             (
                 Row(_OURS, _PRESET, _FLOW, _LARGER),
-                Row("field, coupled charges", _PRESET, _FORWARD, {**_LARGER, **_FIELD}),
                 Row("OT-CFM, 128", _PRESET, _FLOW, {**_LARGER, **_batch(128)}),
                 _TRUTH_32,
             ),
