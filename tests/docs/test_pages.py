@@ -12,7 +12,7 @@ PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").r
 MARKED = {
     "README.md": 2,
     "docs/index.md": 1,
-    "docs/how-to/images.md": 4,
+    "docs/how-to/images.md": 5,
     "docs/how-to/share-a-model.md": 1,
     "docs/how-to/many-processes.md": 1,
     "docs/how-to/show.md": 1,
