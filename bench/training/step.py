@@ -47,7 +47,14 @@ from efm_fast.types import Plates
 CHARGES = (256, 4096, 50_000)
 PARTS = ("data", "points", "target", "network", "optimiser")
 _IMAGES, _SHAPE = 50_000, (3, 32, 32)
-_UPDATE = {"net.width": 64, "net.depth": 2, "net.levels": [1, 2, 2], "train.bf16": False}
+_UPDATE = {
+    "net.width": 64,
+    "net.depth": 2,
+    "net.levels": [1, 2, 2],
+    "train.bf16": False,
+    "method.sample.solver": "midpoint",
+    "method.sample.spacing": "uniform",
+}
 _UPDATE_LIMIT = 0.02  # of the network's own time
 _STEPS = 4  # of the map that is timed without its network
 
