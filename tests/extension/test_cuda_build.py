@@ -20,32 +20,42 @@ KERNELS = {"lines_cuda.cu": 17, "slope_step_cuda.cu": 2}
 CUOBJDUMP = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "cuobjdump"
 
 
-@pytest.mark.skipif(
-    native.why_missing() is not None or not hasattr(native.extension(), "cuda_trace_lines"),
-    reason="the extension was built without its CUDA part",
-)
-@pytest.mark.skipif("EFM_FAST_CUDA_ARCHS" in os.environ, reason="built for other architectures")
-@pytest.mark.skipif(not CUOBJDUMP.is_file(), reason="this Triton has no cuobjdump")
-def test_built_kernels_use_no_stack() -> None:
-    said = subprocess.run(
-        [CUOBJDUMP, "-res-usage", str(native.extension().__file__)],
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout
-    parts = re.split(r"^arch = sm_", said, flags=re.MULTILINE)[1:]
-    stacks: dict[str, list[tuple[str, str]]] = {}
-    for part in parts:
-        found = re.findall(r"STACK:(\d+) .*?LOCAL:(\d+)", part)
-        stacks.setdefault(part.split()[0], []).extend(found)
-    assert tuple(sorted(stacks, key=int)) == ARCHITECTURES
-    for architecture, found in stacks.items():
-        assert found == [("0", "0")] * sum(KERNELS.values()), architecture
-
-
-@pytest.mark.skipif(
+asked = pytest.mark.skipif(
     os.environ.get("EFM_FAST_NVCC") != "1", reason="asked for by EFM_FAST_NVCC=1 (a minute and more)"
 )
+
+
+def has_cuda_part() -> bool:
+    return native.why_missing() is None and hasattr(native.extension(), "cuda_trace_lines")
+
+
+def memory_of_kernels(binary: str) -> dict[str, list[tuple[str, str]]]:
+    """Bytes of stack and of local memory of every kernel in a binary, by architecture."""
+    command = [CUOBJDUMP, "-res-usage", binary]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    found: dict[str, list[tuple[str, str]]] = {}
+    for part in re.split(r"^arch = sm_", said, flags=re.MULTILINE)[1:]:
+        kernels = re.findall(r"STACK:(\d+) .*?LOCAL:(\d+)", part)
+        found.setdefault(part.split()[0], []).extend(kernels)
+    return found
+
+
+@pytest.mark.skipif(not has_cuda_part(), reason="the extension was built without its CUDA part")
+@pytest.mark.skipif(not CUOBJDUMP.is_file(), reason="this Triton has no cuobjdump")
+def test_built_kernels_use_no_stack() -> None:
+    found = memory_of_kernels(str(native.extension().__file__))
+    assert found
+    for architecture, kernels in found.items():
+        assert kernels == [("0", "0")] * sum(KERNELS.values()), architecture
+
+
+@asked
+def test_the_extension_is_built_for_every_architecture() -> None:
+    assert has_cuda_part()
+    assert tuple(sorted(memory_of_kernels(str(native.extension().__file__)), key=int)) == ARCHITECTURES
+
+
+@asked
 @pytest.mark.skipif(shutil.which("nvcc") is None, reason="nvcc is not installed")
 @pytest.mark.skipif(not CSRC.is_dir(), reason="csrc is not here")
 @pytest.mark.timeout(1500)
