@@ -76,8 +76,8 @@ _TRUTH = Row("the same fonts' 2s", _PRESET, true_maps)
 _TRUTH_32 = Row("the same fonts' 2s", _PRESET, true_maps, _LARGER)
 
 
-def _generation(name: str, measure: Trained, method: dict[str, object]) -> Row:
-    return Row(name, "glyphs_generation", measure, method)
+def _generation(name: str, measure: Trained, method: dict[str, object], *, once: bool = False) -> Row:
+    return Row(name, "glyphs_generation", measure, method, once)
 
 
 GLYPHS: dict[str, Study] = {
@@ -128,7 +128,7 @@ GLYPHS: dict[str, Study] = {
             "Noise to coloured digits of all fonts, ten classes, 16 x 16, D = 768: one loop, network and budget",
             (
                 _generation("field matching", _DESCENT, {}),
-                _generation("flow matching", _PATHS, {"method.name": "flow_matching"}),
+                _generation("flow matching", _PATHS, {"method.name": "flow_matching"}, once=True),
                 _generation("OT-CFM, 128", _PATHS, {"method.name": "flow_matching", **_batch(128)}),
                 _generation(_OURS, _PATHS, {"method.name": "flow_matching", **_WHOLE}),
                 Row("other held-out digits", "glyphs_generation", real_samples),
@@ -148,12 +148,18 @@ GLYPHS: dict[str, Study] = {
             "Noise to coloured digits of all fonts, 32 x 32, D = 3072; the network of 16 x 16 on patches of 4",
             (
                 _generation("field matching", _DESCENT, _GENERATED_32),
+                _generation(
+                    "OT-CFM, 128", _PATHS, {"method.name": "flow_matching", **_GENERATED_32, **_batch(128)}
+                ),
                 _generation(_OURS, _PATHS, {"method.name": "flow_matching", **_GENERATED_32, **_WHOLE}),
                 Row("other held-out digits", "glyphs_generation", real_samples, _GENERATED_32),
             ),
             _GENERATION_COLUMNS,
             tuple(
-                q for k in range(3) for q in questions((_OURS, k), ("field matching", k), **_GENERATION_ASK)
+                q
+                for other in ("OT-CFM, 128", "field matching")
+                for k in range(3)
+                for q in questions((_OURS, k), (other, k), **_GENERATION_ASK)
             ),
             images=True,
         ),
