@@ -56,12 +56,12 @@ _FUSED = (
 )
 #: A product with the unit matrix leaves the points in the registers where the tensor cores read their first operand.
 _REGISTERS = ((
-    "    own_c = tl.load(c + row)[:, None]\n",
-    """    unit = (feature[:, None] == feature[None, :]).to(x_high.dtype)
+    "    x_low = tl.load(xl + row[:, None] * WIDTH + feature[None, :]) if HAS_XL else x_high\n",
+    """    x_low = tl.load(xl + row[:, None] * WIDTH + feature[None, :]) if HAS_XL else x_high
+    unit = (feature[:, None] == feature[None, :]).to(x_high.dtype)
     x_high = dot(x_high, unit, tl.zeros([BLOCK_N, WIDTH], tl.float32)).to(x_high.dtype)
     if HAS_XL:
         x_low = dot(x_low, unit, tl.zeros([BLOCK_N, WIDTH], tl.float32)).to(x_high.dtype)
-    own_c = tl.load(c + row)[:, None]
 """,
 ),)  # fmt: skip
 #: Leaves out the branch for unseen pairs, which hardly any tile takes, so that the rest can be counted.
@@ -245,6 +245,7 @@ def table(architectures: tuple[int, ...]) -> list[list[object]]:
                 pool = context.Pool(1)
             except Exception as cause:  # compilers raise errors of many kinds
                 failure = f"does not compile ({type(cause).__name__})"
+                print(cause)
             head = [f"sm_{arch}", variant.kernel, variant.d, f"{variant.name}: {failure}"]
             rows.append([*head, *["-"] * (len(COLUMNS) - len(head))])
     pool.terminate()
