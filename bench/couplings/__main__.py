@@ -4,6 +4,7 @@
     python -m bench.couplings kinds      # cost, hubs and colour of every kind, on coloured digits; minutes
     python -m bench.couplings whole      # 20,000 + 20,000 at D = 768, beside the rate of a matrix product; minutes
     python -m bench.couplings geomloss   # 2000 + 2000, beside GeomLoss over KeOps (pip install both); minutes
+    python -m bench.couplings lines      # 4268 + 4268 glyphs of 16 x 16 by exact lines, beside one product; minutes
     python -m bench.couplings predicted  # 50,000 + 50,000 at D = 3072 on an H200, from counts and `whole`; at once
 
 Seconds are the processor's, of all threads, so that other work on the machine counts little. Each study is written to
@@ -26,6 +27,7 @@ from bench.common.record import RESULTS, as_text, print_table, write_result
 from bench.gpu.prediction import H200, Problem, predict
 from bench.lines.images import image_like
 from efm_fast import couple
+from efm_fast.data import make_source
 from efm_fast.data.colour import rgb_to_hue
 from efm_fast.metrics.strokes import hue_difference
 
@@ -85,7 +87,6 @@ def exact(options: argparse.Namespace) -> list[Row]:
 
 def kinds(options: argparse.Namespace) -> list[Row]:
     """What the kinds of couplings keep: coloured 8 x 8 digits, 3s beside 2s."""
-    from efm_fast.data import make_source
     from efm_fast.metrics.strokes import stroke_colour
 
     plus, minus = (
@@ -172,6 +173,40 @@ def geomloss(options: argparse.Namespace) -> list[Row]:
     return [*ours, row | {"cpu seconds": cpu, "seconds": wall, "epsilon": epsilon}]
 
 
+def lines(options: argparse.Namespace) -> list[Row]:
+    """Exact lines between whole sets of coloured glyphs, beside the least that float32 products would take.
+
+    A point needs its products with the charges of both plates once; where far charges matter, their mean takes as much
+    again. *One product* is the time of the first alone.
+    """
+    plus, minus = (
+        make_source({"name": "glyphs", "label": label}).draw(options.data, torch.Generator().manual_seed(k))
+        for k, label in enumerate((3, 2))
+    )
+    size = float(torch.cdist(plus, minus).square().mean()) ** 0.5
+    rate = _product_rate(plus, minus)
+    rows = []
+    for share, both_ways in ((0.3, False), (0.3, True), (0.03, False), (0.003, False)):
+        cpu, seconds, found = spent(
+            lambda at=share * size, both=both_ways: couple(plus, minus, kind="lines", L=at, both_ways=both)
+        )
+        evaluations = int(found.evaluations.sum())
+        products = 2.0 * evaluations * (len(plus) + len(minus)) * plus.shape[1]
+        row: Row = {"L / s": share, "lines": len(found.plus)}
+        row |= {"evaluations": evaluations / len(found.plus), "cpu seconds": cpu, "seconds": seconds}
+        rows.append(row | {"one product, seconds": products / rate})
+    return rows
+
+
+def _product_rate(plus: Tensor, minus: Tensor) -> float:
+    """Operations of a float32 matrix product per second of these threads, the best of several."""
+
+    def seconds() -> float:
+        return spent(lambda: torch.mm(plus[:1024], minus.T))[1]
+
+    return 2.0 * len(plus[:1024]) * len(minus) * plus.shape[1] / min(seconds() for _ in range(8))
+
+
 def predicted(options: argparse.Namespace) -> list[Row]:
     """Seconds of Sinkhorn and of exact lines on an H200, from counted operations; measured on no GPU."""
     measured = json.loads((RESULTS / "couplings_whole.json").read_text(encoding="utf-8"))["rows"][0]
@@ -201,6 +236,7 @@ STUDIES: dict[str, tuple[Callable[[argparse.Namespace], list[Row]], int, int]] =
     "kinds": (kinds, 1200, 768),
     "whole": (whole, 20_000, 768),
     "geomloss": (geomloss, 2000, 768),
+    "lines": (lines, 4268, 768),
     "predicted": (predicted, 50_000, 3072),
 }
 
