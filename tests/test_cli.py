@@ -98,6 +98,21 @@ def test_sample_writes_what_was_asked_for(
     assert (tiny_run / "samples" / "samples.png").stat().st_size > 0
 
 
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="GNU's OpenMP tells its settings")
+@pytest.mark.parametrize(("given", "spins"), [({}, "5000"), ({"GOMP_SPINCOUNT": "7"}, "7")])
+def test_waiting_threads_soon_sleep_unless_the_user_says_otherwise(given: dict[str, str], spins: str) -> None:
+    """Else training beside other work is many times slower; OpenMP reads it when torch is loaded."""
+    environment = {name: value for name, value in os.environ.items() if name != "GOMP_SPINCOUNT"}
+    done = subprocess.run(
+        [sys.executable, "-m", "efm_fast", "info"],
+        env=environment | {"OMP_DISPLAY_ENV": "VERBOSE"} | given,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert f"GOMP_SPINCOUNT = '{spins}'" in done.stderr
+
+
 def test_lists_and_facts(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(monkeypatch, "presets") == 0
     assert "digits_3_to_2" in capsys.readouterr().out

@@ -1,7 +1,7 @@
 """Lines among charges of image size: their rate beside that of the sums they are made of, and where they end.
 
     python -m bench.lines.images                 # 512 lines among 2 x 1024 charges at D = 192, 768, 3072; minutes
-    python -m bench.lines.images --lines 4268 --charges 4268 --features 768 --threads 2 --write line_images_whole
+    python -m bench.lines.images --lines 4268 --charges 4268 --features 768 --threads 2
 
 The sums are timed at points of the lines themselves, because a point near one charge takes less time than a point among
 many. Seconds are CPU time, so other work on the machine counts little.
@@ -103,7 +103,7 @@ def row(n_lines: int, charges: int, features: int, share: float, *, check: bool)
 
 
 def main() -> None:
-    """Measure, print, and write ``bench/results/NAME.json``."""
+    """Measure, print, and write ``bench/results/line_images.json``."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--lines", type=int, default=512)
     parser.add_argument("--charges", type=int, default=1024)
@@ -113,7 +113,6 @@ def main() -> None:
     )
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--no-check", action="store_true", help="skip the ends of a tight tolerance")
-    parser.add_argument("--write", default="line_images", metavar="NAME", help="name of the result")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     rows = [
@@ -123,7 +122,7 @@ def main() -> None:
     ]
     text = as_text(rows)
     print_table([dict(zip(text["columns"], row, strict=True)) for row in text["rows"]], text["columns"])
-    print(f"wrote {write_result(options.write, {'rows': rows, 'tables': {'rows': text}})}")
+    print(f"wrote {write_result('line_images', {'rows': rows, 'tables': {'rows': text}})}")
 
 
 if __name__ == "__main__":
