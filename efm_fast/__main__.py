@@ -8,9 +8,8 @@ import sys
 from .errors import MissingPackageError
 
 _SPINS = "5000"
-"""How often torch's OpenMP threads look whether the others are done before they sleep. By default they look so long
-that on a busy machine they take the time of those they wait for: training on two cores of which one is busy becomes 12
-times as fast by this, and on idle cores it loses a tenth at most."""
+"""How often torch's OpenMP threads look whether the others are done before they sleep. By default they look so
+long that on a busy machine they take the time of those they wait for. Fewer looks slow training on idle cores."""
 
 
 def main() -> None:

@@ -135,8 +135,7 @@ def whole(options: argparse.Namespace) -> list[Row]:
     """Whole sets at image size: seconds, memory, and the share of the float32 matrix product's rate."""
     plates = image_like(options.data, options.features, 1.0)
     plus, minus = plates.plus, plates.minus
-    seconds = min(spent(lambda: torch.mm(plus[:512], minus[:8192].T))[0] for _ in range(3))
-    product = 2.0 * 512 * len(minus[:8192]) * options.features / seconds
+    product = _product_rate(plus[:512], minus[:8192], 0)
     with PeakMemory("cpu") as peak:
         cpu, wall, found = spent(lambda: couple(plus, minus))
     flops = 2.0 * len(plus) * len(minus) * options.features * found.numbers["passes"]
@@ -184,7 +183,7 @@ def lines(options: argparse.Namespace) -> list[Row]:
         for k, label in enumerate((3, 2))
     )
     size = float(torch.cdist(plus, minus).square().mean()) ** 0.5
-    rate = _product_rate(plus, minus)
+    rate = _product_rate(plus[:1024], minus, 1)
     rows = []
     for share, both_ways in ((0.3, False), (0.3, True), (0.03, False), (0.003, False)):
         cpu, seconds, found = spent(
@@ -198,13 +197,10 @@ def lines(options: argparse.Namespace) -> list[Row]:
     return rows
 
 
-def _product_rate(plus: Tensor, minus: Tensor) -> float:
-    """Operations of a float32 matrix product per second of these threads, the best of several."""
-
-    def seconds() -> float:
-        return spent(lambda: torch.mm(plus[:1024], minus.T))[1]
-
-    return 2.0 * len(plus[:1024]) * len(minus) * plus.shape[1] / min(seconds() for _ in range(8))
+def _product_rate(plus: Tensor, minus: Tensor, clock: int) -> float:
+    """Operations of a float32 matrix product per second, the best of several; ``clock`` indexes :func:`spent`."""
+    seconds = min(spent(lambda: torch.mm(plus, minus.T))[clock] for _ in range(8))
+    return 2.0 * len(plus) * len(minus) * plus.shape[1] / seconds
 
 
 def predicted(options: argparse.Namespace) -> list[Row]:
