@@ -17,11 +17,11 @@ from ..lines import LineStatus, trace_lines
 from ..lines.seeds import sphere
 from .job import Job
 from .record import Coupling, paired
+from .starts import gaps, straight
 from .strips import Strips
 
 Direction = Literal["perpendicular", "flux"]
 _SHARE = 0.01  # default L over the root mean square distance of the sets
-_START = 0.1  # distance of a start from its charge, over the smaller of L and the nearest charge's distance
 _CHUNK = 1024  # lines that are traced between two writes of the state
 
 
@@ -146,14 +146,14 @@ class _Tracer:
         """Trace the lines that leave the charges ``starts`` for the charges ``ends``, [N, D] and [M, D]."""
         each = self.settings.each
         index = torch.arange(len(starts)).repeat_interleave(each)
-        gap = None
+        reach = None
         found = []
         size = self.job.processes.size
         for rows in torch.arange(len(index)).split(_CHUNK * size):
             done = self.saved[self.begun : self.begun + len(rows)]
             if len(done) < len(rows):
-                gap = self._gaps(starts) if gap is None else gap
-                done = self._round(starts, ends, index[rows], gap[index[rows].to(gap.device)])
+                reach = self._reach(starts, ends) if reach is None else reach
+                done = self._round(starts, ends, index[rows], reach[index[rows].to(reach.device)])
             self.begun += len(rows)
             self.parts.append(done)
             found.append(done)
@@ -178,14 +178,14 @@ class _Tracer:
             )
         return counts
 
-    def _gaps(self, charges: Tensor) -> Tensor:
-        """Distance from each charge to the nearest other place with a charge, at most L, float64 [N]."""
+    def _reach(self, starts: Tensor, ends: Tensor) -> Tensor:
+        """The distance to which lines run straight from their charges ``starts``, float64 [N], data units."""
+        own, other = gaps(starts, ends, self.job.processes)
+        perpendicular = self.settings.direction == "perpendicular"
         L = float(self.settings.L or 0.0)
-        strips = Strips(charges, charges, working_dtype(charges), self.job.processes)
-        apart = strips.near()[0]
-        return apart.masked_fill(apart == 0.0, torch.inf).amin(1).sqrt().clamp_max(L)
+        return straight(own, other, L, starts.shape[1], len(starts), perpendicular=perpendicular)
 
-    def _round(self, starts: Tensor, ends: Tensor, index: Tensor, gap: Tensor) -> Tensor:
+    def _round(self, starts: Tensor, ends: Tensor, index: Tensor, reach: Tensor) -> Tensor:
         """Trace a chunk of lines on each process; what all found, [lines, 4]."""
         processes = self.job.processes
         chunks = [len(part) for part in index.split(_CHUNK)] + [0] * processes.size
@@ -193,16 +193,16 @@ class _Tracer:
         mine = slice(before, before + chunks[processes.rank])
         traced = torch.zeros(0, 4, dtype=torch.float64)
         if mine.stop > mine.start:
-            traced = self._chunk(starts, ends, index[mine], gap[mine], self.begun + mine.start)
+            traced = self._chunk(starts, ends, index[mine], reach[mine], self.begun + mine.start)
         if processes.size == 1:
             return traced
         every = processes.gather_rows(traced.to(processes.device), chunks[: processes.size])
         return torch.cat(every).cpu()
 
-    def _chunk(self, starts: Tensor, ends: Tensor, index: Tensor, gap: Tensor, first: int) -> Tensor:
+    def _chunk(self, starts: Tensor, ends: Tensor, index: Tensor, reach: Tensor, first: int) -> Tensor:
         settings, at = self.settings, index.to(starts.device)
         x = starts[at].to(working_dtype(starts, ends))
-        radius = (_START * gap).to(x.dtype)
+        radius = reach.to(x.dtype)
         z = radius
         if settings.direction == "flux":
             sample = first + torch.arange(len(index), device=x.device)
@@ -218,5 +218,6 @@ class _Tracer:
             backend=self.job.backend,
         )
         assert lines.charge is not None
-        columns = (lines.charge, lines.status, lines.evaluations, lines.length.nan_to_num(0.0))
+        length = (lines.length + radius).nan_to_num(0.0)
+        columns = (lines.charge, lines.status, lines.evaluations, length)
         return torch.stack([column.double().cpu() for column in columns], 1)

@@ -76,7 +76,7 @@ def trace_lines(
         step: change of the distance to the nearest charge per step, divided by that distance, for methods without an
             error estimate.
         tolerance: local error divided by the distance to the nearest charge; 1e-4 / sqrt(D + 1) for "dopri5" and
-            1e-2 / sqrt(D + 1) for "bs23" by default.
+            2e-2 / sqrt(D + 1) for "bs23" by default.
         max_steps: lines that take more steps, including rejected ones, end as STEP_LIMIT.
         backend: backend of the sums over charges, see :func:`efm_fast.riesz_sum`. With "auto" and "cpp" the extension
             follows whole lines in one call if it can: up to D = 64 on the CPU and 16 on a CUDA device. A line then has
@@ -128,7 +128,7 @@ def _rule(method: TraceMethod, step: float, tolerance: float | None, d: int) -> 
     step = checks.positive("step", step)
     if tolerance is not None:
         return StepRule(method, step, checks.positive("tolerance", tolerance))
-    return StepRule(method, step, (1e-2 if method == "bs23" else 1e-4) / math.sqrt(d + 1))
+    return StepRule(method, step, (2e-2 if method == "bs23" else 1e-4) / math.sqrt(d + 1))
 
 
 def _follow(problem: LineProblem, rule: StepRule, choice: EngineChoice, max_steps: int, every: int) -> Lines:

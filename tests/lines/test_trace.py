@@ -117,11 +117,14 @@ def test_an_embedded_pair_is_of_its_order(name):
     start = torch.tensor([[1.0, 0.0]], dtype=torch.float64)
     errors, estimates = [], []
     for ds in (0.2, 0.1):
-        new, last, error = pair.advance(turn, start, turn(start), torch.tensor([ds], dtype=torch.float64))
+        new, last, length, error = pair.advance(
+            turn, start, turn(start), torch.tensor([ds], dtype=torch.float64)
+        )
         angle = torch.tensor(ds, dtype=torch.float64)
         errors.append(float((new - torch.stack([angle.cos(), angle.sin()])).norm()))
         estimates.append(float(error))
         assert torch.equal(last, turn(new))
+        assert float(length) == pytest.approx(ds, rel=ds**pair.order)
     assert errors[0] / errors[1] == pytest.approx(2 ** (pair.order + 1), rel=0.15)
     assert estimates[0] / estimates[1] == pytest.approx(2**pair.order, rel=0.15)
 

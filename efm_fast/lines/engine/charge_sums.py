@@ -26,17 +26,19 @@ class View:
     """The field at N points, and the charges near them.
 
     Attributes:
-        direction: unit direction of the field, [N, D+1]; zero where it vanishes.
+        rate: the field over (sum of weights)^(D/(D+1)), [N, D+1], dimensionless. Its length is about 1 near a lone
+            charge, at most about 1 elsewhere, and 0 where the field vanishes and on charges. Unlike the unit direction
+            it is smooth where the plates cancel.
         nearest: distance to the nearest charge of either plate, float64 [N], data units.
         others: weight of all other charges relative to that of the nearest minus charge, float64 [N], dimensionless.
     """
 
-    direction: Tensor
+    rate: Tensor
     nearest: Tensor
     others: Tensor
 
     def __getitem__(self, rows: Tensor) -> View:
-        return View(self.direction[rows], self.nearest[rows], self.others[rows])
+        return View(self.rate[rows], self.nearest[rows], self.others[rows])
 
 
 class ChargeSums:
@@ -57,8 +59,13 @@ class ChargeSums:
             _of_charge_one(*part) for part in ((plus, self.plates.plus), (minus, self.plates.minus))
         )
         others = minus.w - 1.0 + torch.exp(plus.m - minus.m) * plus.w
-        direction = superposed(plus, minus, x, z, L).direction.to(points.dtype)
-        return View(direction, torch.exp(log_nearest), others)
+        field = superposed(plus, minus, x, z, L)
+        m = torch.maximum(plus.m, minus.m)
+        log_weight = m + torch.log(plus.weight_at(m) + minus.weight_at(m))
+        size = torch.exp(field.log_norm - log_weight * (1.0 - 1.0 / self.power))
+        size = size.nan_to_num(0.0)  # on a charge both are infinite
+        rate = field.direction * size[:, None].to(field.direction.dtype)
+        return View(rate.to(points.dtype), torch.exp(log_nearest), others)
 
     def _plate(self, x: Tensor, charges: Tensor, height: Tensor) -> CentredSum:
         request = SumRequest(

@@ -29,6 +29,10 @@ from .walk import Walk
 #: owner's grows if 2 s < log(1 / s) / D, and with it their share falls.
 _OTHERS = 1e-4
 
+#: Lines slow down where the field is weaker than this share of that at the start of the step. Where the plates cancel
+#: the unit direction jumps, and a line at constant speed turns in many small steps.
+_EASE = 0.5
+
 #: Status of a line that waits until the host finds the place that takes it, or finds that none does.
 _ASKS = -1
 
@@ -114,7 +118,7 @@ class SummedWalk(Walk):
         self.evaluations[rows] += 1
 
     def _see(self, rows: Tensor, view: View) -> None:
-        self.first[rows] = view.direction
+        self.first[rows] = view.rate
         self.nearest[rows], self.others[rows] = view.nearest, view.others
 
     def advance(self, rows: Tensor) -> None:
@@ -124,25 +128,29 @@ class SummedWalk(Walk):
         distance = nearest.to(before.dtype)
         view: View | None = None
 
-        def direction(at: Tensor) -> Tensor:
+        slow = _EASE * torch.linalg.vector_norm(first, dim=1)
+
+        def velocity(at: Tensor) -> Tensor:
             nonlocal view
             view = self.sums(at)
-            return view.direction
+            return _velocity(view.rate, slow)
 
         ds = torch.where(moved, 0.0, torch.minimum(before, distance))
-        tried = self.pair.attempt(direction, points, first, ds, self.rule.tolerance * distance, rejected)
+        tried = self.pair.attempt(
+            velocity, points, _velocity(first, slow), ds, self.rule.tolerance * distance, rejected
+        )
         assert view is not None  # the view at the last stage, which is the end of the step
         accepted = tried.accepted | moved
         advances = accepted & ~moved
         seen = View(
-            torch.where(accepted[:, None], view.direction, first),
+            torch.where(accepted[:, None], view.rate, first),
             torch.where(accepted, view.nearest, nearest),
             torch.where(accepted, view.others, self.others[rows]),
         )
         self._see(rows, seen)
         self.ds[rows] = torch.where(moved, before, tried.following)
         self.rejected[rows] = torch.where(moved, rejected, ~accepted)
-        self.length[rows] += torch.where(advances, ds, 0.0)
+        self.length[rows] += torch.where(advances, tried.length, 0.0)
         new = torch.where(advances[:, None], tried.new, points)
         self._settle(rows, new, seen, accepted, moved)
 
@@ -163,7 +171,7 @@ class SummedWalk(Walk):
         self.evaluations[rows] += torch.where(moved, 0, self.pair.evaluations) + mirrored
         taken = self.taken[rows] + ~moved
         self.taken[rows] = taken
-        lost = ~torch.isfinite(new).all(dim=1) | (seen.direction == 0).all(dim=1)
+        lost = ~torch.isfinite(new).all(dim=1) | (seen.rate == 0).all(dim=1)
         asks = accepted & ~mirrored & self._is_owned(seen.others, self.most)
         status = torch.where(asks, _ASKS, int(LineStatus.RUNNING))
         status = torch.where(taken > self.max_steps, int(LineStatus.STEP_LIMIT), status)
@@ -191,3 +199,9 @@ class SummedWalk(Walk):
             self.status[others] = int(LineStatus.RUNNING)
             on += len(others)
         return on
+
+
+def _velocity(rate: Tensor, slow: Tensor) -> Tensor:
+    """``rate`` [N, D+1] over its size, or over about ``slow`` [N] where it is smaller: at most 1, and smooth."""
+    square = rate.square().sum(dim=1) + slow.square()
+    return rate / square.sqrt().clamp_min(torch.finfo(rate.dtype).tiny)[:, None]

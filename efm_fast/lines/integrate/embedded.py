@@ -17,12 +17,14 @@ class Attempt:
         accepted: whether it is taken, bool [N].
         new: ends of the steps, [N, D+1], data units.
         last: direction there, [N, D+1].
-        following: length of the next attempt, [N], data units.
+        length: arc length of the steps, [N], data units.
+        following: size of the next attempt, [N], data units.
     """
 
     accepted: Tensor
     new: Tensor
     last: Tensor
+    length: Tensor
     following: Tensor
 
 
@@ -54,17 +56,18 @@ class EmbeddedPair:
 
     def advance(
         self, direction: Callable[[Tensor], Tensor], points: Tensor, first: Tensor, ds: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """One step of length ``ds`` along dp/ds = direction(p).
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """One step of size ``ds`` along dp/ds = direction(p).
 
         Args:
-            direction: unit direction of the field at points, [N, D+1] to [N, D+1].
+            direction: a positive multiple of the field at points, dimensionless, [N, D+1] to [N, D+1].
             points: [N, D+1], data units.
             first: direction at ``points``.
-            ds: step of each line, [N], data units.
+            ds: step of each line, [N], data units; its arc length where directions are unit vectors.
 
         Returns:
-            New points, the direction there, and the size of the local error, [N], data units.
+            New points, the direction there, the arc length of the step, and the size of its local error, [N], data
+            units.
         """
         stages = [first]
         new = points
@@ -72,7 +75,8 @@ class EmbeddedPair:
             new = points + ds[:, None] * _combine(row, stages)
             stages.append(direction(new))
         error = ds * _combine(self.error, stages).norm(dim=1)
-        return new, stages[-1], error
+        length = ds * _combine(self.rows[-1], [stage.norm(dim=1) for stage in stages[:-1]])
+        return new, stages[-1], length, error
 
     def attempt(
         self,
@@ -83,22 +87,22 @@ class EmbeddedPair:
         allowed: Tensor,
         rejected: Tensor,
     ) -> Attempt:
-        """Try one step of length ``ds`` and choose the next one; arguments as for :meth:`advance`.
+        """Try one step of size ``ds`` and choose the next one; arguments as for :meth:`advance`.
 
         Args:
-            direction: unit direction of the field at points.
+            direction: a positive multiple of the field at points.
             points: where the lines are.
             first: direction there.
             ds: step of each line.
             allowed: largest local error, [N], data units.
             rejected: whether the attempt before was rejected, bool [N].
         """
-        new, last, error = self.advance(direction, points, first, ds)
+        new, last, length, error = self.advance(direction, points, first, ds)
         accepted = error <= allowed
         following = self.next_step(ds, error, allowed)
         if self.patient:
             following = torch.where(accepted & rejected, torch.minimum(following, ds), following)
-        return Attempt(accepted, new, last, following)
+        return Attempt(accepted, new, last, length, following)
 
     def next_step(self, ds: Tensor, error: Tensor, allowed: Tensor) -> Tensor:
         """The step of the next attempt, [N], data units."""
