@@ -92,7 +92,7 @@ def _timed(row: Row, overrides: Mapping[str, Any], n: int) -> list[dict[str, Any
 
 
 def summarise(study: Study, found: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Mean and spread (largest minus smallest, halved) of every number over seeds, one line per row and map."""
+    """Mean, spread (largest minus smallest, halved) and values of every number over seeds, per row and map."""
     lines: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for entry in found:
         lines.setdefault((entry["row"], entry["map"]), []).append(entry)
@@ -105,6 +105,7 @@ def summarise(study: Study, found: list[dict[str, Any]]) -> list[dict[str, Any]]
                 spread = (max(values) - min(values)) / 2
                 line[key] = statistics.fmean(values)
                 line[f"{key}_spread"] = spread
+                line[f"{key}_seeds"] = values
         if entries[0].get("evaluations") is not None:
             line["evaluations"] = statistics.fmean(e["evaluations"] for e in entries)
         table.append(line)

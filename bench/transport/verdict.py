@@ -1,11 +1,13 @@
 """What a study says, in words: where ours is ahead, level or behind, computed from its table.
 
-A difference counts where it is beyond both rows' spreads over seeds together, and beyond 5 % of the larger number; one
-seed has no spread, and leaves the 5 %.
+Rows are compared seed by seed, over the seeds that both have: a seed has its own data and its own reader of images,
+which move both rows alike. A difference counts where its mean is beyond half the range over these seeds, and beyond 5 %
+of the larger number; one seed has no range, and leaves the 5 %.
 """
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -34,8 +36,8 @@ class Answer:
 
     Attributes:
         question: what was asked.
-        ours: our line of the study's table.
-        theirs: the line that it is held against.
+        ours: our line of the study's table, over the seeds that both lines have.
+        theirs: the line that it is held against, over the same seeds.
         verdict: "ahead", "level" or "behind", for ours.
     """
 
@@ -74,11 +76,13 @@ def answer(question: Question, table: Sequence[Mapping[str, Any]]) -> Answer:
         KeyError: the table has no such row, map or measure.
     """
     ours, theirs = (_line(place, table) for place in (question.ours, question.theirs))
-    a, b = (_loss(line[question.key], question.better) for line in (ours, theirs))
-    spread = sum(line.get(f"{question.key}_spread", 0.0) for line in (ours, theirs))
-    largest = max(abs(line[question.key]) for line in (ours, theirs))
-    margin = max(spread, _SLACK * largest)
-    verdict = "level" if abs(a - b) <= margin else "ahead" if a < b else "behind"
+    pairs = list(zip(*(line[f"{question.key}_seeds"] for line in (ours, theirs)), strict=False))
+    differences = [_loss(a, question.better) - _loss(b, question.better) for a, b in pairs]
+    means = [statistics.fmean(values) for values in zip(*pairs, strict=True)]
+    difference = statistics.fmean(differences)
+    margin = max((max(differences) - min(differences)) / 2, _SLACK * max(map(abs, means)))
+    verdict = "level" if abs(difference) <= margin else "ahead" if difference < 0 else "behind"
+    ours, theirs = ({**line, question.key: mean} for line, mean in zip((ours, theirs), means, strict=True))
     return Answer(question, ours, theirs, verdict)
 
 

@@ -15,11 +15,18 @@ from bench.transport import studies as transport_studies
 from bench.transport import verdict
 from bench.transport.studies import STUDIES, Row, Study
 
+
+def line(row: str, kind: str, evaluations: float, **seeds: list[float]) -> dict[str, Any]:
+    numbers = {"evaluations": [evaluations] * 3, **seeds}
+    means = {key: sum(values) / len(values) for key, values in numbers.items()}
+    return {"row": row, "map": kind, **means, **{f"{key}_seeds": values for key, values in numbers.items()}}
+
+
 TABLE: list[dict[str, Any]] = [
-    {"row": "a", "map": "full", "w2": 0.2, "w2_spread": 0.01, "ratio": 0.9, "evaluations": 28.0},
-    {"row": "a", "map": "forward", "w2": 0.4, "w2_spread": 0.01, "ratio": 1.2, "evaluations": 160.0},
-    {"row": "b", "map": "100 steps", "w2": 0.25, "w2_spread": 0.01, "ratio": 1.3, "evaluations": 100.0},
-    {"row": "c", "map": "9 evaluations", "w2": 0.21, "w2_spread": 0.0, "ratio": 1.08, "evaluations": 9.0},
+    line("a", "full", 28.0, w2=[0.21, 0.2, 0.19], ratio=[0.9]),
+    line("a", "forward", 160.0, w2=[0.41, 0.4, 0.39], ratio=[1.2]),
+    line("b", "100 steps", 100.0, w2=[0.26, 0.25, 0.24], ratio=[1.3]),
+    line("c", "9 evaluations", 9.0, w2=[0.22, 0.21, 0.2], ratio=[1.08]),
 ]
 
 
@@ -50,10 +57,20 @@ def test_a_verdict_follows_from_the_numbers(
     assert verdict.answer(verdict.Question(key, better, ours, theirs), TABLE).verdict == wanted
 
 
-def test_a_difference_within_both_spreads_is_level() -> None:
-    question = verdict.Question("w2", "low", ("a", 0), ("b", 0))
-    wide = [{**line, "w2_spread": 0.03} for line in TABLE]
-    assert verdict.answer(question, wide).verdict == "level"
+@pytest.mark.parametrize(
+    ("theirs", "wanted"),
+    [
+        ([0.3, 0.9, 0.5], "ahead"),  # seeds differ by more than the rows do, but each is ahead
+        ([0.3, 0.5, 0.1], "level"),  # ahead in two seeds, behind in one
+        ([0.3], "ahead"),  # in the only seed that both have
+    ],
+)
+def test_rows_are_compared_seed_by_seed(theirs: list[float], wanted: str) -> None:
+    table = [line("a", "full", 5.0, w2=[0.2, 0.8, 0.4]), line("b", "full", 5.0, w2=theirs)]
+    found = verdict.answer(verdict.Question("w2", "low", ("a", 0), ("b", 0)), table)
+    assert found.verdict == wanted
+    if len(theirs) == 1:
+        assert found.sentence() == "w2 0.2 in 5 evaluations against 0.3 in 5 evaluations (b, full): ahead"
 
 
 def test_sentences_name_both_numbers_and_what_they_cost() -> None:
