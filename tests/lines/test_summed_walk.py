@@ -152,3 +152,12 @@ def test_with_fewer_features_the_sums_tell_what_a_search_finds(monkeypatch):
     assert torch.equal(ours.charge, searched.charge)
     assert torch.equal(ours.status, searched.status)
     assert torch.allclose(ours.length, searched.length, rtol=1e-3)
+
+
+@pytest.mark.parametrize("size", [1.0, 1e-12, 1e-30])
+def test_lines_slow_down_in_fields_weaker_than_at_the_start_of_a_step(size):
+    toward = torch.nn.functional.normalize(torch.randn(4, 9, generator=torch.Generator().manual_seed(0)))
+    rate = toward * (size * torch.tensor([100.0, 1.0, 0.01, 0.0]))[:, None]
+    velocity = summed_walk._velocity(rate, torch.full((4,), size, dtype=torch.float64))
+    want = torch.tensor([1.0, 0.5**0.5, 0.01, 0.0])
+    torch.testing.assert_close(velocity, toward * want[:, None], rtol=1e-4, atol=0)

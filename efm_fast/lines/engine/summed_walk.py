@@ -128,7 +128,7 @@ class SummedWalk(Walk):
         distance = nearest.to(before.dtype)
         view: View | None = None
 
-        slow = _EASE * torch.linalg.vector_norm(first, dim=1)
+        slow = _EASE * torch.linalg.vector_norm(first, dim=1, dtype=torch.float64)
 
         def velocity(at: Tensor) -> Tensor:
             nonlocal view
@@ -202,6 +202,7 @@ class SummedWalk(Walk):
 
 
 def _velocity(rate: Tensor, slow: Tensor) -> Tensor:
-    """``rate`` [N, D+1] over its size, or over about ``slow`` [N] where it is smaller: at most 1, and smooth."""
-    square = rate.square().sum(dim=1) + slow.square()
-    return rate / square.sqrt().clamp_min(torch.finfo(rate.dtype).tiny)[:, None]
+    """``rate`` [N, D+1] over its size, or over about ``slow`` [N], float64, where that is larger: at most 1, smooth."""
+    # in float64, because the squares of a field that nearly vanishes are none in float32
+    square = torch.linalg.vector_norm(rate, dim=1, dtype=torch.float64).square() + slow.square()
+    return rate / square.sqrt().to(rate.dtype).clamp_min(torch.finfo(rate.dtype).tiny)[:, None]
