@@ -1,6 +1,6 @@
 """Lines among charges of image size: their rate beside that of the sums they are made of, and where they end.
 
-    python -m bench.lines.images                 # 2048 lines among 2 x 1024 charges at D = 192, 768, 3072; minutes
+    python -m bench.lines.images                 # 512 lines among 2 x 1024 charges at D = 192, 768, 3072; minutes
     python -m bench.lines.images --lines 4268 --charges 4268 --features 768 --threads 2
 
 512 lines step together, and ended ones give their places to waiting ones. At last few are left, and a sum over few
@@ -107,7 +107,7 @@ def row(n_lines: int, charges: int, features: int, share: float, *, check: bool)
 def main() -> None:
     """Measure, print, and write ``bench/results/line_images.json``."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--lines", type=int, default=2048)
+    parser.add_argument("--lines", type=int, default=512)
     parser.add_argument("--charges", type=int, default=1024)
     parser.add_argument("--features", type=int, nargs="+", default=[192, 768, 3072])
     parser.add_argument(
