@@ -4,9 +4,9 @@
     python -m bench.lines.images --lines 4268 --charges 4268 --features 768 --threads 2
 
 512 lines step together, and ended ones give their places to waiting ones. At last few are left, and a sum over few
-points takes longer per point, so the share is that of a call with several times 512 lines. The sums are timed at points
-of the lines themselves, because a point near one charge takes less time than a point among many. Seconds are CPU time,
-so other work on the machine counts little.
+points takes longer per point, so 512 lines have a smaller share than more lines. The sums are timed at points of the
+lines themselves, because a point near one charge takes less time than a point among many. Seconds are CPU time, so
+other work on the machine counts little.
 """
 
 from __future__ import annotations

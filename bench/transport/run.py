@@ -105,7 +105,7 @@ def summarise(study: Study, found: list[dict[str, Any]]) -> list[dict[str, Any]]
                 spread = (max(values) - min(values)) / 2
                 line[key] = statistics.fmean(values)
                 line[f"{key}_spread"] = spread
-                line[f"{key}_seeds"] = values
+                line[f"{key}_seeds"] = [e.get(key) for e in entries]  # None where a seed has no such number
         if entries[0].get("evaluations") is not None:
             line["evaluations"] = statistics.fmean(e["evaluations"] for e in entries)
         table.append(line)

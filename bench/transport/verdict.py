@@ -76,7 +76,8 @@ def answer(question: Question, table: Sequence[Mapping[str, Any]]) -> Answer:
         KeyError: the table has no such row, map or measure.
     """
     ours, theirs = (_line(place, table) for place in (question.ours, question.theirs))
-    pairs = list(zip(*(line[f"{question.key}_seeds"] for line in (ours, theirs)), strict=False))
+    seeds = zip(*(line[f"{question.key}_seeds"] for line in (ours, theirs)), strict=False)
+    pairs = [pair for pair in seeds if None not in pair]
     differences = [_loss(a, question.better) - _loss(b, question.better) for a, b in pairs]
     means = [statistics.fmean(values) for values in zip(*pairs, strict=True)]
     difference = statistics.fmean(differences)

@@ -1,8 +1,8 @@
 """How far lines run from their charge before other charges bend them: there the tracing of a coupling begins.
 
-Near a charge its own field, r^-D at distance r, hides all others, and a line runs straight. With many features it does
-so for a long way: at D = 768, among ten thousand charges, a perpendicular line rises straight to four times the
-distance to the next charge. Steps through this part would be a quarter of a line's evaluations.
+Near a charge its own field, r^-D at distance r, is stronger than that of all others, and a line runs straight. With
+many features it does so for a long way: at D = 768, among ten thousand charges, a perpendicular line rises straight to
+four times the distance to the next charge. Evaluations on this part would find nothing but the straight line.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ def straight(
 ) -> Tensor:
     """The distance to which lines run straight from their charges, float64 [N], data units.
 
-    On the straight part the field of all other charges is at most 1e-6 of the charge's own, or the part is a tenth of
-    the distance to the nearest charge, which is longer with few features.
+    On the straight part the field of all other charges is at most 1e-6 of the charge's own. With few features that
+    part is short, and a tenth of the distance to the nearest charge is taken instead.
 
     Args:
         own: distance from each charge to the nearest other place of its plate, float64 [N]; inf for none.
@@ -35,9 +35,8 @@ def straight(
         charges: number of charges on the plate that lines leave.
         perpendicular: whether lines leave at a right angle to the plate; else in any direction.
     """
-    # each plate may add half of the share; its charges together weigh as much as ``charges`` like the line's own
+    # each plate may add half of the share; its total charge is ``charges`` times the charge that the line leaves
     ratio = (_HIDDEN / (2.0 * charges)) ** (1.0 / features)
-    nearest = torch.minimum(own, (other.square() + L * L).sqrt())
     if perpendicular:
         # r / sqrt(own^2 + r^2) = ratio, and r / sqrt(other^2 + (r - L)^2) = ratio
         rest, squared = 1.0 - ratio**2, ratio**2
@@ -45,6 +44,7 @@ def straight(
         power = squared * (other.square() + L * L)
         reach = torch.minimum(reach, power / (squared * L + (squared**2 * L * L + rest * power).sqrt()))
     else:
+        nearest = torch.minimum(own, (other.square() + L * L).sqrt())
         reach = nearest * ratio / (1.0 + ratio)  # r / (nearest - r) = ratio
     return torch.maximum(reach, _LEAST * own.clamp_max(L))
 

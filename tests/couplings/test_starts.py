@@ -13,10 +13,11 @@ from efm_fast.couplings.starts import gaps, straight
 from efm_fast.lines.seeds import sphere
 from efm_fast.processes import Processes
 
+from . import test_lines
+
 
 def two_sets(n: int, m: int, d: int) -> tuple[Tensor, Tensor]:
-    generator = torch.Generator().manual_seed(0)
-    plus, minus = torch.randn(n, d, generator=generator), torch.randn(m, d, generator=generator) + 0.5
+    plus, minus = test_lines.two_sets(n, m, d)
     return plus.double(), minus.double()
 
 

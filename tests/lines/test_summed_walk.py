@@ -161,3 +161,15 @@ def test_lines_slow_down_in_fields_weaker_than_at_the_start_of_a_step(size):
     velocity = summed_walk._velocity(rate, torch.full((4,), size, dtype=torch.float64))
     want = torch.tensor([1.0, 0.5**0.5, 0.01, 0.0])
     torch.testing.assert_close(velocity, toward * want[:, None], rtol=1e-4, atol=0)
+
+
+def test_slowing_down_where_the_plates_cancel_makes_lines_more_exact(plates, monkeypatch):
+    x, z = starts(plates)
+    tight = traced(plates, x, z, method="dopri5", tolerance=1e-6)
+
+    def error() -> float:
+        return float((traced(plates, x, z).length / tight.length - 1).abs().mean())
+
+    slowing = error()
+    monkeypatch.setattr(summed_walk, "_EASE", 0.0)
+    assert slowing < 0.7 * error()

@@ -30,7 +30,7 @@ from .walk import Walk
 _OTHERS = 1e-4
 
 #: Lines slow down where the field is weaker than this share of that at the start of the step. Where the plates cancel
-#: the unit direction jumps, and a line at constant speed turns in many small steps.
+#: the unit direction jumps, and steps at constant speed are less exact there.
 _EASE = 0.5
 
 #: Status of a line that waits until the host finds the place that takes it, or finds that none does.
@@ -44,6 +44,7 @@ class SummedWalk(Walk):
     larger than the number of lines is filled up with it.
 
     Attributes:
+        first: the field where a line is, as :class:`View` gives it, [N, D+1].
         nearest: distance to the nearest charge, float64 [N], data units.
         others: weight of all other charges relative to that of the nearest minus charge, float64 [N].
         taken: steps tried so far, int64 [N].

@@ -63,14 +63,24 @@ def test_a_verdict_follows_from_the_numbers(
         ([0.3, 0.9, 0.5], "ahead"),  # seeds differ by more than the rows do, but each is ahead
         ([0.3, 0.5, 0.1], "level"),  # ahead in two seeds, behind in one
         ([0.3], "ahead"),  # in the only seed that both have
+        ([0.3, None, 0.5], "ahead"),  # the seed without a number leaves the others where they are
     ],
 )
-def test_rows_are_compared_seed_by_seed(theirs: list[float], wanted: str) -> None:
-    table = [line("a", "full", 5.0, w2=[0.2, 0.8, 0.4]), line("b", "full", 5.0, w2=theirs)]
+def test_rows_are_compared_seed_by_seed(theirs: list[float | None], wanted: str) -> None:
+    their_line = {"row": "b", "map": "full", "evaluations": 5.0, "w2_seeds": theirs}
+    table = [line("a", "full", 5.0, w2=[0.2, 0.8, 0.4]), their_line]
     found = verdict.answer(verdict.Question("w2", "low", ("a", 0), ("b", 0)), table)
     assert found.verdict == wanted
     if len(theirs) == 1:
         assert found.sentence() == "w2 0.2 in 5 evaluations against 0.3 in 5 evaluations (b, full): ahead"
+
+
+def test_a_seed_without_a_number_keeps_its_place() -> None:
+    study = Study("try", "a title", (), {"w2": 3}, ())
+    found = [{"row": "a", "map": "full", "w2": value} for value in (0.1, None, 0.3)]
+    summary = transport.summarise(study, found)[0]
+    assert summary["w2_seeds"] == [0.1, None, 0.3]
+    assert summary["w2"] == pytest.approx(0.2)
 
 
 def test_sentences_name_both_numbers_and_what_they_cost() -> None:
