@@ -47,7 +47,8 @@ _FIELD = {
     "method.points.nearest": "0.005 s",
     "method.points.charges": 4096,
     "method.sample.map": "forward",
-    "method.sample.margin": 0.1,
+    "method.sample.margin": 0.25,  # exact lines bend above L / 2
+    "method.sample.landing": 0.1,
 }
 _FLUX = {**_FIELD, "method.points.strategy": "flux"}
 _FORWARD = Trained([("{} evaluations", {"map": "forward", "steps": steps}) for steps in (2, 4, 10)])
