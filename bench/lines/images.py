@@ -3,9 +3,9 @@
     python -m bench.lines.images                 # 512 lines among 2 x 1024 charges at D = 192, 768, 3072; minutes
     python -m bench.lines.images --lines 4268 --charges 4268 --features 768 --threads 2
 
-512 lines step together, and ended ones give their places to waiting ones. At last few are left, and a sum over few
-points takes longer per point, so 512 lines have a smaller share than more lines. The sums are timed at points of the
-lines themselves, because a point near one charge takes less time than a point among many. Seconds are CPU time, so
+512 lines step together, and ended ones give their places to waiting ones. Towards the end few are left, and a sum for
+few points takes longer per point, so 512 lines have a smaller share than more lines. The sums are timed at points of
+the lines themselves, because a point near one charge takes less time than a point among many. Seconds are CPU time, so
 other work on the machine counts little.
 """
 
