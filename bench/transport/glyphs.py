@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bench.transport.maps import Trained, real_samples, true_maps
+from bench.transport.maps import Trained, exact_lines, real_samples, true_maps
 from bench.transport.studies import Row, Study
 from bench.transport.verdict import Better, questions
 
@@ -118,10 +118,15 @@ GLYPHS: dict[str, Study] = {
             (
                 Row("between coupled charges", _PRESET, _FORWARD, _FIELD),
                 Row("flux points", _PRESET, _FORWARD, _FLUX, once=True),
+                Row("exact field", _PRESET, exact_lines, _FIELD),
                 _TRUTH,
             ),
             _COLUMNS,
-            questions(("between coupled charges", 1), ("flux points", 1), **_ASK),
+            tuple(
+                q
+                for other in ("exact field", "flux points")
+                for q in questions(("between coupled charges", 1), (other, 1), **_ASK)
+            ),
             images=True,
         ),
         Study(

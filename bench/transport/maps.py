@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Generator, Tensor
 
+from efm_fast import couple
 from efm_fast.config import Config
 from efm_fast.data import GlyphShapes, Source, make_source, step_generator
 from efm_fast.lines import ExactField, Lines, Support, forward_map, full_map
@@ -28,6 +29,7 @@ Measure = Callable[[str, Overrides, int], list[dict[str, Any]]]
 Ways = Sequence[tuple[str, Mapping[str, Any]]]
 _STREAM = 600  # apart from the streams of training
 _CHARGES = 2048  # per plate of the exact field
+_FAR_CHARGES = (4096, 32768)  # of the minus plate, for exact lines of images
 
 
 def _numbers(
@@ -99,6 +101,30 @@ def exact_maps(preset: str, overrides: Overrides, n: int) -> list[dict[str, Any]
         "exact, algorithm 2": forward_map(exact, held_out[0], steps=100, start=0.05 * L),
     }
     return [_numbers(kind, lines, held_out, (plus, minus)) for kind, lines in maps.items()]
+
+
+def exact_lines(preset: str, overrides: Overrides, n: int) -> list[dict[str, Any]]:
+    """Where exact perpendicular lines of held-out charges end, among fewer and more training charges."""
+    config = Config.load(preset, overrides)
+    plus, minus = make_sources(config)
+    L = measure_lengths(config, plus, minus).L
+    x0, target, other = _held_out(plus, minus, n, config.seed)
+    rows = []
+    for charges in _FAR_CHARGES:
+        far = minus.draw(charges, step_generator(config.seed, 1, _STREAM))
+        pairs = couple(x0, far, kind="lines", L=L, both_ways=False)
+        end = torch.zeros_like(x0)  # of lines that did not arrive
+        end[pairs.plus] = far[pairs.minus]
+        outcome = Outcome(x0, end, target, other, plus)
+        rows.append(
+            {
+                "map": f"{charges} charges",
+                "evaluations": float(pairs.evaluations.double().mean()),
+                "unfinished": 1 - len(pairs.plus) / n,
+                **measure(minus, outcome),
+            }
+        )
+    return rows
 
 
 def true_maps(preset: str, overrides: Overrides, n: int) -> list[dict[str, Any]]:

@@ -171,6 +171,17 @@ def test_a_row_trains_and_measures_what_its_study_shows(measure: Any, tmp_path: 
         assert numbers["evaluations"] > 0
 
 
+def test_exact_lines_of_images_end_on_training_charges(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transport_maps, "_FAR_CHARGES", (40, 200))
+    few, more = transport_maps.exact_lines("digits_3_to_2", {"seed": 0, "device": "cpu"}, 32)
+    assert few["map"] == "40 charges"
+    for numbers in (few, more):
+        assert numbers["unfinished"] == 0
+        assert numbers["evaluations"] > 5
+        assert numbers["like_real"] == 0  # the distance to the nearest training datum
+    assert more["hue_error_mean"] < few["hue_error_mean"]
+
+
 def test_kept_runs_are_read_again_and_go_on_where_they_were_stopped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
