@@ -179,7 +179,7 @@ def test_exact_lines_of_images_end_on_training_charges(monkeypatch: pytest.Monke
         assert numbers["unfinished"] == 0
         assert numbers["evaluations"] > 5
         assert numbers["like_real"] == 0  # the distance to the nearest training datum
-    assert more["hue_error_mean"] < few["hue_error_mean"]
+    assert more["hue_error_mean"] < few["hue_error_mean"] < 45  # 90 for pairs by chance
 
 
 def test_kept_runs_are_read_again_and_go_on_where_they_were_stopped(
