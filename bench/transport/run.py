@@ -18,14 +18,16 @@ import argparse
 import dataclasses
 import hashlib
 import json
+import os
 import re
 import statistics
 import tempfile
 import textwrap
+import threading
 import time
 from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +46,23 @@ from efm_fast.files import write_text
 STUDIES = {**OURS, **METHODS, **GLYPHS}
 QUICK = {False: {"train.steps": 400, "train.ema": 0.98}, True: {"train.steps": 200, "train.ema": 0.98}}
 """Settings of a short training of the toy (False) and of images (True): its average must not remember its start."""
+
+
+def workers(jobs: int) -> ProcessPoolExecutor:
+    """A pool of ``jobs`` processes, which end with this one however it ends."""
+    return ProcessPoolExecutor(jobs, get_context("spawn"), initializer=_end_with_the_bench)
+
+
+def _end_with_the_bench() -> None:
+    """Watch the process of the bench: if it is killed, a pool's worker would go on with its rows for hours."""
+    bench = parent_process()
+    assert bench is not None
+
+    def watch() -> None:
+        bench.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def run_row(
@@ -205,7 +224,7 @@ def main() -> None:
         parser.error(
             f"expected studies from {', '.join(STUDIES)}, seeds and jobs of at least 1; got {unknown}"
         )
-    with ProcessPoolExecutor(options.jobs, get_context("spawn")) as pool:
+    with workers(options.jobs) as pool:
         for name in options.studies or STUDIES:
             run_study(
                 STUDIES[name],

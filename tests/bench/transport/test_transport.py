@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
@@ -201,6 +203,21 @@ def test_kept_runs_are_read_again_and_go_on_where_they_were_stopped(
     assert read == again
     assert read[0]["w2"] == whole[0]["w2"]
     assert transport.run_name(row, {**settings, "seed": 1}, 41) != folder.name
+
+
+def test_a_killed_bench_takes_its_workers_with_it() -> None:
+    code = (
+        "import time\n"
+        "from bench.transport.run import workers\n"
+        "with workers(1) as pool:\n"
+        "    pool.submit(print, 'at work', flush=True).result()\n"
+        "    pool.submit(time.sleep, 100).result()\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as bench:
+        assert bench.stdout is not None
+        assert bench.stdout.readline() == "at work\n"
+        bench.kill()
+        bench.communicate(timeout=60)  # the pipe is closed when the worker, which has it too, is gone
 
 
 def test_a_row_that_trains_nothing_is_kept_in_a_folder_that_is_not_there_yet(tmp_path: Path) -> None:
