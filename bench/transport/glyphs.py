@@ -122,10 +122,9 @@ GLYPHS: dict[str, Study] = {
                 _TRUTH,
             ),
             _COLUMNS,
-            tuple(
-                q
-                for other in ("exact field", "flux points")
-                for q in questions(("between coupled charges", 1), (other, 1), **_ASK)
+            (
+                *questions(("between coupled charges", 1), ("exact field", 1), **_ASK),
+                *questions(("between coupled charges", 1), ("flux points", 1), **_ASK),
             ),
             images=True,
         ),

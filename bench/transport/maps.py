@@ -104,7 +104,7 @@ def exact_maps(preset: str, overrides: Overrides, n: int) -> list[dict[str, Any]
 
 
 def exact_lines(preset: str, overrides: Overrides, n: int) -> list[dict[str, Any]]:
-    """Where exact perpendicular lines of held-out charges end, among fewer and more training charges."""
+    """Training data on which exact perpendicular lines from held-out data end, for fewer and more charges."""
     config = Config.load(preset, overrides)
     plus, minus = make_sources(config)
     L = measure_lengths(config, plus, minus).L

@@ -54,7 +54,7 @@ def workers(jobs: int) -> ProcessPoolExecutor:
 
 
 def _end_with_the_bench() -> None:
-    """Watch the process of the bench: if it is killed, a pool's worker would go on with its rows for hours."""
+    """End this worker process as soon as the bench's process has ended; else it goes on with its rows for hours."""
     bench = parent_process()
     assert bench is not None
 
